@@ -1,0 +1,13 @@
+"""Estimator-comparison benchmark suite for differentiable neural architecture search."""
+
+from __future__ import annotations
+
+from pathlib import Path as _Path
+
+__version__ = "0.1.0"
+
+# In a source checkout estimators/, spaces/ and reports/ stand beside this directory, not inside it
+# (see [tool.setuptools.package-dir]); in an installed wheel they are inside and this does nothing.
+_root = _Path(__file__).resolve().parent.parent
+if not (_root / "nasbench_snas" / "estimators").is_dir() and (_root / "estimators").is_dir():
+    __path__.append(str(_root))

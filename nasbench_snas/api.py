@@ -1,0 +1,210 @@
+"""The contracts of the suite: what an estimator is, and the two families that cover most of them.
+
+An estimator is handed a loss closure and says which gradient it gives the architecture parameters.
+Everything else (space, supernet, cost, optimisation level, data, statistics, reports) is shared
+and does not know which estimator it serves. It never sees the network, and it draws no randomness
+besides ``noise``: a draw is a pure function of its noise, so that common random numbers, exact
+tests and replay come for free. ``dist`` is annotated as ``Any`` in the base classes: a subclass
+states which :class:`Distribution` it needs.
+
+Symbols: ``R`` replicates (independent gradient draws in one backward pass), ``n`` architectures
+per draw, ``E`` edges, ``K`` operations, ``z`` weights of the operations, shape ``(R, n, E, K)``.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from nasbench_snas.distributions import Categorical, Distribution, gumbel, one_hot
+from nasbench_snas.genotype import Genotype
+from nasbench_snas.schedules import ScheduleKind, anneal
+from nasbench_snas.space import Space, SpaceFamily
+
+__all__ = [
+    "Categorical",
+    "Distribution",
+    "Estimator",
+    "Genotype",
+    "Loss",
+    "Pathwise",
+    "ScheduleKind",
+    "Score",
+    "Space",
+    "SpaceFamily",
+    "anneal",
+    "gumbel",
+    "one_hot",
+    "score_term",
+    "straight_through",
+]
+
+
+class Loss(Protocol):
+    """The objective ``L_theta(Z)`` on one minibatch, as an estimator sees it."""
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """Return the loss of each weighted architecture, shape ``(R, n)``, graph attached.
+
+        Args:
+            z: Weights, shape ``(R, n, E, K)``: soft, one-hot or any real values. Operations with
+                weight zero are skipped unless the estimator has ``needs_all_operations``.
+        """
+
+    def error(self, z: Tensor) -> Tensor:
+        """Return the fraction of the minibatch misclassified, shape ``(R, n)``, without a graph."""
+
+
+def score_term(weight: Tensor, log_prob: Tensor) -> Tensor:
+    """Return a term of value zero whose gradient is ``weight * grad(log_prob)``.
+
+    It stays differentiable with respect to ``weight``, so that control variates can be tuned by
+    the gradient of the estimate's squared norm.
+    """
+    return weight * (log_prob - log_prob.detach())
+
+
+def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
+    """Return ``hard`` in value with the gradient of ``soft``; exactly one-hot if ``hard`` is."""
+    return hard + (soft - soft.detach())
+
+
+class Estimator(nn.Module):
+    """A gradient estimator: noise and a surrogate.
+
+    A subclass lives in a file of its own, is registered under ``name``, and takes its settings as
+    keyword arguments of ``__init__``. The class attributes below must be literals: listings read
+    them without importing anything.
+
+    Attributes:
+        name: Key in settings, files and reports.
+        family: What kind of method it is, for listings.
+        reference: A key of ``references.bib``, or a BibTeX entry.
+        evaluations: Cost of one draw in words, in forward (F) and backward passes of one
+            architecture; ``K F`` is a forward pass through all operations.
+        bias: ``unbiased`` for the expected loss of discrete architectures (or of the
+            distribution's own objective), ``consistent`` (the bias vanishes with the temperature),
+            ``biased``, or ``none`` where no gradient is estimated.
+        version: Raised when a change alters results; part of a run's identity.
+        has_alpha_gradient: Whether ``backward`` reaches the distribution's parameters.
+        has_theta_gradient: Whether ``backward`` reaches theta (through the losses).
+        needs_all_operations: Whether ``dL/dz`` of operations with weight zero is used.
+        needs_factorised: Whether only a factorised distribution will do.
+        search_view: Weights with which the parent is validated during the search: a ``soft``
+            sample, a ``hard`` sample, or the ``mean`` (probabilities).
+        derive_rule: How the child is derived: ``argmax`` over all operations on every edge, or
+            ``top2`` (DARTS: the two strongest edges of each node, without ``none``).
+        n: Architectures per draw.
+        updates: Optimiser steps on the distribution per draw; after the first, :meth:`replay` is
+            used.
+        tunes_variance: Whether its own parameters are trained by the gradient of the estimate's
+            squared norm; the driver then differentiates the estimate itself.
+        partial_channels: ``k``: the parent sends only ``1/k`` of the channels through operations.
+    """
+
+    name: ClassVar[str]
+    family: ClassVar[str]
+    reference: ClassVar[str]
+    evaluations: ClassVar[str]
+    bias: ClassVar[Literal["unbiased", "consistent", "biased", "none"]]
+    version: ClassVar[int] = 1
+    has_alpha_gradient: ClassVar[bool] = True
+    has_theta_gradient: ClassVar[bool] = True
+    needs_factorised: ClassVar[bool] = True
+    search_view: ClassVar[Literal["soft", "hard", "mean"]] = "hard"
+    derive_rule: ClassVar[Literal["argmax", "top2"]] = "argmax"
+    needs_all_operations: bool = False
+    n: int = 1
+    updates: int = 1
+    tunes_variance: bool = False
+    partial_channels: int = 1
+
+    def make_distribution(self, space: Space, generator: torch.Generator) -> Distribution:
+        """Return the distribution to search with; by default logits ``N(0, 1e-3)``."""
+        shape = (space.num_edges, space.num_operations)
+        return Categorical(1e-3 * torch.randn(shape, generator=generator))
+
+    def noise(self, dist: Any, replicates: int, generator: torch.Generator) -> Any:
+        """Return all randomness of one draw: a tensor, a tuple of tensors, or None."""
+        return dist.noise(replicates, self.n, generator)
+
+    @abstractmethod
+    def surrogate(self, loss: Loss, dist: Any, noise: Any) -> Tensor:
+        """Return a scalar for each replicate, shape ``(R,)``.
+
+        Its value estimates ``E[L]``; its backward pass is the method's gradient for the
+        architecture parameters, for theta and for the estimator's own parameters. Changing state
+        (baselines) is allowed in training mode only.
+        """
+
+    def weights(self, dist: Any, noise: Any) -> Tensor:
+        """Return the weights theta is trained with when alpha is trained elsewhere (bilevel).
+
+        Returns:
+            Shape ``(R, n, E, K)``; by default the hard sample. ``noise`` is :meth:`noise`'s.
+        """
+        return dist.hard(noise)
+
+    def replay(self, dist: Any) -> Tensor | None:
+        """Return the surrogate of the stored draw for a further update, shape ``(R,)``, or None."""
+        return None
+
+    def set_progress(self, t: float) -> None:
+        """Set all schedules to the fraction ``t`` in [0, 1] of the run's own length."""
+
+    def progress_values(self) -> dict[str, float]:
+        """Return what schedules and baselines stand at, for logs (for example the temperature)."""
+        return {}
+
+
+class Pathwise(Estimator):
+    """Estimators that differentiate through the weights: implement :meth:`relax` only."""
+
+    family = "pathwise"
+
+    @abstractmethod
+    def relax(self, dist: Any, noise: Any) -> Tensor:
+        """Return differentiable (soft or straight-through) weights, shape ``(R, n, E, K)``."""
+
+    def surrogate(self, loss: Loss, dist: Any, noise: Any) -> Tensor:
+        """Return the mean loss of the relaxed weights; see :meth:`Estimator.surrogate`."""
+        return loss(self.relax(dist, noise)).mean(dim=1)
+
+    def weights(self, dist: Any, noise: Any) -> Tensor:
+        """Return the relaxed weights; see :meth:`Estimator.weights`."""
+        return self.relax(dist, noise)
+
+
+class Score(Estimator):
+    """Score-function estimators: implement :meth:`advantage` only.
+
+    The gradient is ``mean_i A_i grad log p(Z_i)`` (Williams 1992).
+    """
+
+    family = "score"
+    needs_factorised = False
+
+    @abstractmethod
+    def advantage(self, losses: Tensor, loss: Loss, dist: Any, z: Tensor) -> Tensor:
+        """Return the weights of the scores, detached.
+
+        Args:
+            losses: Losses of the draws, shape ``(R, n)``, detached.
+            loss: The objective, for further evaluations.
+            dist: The distribution.
+            z: The one-hot draws, shape ``(R, n, E, K)``.
+
+        Returns:
+            Advantages of the whole architecture, ``(R, n)``, or of each decision, ``(R, n, E)``.
+        """
+
+    def surrogate(self, loss: Loss, dist: Any, noise: Any) -> Tensor:
+        """Return mean losses plus the score terms; see :meth:`Estimator.surrogate`."""
+        z = dist.hard(noise)
+        losses = loss(z)
+        advantage = self.advantage(losses.detach(), loss, dist, z)
+        advantage = advantage if advantage.dim() == 3 else advantage[..., None]
+        return (losses + score_term(advantage, dist.log_prob(z)).sum(dim=-1)).mean(dim=1)

@@ -1,0 +1,1 @@
+"""The architecture search: loop, optimisation levels, derivation and child validation."""

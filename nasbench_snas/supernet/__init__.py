@@ -1,0 +1,1 @@
+"""Networks built from a space: the parent with all candidates, and derived child networks."""
