@@ -50,7 +50,7 @@ class CellGenotype:
             if not (0 <= edge.source < edge.target < total and edge.target >= self.num_inputs):
                 raise GenotypeError(
                     f"edge {position}: {edge.source} -> {edge.target} is not possible.",
-                    f"Nodes are 0 to {total - 1}, the first {self.num_inputs} inputs; edges point up.",
+                    f"Nodes are 0 to {total - 1} ({self.num_inputs} inputs); edges point up.",
                 )
         if not self.concat or any(not 0 <= node < total for node in self.concat):
             raise GenotypeError(f"concat {self.concat} must name nodes between 0 and {total - 1}.")

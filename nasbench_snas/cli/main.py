@@ -1,0 +1,188 @@
+"""Entry point of ``nasbench``: global options, lazily loaded commands, error format, exit codes."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from nasbench_snas import __version__
+from nasbench_snas.errors import NasbenchError, suggest
+
+EXIT_CODES = """\b
+Exit codes: 0 ok · 1 a run or check failed · 2 usage or settings · 3 missing data, hardware or
+package · 4 sweep finished with failures · 5 report refused (--strict) or regression found ·
+130 SIGINT, 143 SIGTERM (after a checkpoint was written)."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are the files of this folder, imported only when they are used.
+
+    A file ``<name>.py`` (underscores become dashes) defines the click command ``command``; the
+    first line of its docstring is the short help.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the command names by file name."""
+        files = Path(__file__).parent.glob("[a-z]*.py")
+        hidden = {"main"}
+        return sorted(f.stem.replace("_", "-") for f in files if f.stem not in hidden)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return the command, or None if there is no such file."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        module = importlib.import_module(f"nasbench_snas.cli.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Resolve a command, suggesting the nearest name for a misspelt one."""
+        if args and not args[0].startswith("-") and args[0] not in self.list_commands(ctx):
+            hint = suggest(args[0], self.list_commands(ctx))
+            raise click.UsageError(f"unknown command {args[0]!r}.\n  {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from the files' docstrings, importing nothing."""
+        rows = []
+        for name in self.list_commands(ctx):
+            file = Path(__file__).with_name(f"{name.replace('-', '_')}.py")
+            text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+            rows.append((name, text.splitlines()[0] if text else ""))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+@click.group(
+    cls=LazyGroup,
+    epilog=EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="nasbench")
+@click.option("-v", "--verbose", count=True, help="More output; -vv shows tracebacks.")
+@click.option("-q", "--quiet", count=True, help="Only results and errors; -qq errors only.")
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True
+)
+@click.option("--no-color", is_flag=True, help="No colour (also NO_COLOR).")
+@click.option(
+    "--plugin",
+    "plugins",
+    multiple=True,
+    metavar="PATH|MODULE",
+    help="Load a plug-in file or module; repeatable (also NASBENCH_PLUGINS).",
+)
+@click.option(
+    "--root",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("runs"),
+    envvar="NASBENCH_ROOT",
+    show_default=True,
+    help="Folder of the runs.",
+)
+@click.pass_context
+def nasbench(
+    ctx: click.Context,
+    verbose: int,
+    quiet: int,
+    log_format: str,
+    no_color: bool,
+    plugins: tuple[str, ...],
+    root: Path,
+) -> None:
+    """Compare gradient estimators for differentiable neural architecture search."""
+    if no_color:
+        os.environ["NO_COLOR"] = "1"
+    _configure_logging(verbose, quiet, log_format)
+    extra = tuple(p for p in os.environ.get("NASBENCH_PLUGINS", "").split(os.pathsep) if p)
+    ctx.obj = Session(root, verbose, quiet, tuple(plugins), extra)
+
+
+class Session:
+    """What every command receives as ``ctx.obj``.
+
+    Args:
+        root: Folder of the runs.
+        verbose: Number of ``-v``.
+        quiet: Number of ``-q``.
+        plugins: Files or modules from ``--plugin``.
+        environment_plugins: Files or modules from ``NASBENCH_PLUGINS``.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        verbose: int,
+        quiet: int,
+        plugins: tuple[str, ...],
+        environment_plugins: tuple[str, ...],
+    ) -> None:
+        self.root, self.verbose, self.quiet = root, verbose, quiet
+        self.plugins, self.environment_plugins = plugins, environment_plugins
+
+    def registry(self) -> Any:
+        """Return the plug-in registry with this session's plug-ins (nothing is imported yet)."""
+        from nasbench_snas.registry import Registry
+
+        return Registry(plugins=self.plugins, environment_plugins=self.environment_plugins)
+
+    def console(self, *, stderr: bool = False) -> Any:
+        """Return a rich console for results (or for progress, on stderr)."""
+        from rich.console import Console
+
+        width = None if sys.stdout.isatty() else max(120, int(os.environ.get("COLUMNS", "0")))
+        return Console(stderr=stderr, highlight=False, soft_wrap=True, width=width)
+
+
+def _configure_logging(verbose: int, quiet: int, log_format: str) -> None:
+    level = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
+    level = logging.ERROR if quiet else level
+    text = '{"time":"%(asctime)s","level":"%(levelname)s","message":"%(message)s"}'
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        logging.Formatter(text if log_format == "json" else "%(levelname)s %(message)s")
+    )
+    logger = logging.getLogger("nasbench_snas")
+    logger.handlers[:] = [handler]
+    logger.setLevel(level)
+
+
+def _raise_interrupt(signum: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + signum)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line and exit with the documented code."""
+    arguments = sys.argv[1:] if args is None else args
+    signal.signal(signal.SIGTERM, _raise_interrupt)
+    try:
+        code = nasbench.main(args=arguments, prog_name="nasbench", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        sys.exit(130)
+    except NasbenchError as error:
+        click.echo(f"Error: {error}", err=True)
+        if any(a.startswith("-vv") for a in arguments) or arguments.count("-v") > 1:
+            logging.getLogger("nasbench_snas").exception("traceback")
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
