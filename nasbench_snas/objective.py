@@ -57,7 +57,7 @@ class SupernetLoss:
         self._last: tuple[Tensor, Tensor] | None = None
 
     def __call__(self, z: Tensor) -> Tensor:
-        """Return losses ``(R, n)`` of ``z``, shape ``(R, n, E, K)``; see :class:`nasbench_snas.api.Loss`."""
+        """Return losses ``(R, n)`` of ``z``, shape ``(R, n, E, K)``; see ``api.Loss``."""
         flat = z.flatten(0, 1)
         parts = flat.split(self.draws_per_pass or flat.shape[0])
         results = [losses_and_errors(self._logits(part), self.labels) for part in parts]
@@ -67,7 +67,7 @@ class SupernetLoss:
         return losses.view(z.shape[:2])
 
     def error(self, z: Tensor) -> Tensor:
-        """Return the misclassified fraction ``(R, n)``; free right after the losses of the same ``z``."""
+        """Return the misclassified fraction ``(R, n)``; free after the losses of ``z``."""
         if self._last is None or not torch.equal(self._last[0], z.detach()):
             with torch.no_grad():
                 self(z)

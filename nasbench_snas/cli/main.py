@@ -60,8 +60,9 @@ class LazyGroup(click.Group):
             file = Path(__file__).with_name(f"{name.replace('-', '_')}.py")
             text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
             rows.append((name, text.splitlines()[0] if text else ""))
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
+        if rows:
+            with formatter.section("Commands"):
+                formatter.write_dl(rows)
 
 
 @click.group(
