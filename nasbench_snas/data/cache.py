@@ -1,0 +1,93 @@
+"""Decoded images on disk, so that a tree of files is decoded once.
+
+A cache file is named by a hash of what it was made from, holds a checksum of what is in it, and
+appears whole or not at all (written beside its place, then renamed). A file that does not fit is
+ignored and made again; a folder that cannot be written costs time and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import pickle
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_LOG = logging.getLogger("nasbench_snas")
+_VERSION = 1
+
+
+def listing_key(root: Path, files: list[Path], *words: str | int | None) -> str:
+    """Return a hash of a content listing: path, size and time of change of every file.
+
+    Args:
+        root: Folder that the paths are taken relative to.
+        files: The files, in a fixed order.
+        *words: Everything else that decides the result (resolution, class names …).
+    """
+    listing = []
+    for file in files:
+        state = file.stat()
+        listing.append([file.relative_to(root).as_posix(), state.st_size, state.st_mtime_ns])
+    text = json.dumps([_VERSION, list(words), listing])
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def digest(images: Tensor) -> str:
+    """Return a checksum of the bytes of `images`, uint8 of any shape, on the CPU."""
+    return hashlib.blake2b(images.contiguous().numpy().data, digest_size=16).hexdigest()
+
+
+def read(path: Path, key: str) -> tuple[Tensor, Tensor] | None:
+    """Return ``(images, labels)`` from a cache file, or None if it is absent or does not fit."""
+    if not path.exists():
+        return None
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        images, labels = content["images"], content["labels"]
+        whole = content["key"] == key and content["digest"] == digest(images)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError) as error:
+        _LOG.warning("cache %s cannot be read (%s); decoding again", path, error)
+        return None
+    except pickle.UnpicklingError:
+        _LOG.warning("cache %s is not a cache file; decoding again", path)
+        return None
+    if not whole:
+        _LOG.warning("cache %s is damaged; decoding again", path)
+        return None
+    return images, labels
+
+
+def write(path: Path, key: str, images: Tensor, labels: Tensor) -> bool:
+    """Write a cache file whole or not at all; return whether it is there now.
+
+    Args:
+        path: Where the file goes; its folder is made.
+        key: The hash that `read` will ask for.
+        images: uint8 pixels, shape `(N, C, H, W)`.
+        labels: int64 class numbers, shape `(N,)`.
+    """
+    content = {"key": key, "digest": digest(images), "images": images, "labels": labels}
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+        with os.fdopen(handle, "wb") as stream:
+            torch.save(content, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        _LOG.warning("cache %s cannot be written (%s); going on without", path, error)
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        return False
+    return True

@@ -1,0 +1,184 @@
+"""What data sets there are: names, sizes, licences, and where their loaders live.
+
+This module imports neither torch nor numpy, so that ``nasbench data list``, ``--help`` and shell
+completion stay fast. The loaders themselves are named as ``"module:function"`` and imported by
+`nasbench_snas.data.registry` when a data set is read.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+ROOT_VARIABLE = "NASBENCH_DATA"
+CACHE_VARIABLE = "NASBENCH_CACHE"
+
+CIFAR10_CLASSES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What is known of a data set before it is read.
+
+    Attributes:
+        name: The name used in settings and on the command line.
+        summary: One line for people.
+        loader: ``"module:function"``; the function is called as ``load(settings, part)``.
+        classes: Number of classes, or None when the files decide.
+        train_images: Number of training images, or None when the files or settings decide.
+        test_images: Number of test images, or None when the files or settings decide.
+        shape: ``(channels, height, width)`` of the stored images, or None.
+        flip: Whether a mirrored image keeps its class, so that flipping is a sound default.
+        shuffled: Whether the stored order is independent of the class, so that "the first half"
+            is a fair half (the protocol ``paper`` needs to know).
+        download: Whether ``nasbench data prepare`` can fetch it.
+        licence: Terms of use, as far as the source states them.
+        source: Where it comes from.
+        mean: Channel means of the training images in [0, 1] at the stored size, where well known.
+        std: Channel standard deviations, as `mean`.
+    """
+
+    name: str
+    summary: str
+    loader: str
+    classes: int | None
+    train_images: int | None
+    test_images: int | None
+    shape: tuple[int, int, int] | None
+    flip: bool
+    shuffled: bool
+    download: bool
+    licence: str
+    source: str
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+_PACKAGE = "nasbench_snas.data"
+_CIFAR_LICENCE = (
+    "no licence stated by the authors; cite Krizhevsky, Learning Multiple Layers of Features from "
+    "Tiny Images, 2009"
+)
+_CIFAR_SOURCE = "https://www.cs.toronto.edu/~kriz/cifar.html, in torchvision's on-disk format"
+
+CATALOGUE: Mapping[str, DatasetInfo] = MappingProxyType(
+    {
+        "digits": DatasetInfo(
+            name="digits",
+            summary="handwritten digits, 8x8 grey, embedded in scikit-learn: nothing to fetch",
+            loader=f"{_PACKAGE}.digits:load",
+            classes=10,
+            train_images=1437,
+            test_images=360,
+            shape=(1, 8, 8),
+            flip=False,
+            shuffled=False,
+            download=False,
+            licence="CC BY 4.0 (UCI Machine Learning Repository)",
+            source=(
+                "sklearn.datasets.load_digits: test part of Optical Recognition of Handwritten "
+                "Digits, doi:10.24432/C50P49"
+            ),
+        ),
+        "cifar10": DatasetInfo(
+            name="cifar10",
+            summary="CIFAR-10, 32x32 colour photographs in 10 classes",
+            loader=f"{_PACKAGE}.cifar:load",
+            classes=10,
+            train_images=50_000,
+            test_images=10_000,
+            shape=(3, 32, 32),
+            flip=True,
+            shuffled=True,
+            download=True,
+            licence=_CIFAR_LICENCE,
+            source=_CIFAR_SOURCE,
+            mean=(0.49139968, 0.48215841, 0.44653091),
+            std=(0.24703223, 0.24348513, 0.26158784),
+        ),
+        "cifar100": DatasetInfo(
+            name="cifar100",
+            summary="CIFAR-100, 32x32 colour photographs in 100 classes",
+            loader=f"{_PACKAGE}.cifar:load",
+            classes=100,
+            train_images=50_000,
+            test_images=10_000,
+            shape=(3, 32, 32),
+            flip=True,
+            shuffled=True,
+            download=True,
+            licence=_CIFAR_LICENCE,
+            source=_CIFAR_SOURCE,
+            mean=(0.50707516, 0.48654887, 0.44091784),
+            std=(0.26733429, 0.25643846, 0.27615047),
+        ),
+        "imagefolder": DatasetInfo(
+            name="imagefolder",
+            summary="any tree of train/<class>/<image> and, optionally, test/ or val/",
+            loader=f"{_PACKAGE}.imagefolder:load",
+            classes=None,
+            train_images=None,
+            test_images=None,
+            shape=None,
+            flip=True,
+            shuffled=False,
+            download=False,
+            licence="that of the files in the tree",
+            source="the folder given as root",
+        ),
+        "fake": DatasetInfo(
+            name="fake",
+            summary="made from a seed, with classes that can be learnt: for tests only",
+            loader=f"{_PACKAGE}.fake:load",
+            classes=None,
+            train_images=None,
+            test_images=None,
+            shape=None,
+            flip=False,
+            shuffled=True,
+            download=False,
+            licence="none needed",
+            source="computed",
+        ),
+    }
+)
+
+
+def list_datasets() -> tuple[DatasetInfo, ...]:
+    """Return what is known of every data set, in the order of the catalogue."""
+    return tuple(CATALOGUE.values())
+
+
+def default_root() -> Path:
+    """Return the folder that holds data sets: ``$NASBENCH_DATA``, or ``./data``."""
+    return Path(os.environ.get(ROOT_VARIABLE) or "data")
+
+
+def default_cache_dir() -> Path:
+    """Return the folder for decoded images.
+
+    ``$NASBENCH_CACHE``, or else ``nasbench-snas`` under ``$XDG_CACHE_HOME`` or ``~/.cache``.
+    """
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nasbench-snas"
+
+
+def prepare_command(name: str, root: Path) -> str:
+    """Return the command that fetches data set `name` into `root`."""
+    return f"nasbench data prepare {name} --root {root}"

@@ -1,0 +1,42 @@
+"""The handwritten digits that scikit-learn carries: 1,797 grey images of 8x8 pixels.
+
+Pixels 0..16 become ``round(v * 255 / 16)`` as uint8. scikit-learn has no split into training and
+test images, so one is fixed here once and for all: 360 test images, drawn with the share of every
+class kept (`selection.choose_stratified`) from a generator with seed 1797; the other 1,437 train.
+It does not depend on the seed of a run. One deviation from real use of these data: the writers of
+training and test images overlap, because the data do not name the writers.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from nasbench_snas.data.catalogue import CATALOGUE
+from nasbench_snas.data.images import ImageSet
+from nasbench_snas.data.selection import choose_stratified
+from nasbench_snas.data.settings import DataSettings, Part
+
+SPLIT_SEED = 1797
+TEST_IMAGES = 360
+
+
+def load(settings: DataSettings, part: Part) -> ImageSet:
+    """Return the training (1,437) or test (360) digits, images of shape `(N, 1, 8, 8)`."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    pixels = torch.as_tensor(bunch.images, dtype=torch.float64)
+    images = (pixels * (255.0 / 16.0)).round().to(torch.uint8).unsqueeze(1)
+    labels = torch.as_tensor(bunch.target, dtype=torch.int64)
+    test, train = choose_stratified(labels, TEST_IMAGES, torch.Generator().manual_seed(SPLIT_SEED))
+    chosen = train if part == "train" else test
+    info = CATALOGUE["digits"]
+    return ImageSet(
+        name="digits",
+        part=part,
+        images=images[chosen],
+        labels=labels[chosen],
+        class_names=tuple(str(digit) for digit in range(10)),
+        licence=info.licence,
+        source=info.source,
+    )

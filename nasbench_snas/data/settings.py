@@ -1,0 +1,170 @@
+"""Frozen settings of the data: which images, how they are split, how they are augmented.
+
+The defaults split the training images of any data set into a part for the network weights and a
+part that only measures the search; the test images are outside every search. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from nasbench_snas.data.catalogue import CATALOGUE, DatasetInfo, default_cache_dir, default_root
+
+DatasetName = Literal["digits", "cifar10", "cifar100", "imagefolder", "fake"]
+Protocol = Literal["standard", "paper"]
+Part = Literal["train", "test"]
+
+
+class AugmentSettings(BaseModel):
+    """How training images are varied; evaluation only normalises."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pad: int | None = Field(
+        default=None,
+        ge=0,
+        description="Zero pixels added to every side before a random crop back to the old size; "
+        "unset: one eighth of the image side (4 at 32x32).",
+    )
+    flip: bool | None = Field(
+        default=None,
+        description="Mirror every second image left to right, at random; unset: only where a "
+        "mirrored image keeps its class (not for digits).",
+    )
+    cutout: int = Field(
+        default=0,
+        ge=0,
+        description="Side of the square set to zero after normalising, in pixels; 0: none.",
+    )
+    normalise: bool = Field(
+        default=True,
+        description="Subtract the channel means and divide by the standard deviations.",
+    )
+    mean: tuple[float, ...] | None = Field(
+        default=None,
+        description="Channel means in [0, 1]; unset: known constants, or computed from the "
+        "training split.",
+    )
+    std: tuple[float, ...] | None = Field(
+        default=None, description="Channel standard deviations; set together with mean."
+    )
+
+    @model_validator(mode="after")
+    def _mean_goes_with_std(self) -> Self:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean and std must be given together")
+        if self.mean is not None and self.std is not None:
+            if len(self.mean) != len(self.std):
+                raise ValueError("mean and std must have one number per channel each")
+            if min(self.std, default=0.0) <= 0:
+                raise ValueError("std must be positive")
+        return self
+
+
+class FakeSettings(BaseModel):
+    """Size and difficulty of the data set ``fake``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    train_images: int = Field(default=512, ge=1, description="Number of training images.")
+    test_images: int = Field(default=128, ge=1, description="Number of test images.")
+    classes: int = Field(default=10, ge=2, description="Number of classes.")
+    channels: int = Field(default=3, ge=1, description="Number of colour channels.")
+    size: int = Field(default=8, ge=4, description="Side of the square images, in pixels.")
+    noise: float = Field(
+        default=24.0, ge=0, description="Standard deviation of the pixel noise, of 255."
+    )
+    seed: int = Field(default=0, ge=0, description="Seed that the images are made from.")
+
+
+class DataSettings(BaseModel):
+    """Everything that decides which images a run sees."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: DatasetName = Field(
+        default="digits", description="Name of the data set, see `nasbench data list`."
+    )
+    root: Path | None = Field(
+        default=None,
+        description="Folder that holds the data; unset: $NASBENCH_DATA, or ./data. For "
+        "imagefolder the folder that holds train/.",
+    )
+    cache_dir: Path | None = Field(
+        default=None,
+        description="Folder for decoded images of imagefolder; unset: $NASBENCH_CACHE, or the "
+        "user's cache folder.",
+    )
+    resolution: int | None = Field(
+        default=None,
+        ge=4,
+        description="Side that images are resized to when read, in pixels; unset: as stored.",
+    )
+    protocol: Protocol = Field(
+        default="standard",
+        description="standard: search_valid is held out of the training images. paper: validate "
+        "where the released codes do, a labelled exception (joint search: on the test images; "
+        "bi-level search: on the half that trains alpha).",
+    )
+    validation_fraction: float = Field(
+        default=0.2,
+        gt=0,
+        lt=1,
+        description="Share of the training images held out as search_valid (protocol standard).",
+    )
+    train_fraction: float = Field(
+        default=0.5,
+        gt=0,
+        lt=1,
+        description="Bi-level search: share of the remaining images that trains the network "
+        "weights theta; the rest trains alpha.",
+    )
+    max_train_images: int | None = Field(
+        default=None,
+        ge=1,
+        description="Use at most so many training images, the same ones for every seed, "
+        "balanced over the classes; unset: all.",
+    )
+    max_test_images: int | None = Field(
+        default=None, ge=1, description="As max_train_images, for the test images."
+    )
+    lazy: bool = Field(
+        default=False,
+        description="imagefolder only: decode images when they are needed instead of holding "
+        "them in memory, with the ImageNet augmentation; for retraining on large trees.",
+    )
+    workers: int = Field(
+        default=2,
+        ge=0,
+        description="Processes of the lazy loader, and threads that decode an imagefolder.",
+    )
+    augment: AugmentSettings = Field(
+        default_factory=AugmentSettings, description="How training images are varied."
+    )
+    fake: FakeSettings = Field(
+        default_factory=FakeSettings, description="Size of the data set fake."
+    )
+
+    @model_validator(mode="after")
+    def _lazy_needs_files(self) -> Self:
+        if self.lazy and self.dataset != "imagefolder":
+            raise ValueError(f"lazy = true needs dataset = 'imagefolder', not {self.dataset!r}")
+        return self
+
+    @property
+    def info(self) -> DatasetInfo:
+        """The catalogue's entry of the data set."""
+        return CATALOGUE[self.dataset]
+
+    @property
+    def data_root(self) -> Path:
+        """The folder to read from: `root`, or the default one."""
+        return self.root if self.root is not None else default_root()
+
+    @property
+    def cache_folder(self) -> Path:
+        """The folder for decoded images: `cache_dir`, or the default one."""
+        return self.cache_dir if self.cache_dir is not None else default_cache_dir()
