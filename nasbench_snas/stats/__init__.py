@@ -1,0 +1,111 @@
+"""Statistics of the suite: seeds, tables and gradient draws.
+
+Arrays go in, frozen dataclasses come out. Two halves that share the interval type:
+
+* one number a seed: :mod:`~nasbench_snas.stats.means`, :mod:`~nasbench_snas.stats.robust`,
+  :mod:`~nasbench_snas.stats.hierarchical`, :mod:`~nasbench_snas.stats.paired`,
+  :mod:`~nasbench_snas.stats.unpaired`, :mod:`~nasbench_snas.stats.profiles`, and what tables show
+  of them: :mod:`~nasbench_snas.stats.cells`, :mod:`~nasbench_snas.stats.bold`;
+* one vector a draw: :mod:`~nasbench_snas.stats.moments`, :mod:`~nasbench_snas.stats.jackknife`,
+  :mod:`~nasbench_snas.stats.gradient_summary`, :mod:`~nasbench_snas.stats.subspace`,
+  :mod:`~nasbench_snas.stats.hotelling`, :mod:`~nasbench_snas.stats.power`,
+  :mod:`~nasbench_snas.stats.budget`, :mod:`~nasbench_snas.stats.decomposition`,
+  :mod:`~nasbench_snas.stats.slope`.
+
+Random numbers of resampling come from the data (:mod:`~nasbench_snas.stats.reproducible`).
+"""
+
+from nasbench_snas.stats.bold import BoldRows, bold_rows
+from nasbench_snas.stats.budget import Costed, break_even_budget, mse_at_budget
+from nasbench_snas.stats.cells import Cell, failed_note, format_cell, supported_decimals
+from nasbench_snas.stats.decomposition import VarianceParts, decompose_draws, decompose_variance
+from nasbench_snas.stats.gradient_summary import (
+    GradientSummary,
+    Reference,
+    summarise_gradient,
+    summarise_groups,
+)
+from nasbench_snas.stats.hierarchical import TwoLevelMean, hierarchical_bootstrap
+from nasbench_snas.stats.hotelling import (
+    Hotelling,
+    Scatter,
+    hotelling_from_draws,
+    hotelling_test,
+    paired_hotelling,
+)
+from nasbench_snas.stats.interval import Interval
+from nasbench_snas.stats.means import bootstrap_interval, mean_interval, stratified_bootstrap
+from nasbench_snas.stats.moments import GradientMoments
+from nasbench_snas.stats.paired import (
+    PairedComparison,
+    compare_family,
+    compare_paired,
+    holm,
+    should_print_p,
+    sign_flip_test,
+)
+from nasbench_snas.stats.power import hotelling_power, required_draws, required_noncentrality
+from nasbench_snas.stats.profiles import PerformanceProfile, normalise_scores, performance_profile
+from nasbench_snas.stats.reproducible import data_generator, data_seed
+from nasbench_snas.stats.robust import interquartile_mean, iqm
+from nasbench_snas.stats.slope import PowerLaw, fit_power_law
+from nasbench_snas.stats.subspace import coordinate_groups, zero_sum_basis
+from nasbench_snas.stats.unpaired import (
+    Superiority,
+    probability_greater,
+    probability_of_improvement,
+)
+
+__all__ = [
+    "BoldRows",
+    "Cell",
+    "Costed",
+    "GradientMoments",
+    "GradientSummary",
+    "Hotelling",
+    "Interval",
+    "PairedComparison",
+    "PerformanceProfile",
+    "PowerLaw",
+    "Reference",
+    "Scatter",
+    "Superiority",
+    "TwoLevelMean",
+    "VarianceParts",
+    "bold_rows",
+    "bootstrap_interval",
+    "break_even_budget",
+    "compare_family",
+    "compare_paired",
+    "coordinate_groups",
+    "data_generator",
+    "data_seed",
+    "decompose_draws",
+    "decompose_variance",
+    "failed_note",
+    "fit_power_law",
+    "format_cell",
+    "hierarchical_bootstrap",
+    "holm",
+    "hotelling_from_draws",
+    "hotelling_power",
+    "hotelling_test",
+    "interquartile_mean",
+    "iqm",
+    "mean_interval",
+    "mse_at_budget",
+    "normalise_scores",
+    "paired_hotelling",
+    "performance_profile",
+    "probability_greater",
+    "probability_of_improvement",
+    "required_draws",
+    "required_noncentrality",
+    "should_print_p",
+    "sign_flip_test",
+    "stratified_bootstrap",
+    "summarise_gradient",
+    "summarise_groups",
+    "supported_decimals",
+    "zero_sum_basis",
+]

@@ -1,0 +1,331 @@
+"""What N iid gradient draws say about an estimator: bias, variance, direction, scale.
+
+With mean ``m``, covariance ``S`` of a draw, and the true gradient ``g``:
+
+    bias²   = |m - g|² - tr S / N            (the U-statistic; may be negative, and is kept so)
+    trace   = tr S,  mse = bias² + trace     (of one draw)
+    cosine  = <m, g> / sqrt((|m|² - tr S / N) |g|²)      (of the expected draw: de-noised)
+    scale   = <m, g> / |g|²                  (the error of high temperatures)
+    directional bias = sqrt(1 - cosine²)     (relative bias after the best rescaling)
+    snr     = sqrt(|m|² - tr S / N) / sqrt(tr S)
+
+A reference ``r`` that is itself a mean of M independent draws brings its own error: ``tr S_r / M``
+is taken off ``|m - r|²`` and ``|r|²``, and a second jackknife over its blocks adds to every
+variance. The draws and the reference must be independent of each other.
+
+Intervals: delete-a-block jackknife with t quantiles; on the log scale for variances; for the
+directional bias on its square. The word "unbiased" is never concluded; what can be concluded is
+the bound below which the relative bias lies (one-sided, ``excluded_relative_bias``: the smallest
+margin at which an equivalence test of size 1 - confidence would accept). It starts from
+max(bias², 0), so a lucky negative estimate does not sharpen it.
+
+Deviation from ``|mean| / sqrt(tr S)`` as the SNR: the mean is de-noised first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from nasbench_snas.errors import DataError
+from nasbench_snas.stats.interval import FloatArray, Interval, check_confidence
+from nasbench_snas.stats.jackknife import (
+    jackknife_interval,
+    jackknife_variance,
+    leave_one_out,
+    pooled,
+    t_quantile,
+)
+from nasbench_snas.stats.moments import WHOLE, GradientMoments, as_draws
+
+Moments = tuple[FloatArray, FloatArray, FloatArray]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """The gradient that an estimator is measured against.
+
+    Args:
+        value: Shape ``(d,)``.
+        moments: Block moments of the independent draws whose mean ``value`` is; None if exact.
+    """
+
+    value: FloatArray
+    moments: GradientMoments | None = None
+
+    @classmethod
+    def exact(cls, value: npt.ArrayLike) -> Reference:
+        """Return an exact reference, from enumeration or a closed form; ``value`` ``(d,)``."""
+        return cls(as_draws([np.asarray(value, dtype=np.float64)])[0])
+
+    @classmethod
+    def from_moments(cls, moments: GradientMoments) -> Reference:
+        """Return the mean of unbiased draws as a reference that knows its own error."""
+        return cls(pooled(moments)[1][0], moments)
+
+
+@dataclass(frozen=True, slots=True)
+class GradientSummary:
+    """Statistics of one estimator on one set of coordinates.
+
+    Args:
+        group: ``all``, or the name of the coordinate group.
+        n: Number of draws.
+        dimension: Number of coordinates.
+        bias_sq: Debiased squared bias; negative values are kept.
+        relative_bias_sq: The same over ``|g|²``.
+        bias: ``sqrt(max(bias_sq, 0))``.
+        bias_se: Root mean square error of the mean vector, ``sqrt(tr S/N + tr S_r/M)``.
+        bias_over_se: ``bias / bias_se``; infinite for a biased estimator without noise.
+        excluded_relative_bias: Upper bound of ``|bias| / |g|`` at one-sided confidence.
+        trace: Trace of the covariance of one draw, interval from the log scale.
+        relative_trace: The same over ``|g|²``.
+        mse: Mean squared error of one draw.
+        relative_mse: The same over ``|g|²``.
+        cosine: Cosine of the expected draw to g.
+        draw_cosine: Mean cosine of single draws to g; None where it was not accumulated.
+        scale: Length of the expected draw along g, over ``|g|``.
+        directional_bias: Relative bias left after the best rescaling.
+        snr: Signal to noise of one draw.
+        reference_norm: ``|g|``, de-noised.
+    """
+
+    group: str
+    n: int
+    dimension: int
+    bias_sq: Interval
+    relative_bias_sq: Interval
+    bias: float
+    bias_se: float
+    bias_over_se: float
+    excluded_relative_bias: float
+    trace: Interval
+    relative_trace: Interval
+    mse: Interval
+    relative_mse: Interval
+    cosine: Interval
+    draw_cosine: Interval | None
+    scale: Interval
+    directional_bias: Interval
+    snr: Interval
+    reference_norm: float
+
+
+def summarise_gradient(
+    moments: GradientMoments,
+    reference: Reference,
+    *,
+    group: str = WHOLE,
+    index: npt.NDArray[np.intp] | None = None,
+    confidence: float = 0.95,
+) -> GradientSummary:
+    """Summarise an estimator's draws against a reference.
+
+    Args:
+        moments: Block moments of its draws.
+        reference: Exact gradient, or one with its own error.
+        group: Name of the coordinate group; one of the accumulator's groups, or any name with
+            ``index``.
+        index: Coordinates of the group, shape ``(d',)``; None for the named group or all.
+        confidence: Nominal coverage.
+
+    Raises:
+        DataError: Too few draws, an unknown group, or a reference of another length.
+    """
+    check_confidence(confidence)
+    if reference.value.shape != (moments.dimension,):
+        raise DataError(
+            f"reference of shape {reference.value.shape} for draws of dimension {moments.dimension}"
+        )
+    if index is None and group != WHOLE:
+        if group not in moments.groups:
+            raise DataError(f"no group {group!r}", f"expected one of {', '.join(moments.groups)}")
+        index = moments.groups[group]
+    return _Summary(moments, reference, index, confidence).result(group)
+
+
+def summarise_groups(
+    moments: GradientMoments,
+    reference: Reference,
+    groups: Mapping[str, npt.NDArray[np.intp]] | None = None,
+    *,
+    confidence: float = 0.95,
+) -> dict[str, GradientSummary]:
+    """Summarise all coordinates and every group (``groups``, or the accumulator's own)."""
+    chosen = moments.groups if groups is None else groups
+    out = {WHOLE: summarise_gradient(moments, reference, confidence=confidence)}
+    for name, index in chosen.items():
+        out[name] = summarise_gradient(
+            moments, reference, group=name, index=index, confidence=confidence
+        )
+    return out
+
+
+class _Summary:
+    """Evaluates statistics on all draws and with every block left out."""
+
+    def __init__(
+        self,
+        moments: GradientMoments,
+        reference: Reference,
+        index: npt.NDArray[np.intp] | None,
+        confidence: float,
+    ) -> None:
+        self.moments, self.confidence, self.n = moments, confidence, moments.n
+        self.counts = moments.count.astype(np.float64)
+        self.n_blocks = moments.n_blocks
+        full, without = pooled(moments, index), leave_one_out(moments, index)
+        keep: slice | npt.NDArray[np.intp] = slice(None) if index is None else index
+        goal = (reference.value[None, keep], np.zeros(1))
+        self.full = _quantities(full, goal)
+        self.without = _quantities(without, goal)
+        self.reference_without: dict[str, FloatArray] | None = None
+        if reference.moments is not None:
+            source = reference.moments
+            goal = _reference_goal(pooled(source, index))
+            self.full = _quantities(full, goal)
+            self.without = _quantities(without, goal)
+            self.reference_without = _quantities(
+                full, _reference_goal(leave_one_out(source, index))
+            )
+            self.reference_counts = source.count.astype(np.float64)
+            self.n_blocks = min(self.n_blocks, source.n_blocks)
+        self.dimension = full[1].shape[1]
+
+    def result(self, group: str) -> GradientSummary:
+        """Collect every statistic."""
+        full = {name: float(value[0]) for name, value in self.full.items()}
+        error = math.sqrt(full["noise"])
+        bias = math.sqrt(max(full["bias_sq"], 0.0))
+        bias_sq, relative = self._interval("bias_sq"), self._interval("relative_bias_sq")
+        upper = max(relative.estimate, 0.0) + relative.standard_error * t_quantile(
+            self.confidence, self.n_blocks, sides=1
+        )
+        return GradientSummary(
+            group=group,
+            n=self.n,
+            dimension=self.dimension,
+            bias_sq=bias_sq,
+            relative_bias_sq=relative,
+            bias=bias,
+            bias_se=error,
+            bias_over_se=bias / error if error > 0 else (math.inf if bias > 0 else 0.0),
+            excluded_relative_bias=math.sqrt(upper) if upper >= 0 else math.nan,
+            trace=self._interval("trace", "log"),
+            relative_trace=self._interval("relative_trace", "log"),
+            mse=self._interval("mse", "log"),
+            relative_mse=self._interval("relative_mse", "log"),
+            cosine=self._interval("cosine"),
+            draw_cosine=self._draw_cosine(group),
+            scale=self._interval("scale"),
+            directional_bias=self._interval("sin_sq", "sqrt"),
+            snr=self._interval("snr"),
+            reference_norm=math.sqrt(max(full["reference_sq"], 0.0)),
+        )
+
+    def _interval(self, name: str, transform: str = "none") -> Interval:
+        """Jackknife one quantity, on the scale that ``transform`` names."""
+        full = float(self.full[name][0])
+        if transform == "log" and not full > 0:
+            return Interval(full, full, full, self.confidence, self.n, "no variance", 0.0)
+        f: Callable[[FloatArray], FloatArray] = _log if transform == "log" else _same
+        variance = jackknife_variance(
+            float(f(self.full[name])[0]), f(self.without[name]), self.counts
+        )
+        if self.reference_without is not None:
+            variance += jackknife_variance(
+                float(f(self.full[name])[0]),
+                f(self.reference_without[name]),
+                self.reference_counts,
+            )
+        inner = jackknife_interval(
+            float(f(self.full[name])[0]), variance, self.n, self.n_blocks, self.confidence
+        )
+        return _back(inner, transform)
+
+    def _draw_cosine(self, group: str) -> Interval | None:
+        """Mean per-draw cosine with its jackknife interval, where accumulated."""
+        names = [WHOLE, *self.moments.groups]
+        if self.moments.direction is None or group not in names:
+            return None
+        sums = self.moments.cosine[:, names.index(group)]
+        full = float(sums.sum() / self.n)
+        without = (sums.sum() - sums) / (self.n - self.counts)
+        variance = jackknife_variance(full, without, self.counts)
+        return jackknife_interval(full, variance, self.n, self.moments.n_blocks, self.confidence)
+
+
+def _reference_goal(moments: Moments) -> tuple[FloatArray, FloatArray]:
+    """Return reference means ``(b, d)`` and the squared error of each, ``tr S_r / M``, ``(b,)``."""
+    count, mean, squares = moments
+    return mean, squares.sum(axis=1) / ((count - 1) * count)
+
+
+def _quantities(moments: Moments, goal: tuple[FloatArray, FloatArray]) -> dict[str, FloatArray]:
+    """Evaluate every statistic, vectorised over left-out blocks.
+
+    Args:
+        moments: Count ``(b,)``, mean ``(b, d)``, squared deviations ``(b, d)`` of the draws.
+        goal: Reference ``(b', d)`` and its squared error ``(b',)``; b and b' broadcast.
+
+    Returns:
+        Name to values, shape ``(max(b, b'),)``; NaN where undefined.
+    """
+    count, mean, squares = moments
+    reference, reference_noise = goal
+    trace = squares.sum(axis=1) / (count - 1)
+    noise = trace / count
+    noise_both = noise + reference_noise
+    bias_sq = np.square(mean - reference).sum(axis=1) - noise_both
+    reference_sq = np.square(reference).sum(axis=1) - reference_noise
+    mean_sq = np.square(mean).sum(axis=1) - noise
+    product = (mean * reference).sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        cosine = product / np.sqrt(mean_sq * reference_sq)
+        quantities = {
+            "noise": noise_both,
+            "bias_sq": bias_sq,
+            "trace": trace + 0 * reference_noise,
+            "mse": bias_sq + trace,
+            "reference_sq": reference_sq,
+            "relative_bias_sq": bias_sq / reference_sq,
+            "relative_trace": trace / reference_sq,
+            "relative_mse": (bias_sq + trace) / reference_sq,
+            "cosine": cosine,
+            "sin_sq": 1 - np.square(cosine),
+            "scale": product / reference_sq,
+            "snr": np.sqrt(np.maximum(mean_sq, 0.0)) / np.sqrt(trace) + 0 * reference_noise,
+        }
+    return {name: np.atleast_1d(value) for name, value in quantities.items()}
+
+
+def _same(x: FloatArray) -> FloatArray:
+    """Identity."""
+    return x
+
+
+def _log(x: FloatArray) -> FloatArray:
+    """Logarithm; NaN for what has none."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.where(x > 0, np.log(np.where(x > 0, x, 1.0)), np.nan))
+
+
+def _back(inner: Interval, transform: str) -> Interval:
+    """Return ``inner`` on the original scale; standard errors by the delta method."""
+    if transform == "none":
+        return inner
+    if transform == "log":
+        estimate, low, high = (math.exp(v) for v in (inner.estimate, inner.low, inner.high))
+        error, method = estimate * inner.standard_error, "log jackknife"
+    else:
+        estimate, low, high = (
+            math.sqrt(max(v, 0.0)) if not math.isnan(v) else v
+            for v in (inner.estimate, inner.low, inner.high)
+        )
+        error = inner.standard_error / (2 * estimate) if estimate > 0 else math.nan
+        method = "jackknife of the square"
+    return Interval(estimate, low, high, inner.confidence, inner.n, method, error)
