@@ -85,6 +85,13 @@ class Distribution(nn.Module):
     def replicate(self, replicates: int) -> Self:
         """Return a copy whose parameters are leaves with a leading replicate axis, all equal."""
 
+    def strengths(self, generator: torch.Generator) -> Tensor:
+        """Return what edges and operations are ranked by when a child is derived, ``(R, E, K)``.
+
+        By default :meth:`marginals`; methods that weigh edges against each other override it.
+        """
+        return self.marginals(generator)
+
     def entropy(self, generator: torch.Generator) -> Tensor:
         """Return the entropy of each edge's marginal in nats, ``(R, E)`` (Figure 4)."""
         return torch.special.entr(self.marginals(generator)).sum(dim=-1)
@@ -92,6 +99,9 @@ class Distribution(nn.Module):
 
 class Categorical(Distribution):
     """Factorised categorical with logits ``alpha = log(paper's alpha)``.
+
+    A subclass with another parametrisation overrides :attr:`logits` alone: everything else is
+    derived from it.
 
     Args:
         logits: Initial logits, shape ``(E, K)`` or ``(R, E, K)``.
@@ -112,12 +122,12 @@ class Categorical(Distribution):
     @property
     def log_probs(self) -> Tensor:
         """``log p``, shape ``(R, E, K)``."""
-        return self.alpha.log_softmax(dim=-1)
+        return self.logits.log_softmax(dim=-1)
 
     @property
     def probs(self) -> Tensor:
         """``p``, shape ``(R, E, K)``, differentiable with respect to ``alpha``."""
-        return self.alpha.softmax(dim=-1)
+        return self.logits.softmax(dim=-1)
 
     def perturb(self, noise: Tensor) -> Tensor:
         """Return ``log p + G``, shape ``(R, n, E, K)``, whose argmax is the sample (Gumbel-max)."""
@@ -150,8 +160,8 @@ class Categorical(Distribution):
         return torch.where(z > 0, -winner.log(), others)
 
     def mode(self) -> Tensor:
-        """Return the one-hot argmax of ``alpha``; see :meth:`Distribution.mode`."""
-        return one_hot(self.alpha.detach().argmax(dim=-1), self.num_operations, self.dtype)
+        """Return the one-hot argmax of the logits; see :meth:`Distribution.mode`."""
+        return one_hot(self.logits.detach().argmax(dim=-1), self.num_operations, self.dtype)
 
     def marginals(self, generator: torch.Generator) -> Tensor:
         """Return ``p`` exactly; see :meth:`Distribution.marginals`."""
