@@ -1,0 +1,65 @@
+"""The unit of Figure 6: one input, three intermediate nodes in series and in parallel.
+
+Every intermediate node takes input from all previous nodes (eq. 20 of SNAS, arXiv:1812.09926,
+Appendix C), so that three nodes make six edges; with three operations on each there are 3^6 = 729
+architectures, few enough for exact gradients. The cell's output is the concatenation of the
+intermediate nodes, as in the full space.
+
+Deviations: the figure leaves the operations open; here they are ``none``, ``skip_connect`` and
+``conv_3x3``. There are no reductions. Stem and head are those of the other spaces.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nasbench_snas.errors import ConfigError
+from nasbench_snas.operations import operations
+from nasbench_snas.space import CellType, Layer, Space, SpaceFamily, check_resolution
+
+
+@dataclass(frozen=True, kw_only=True)
+class SnasUnit(SpaceFamily):
+    """Settings of the unit space.
+
+    Attributes:
+        nodes: Intermediate nodes; ``nodes (nodes + 1) / 2`` edges.
+        cells: Cells in a row, all with the same row of alpha; exact gradients share work for one.
+        channels: Channels of a node.
+        operations: Names of the candidate operations, the same on each edge.
+    """
+
+    name = "snas-unit"
+    summary = "Figure 6 of SNAS: 3 nodes in series and in parallel, 6 edges, 3 operations"
+    reference = "xie2019snas"
+
+    nodes: int = 3
+    cells: int = 1
+    channels: int = 8
+    operations: tuple[str, ...] = ("none", "skip_connect", "conv_3x3")
+
+    def __post_init__(self) -> None:
+        """Check the settings by themselves."""
+        operations(self.operations)
+        for field in ("nodes", "cells", "channels"):
+            if getattr(self, field) < 1:
+                raise ConfigError(f"space.{field} must be at least 1, got {getattr(self, field)}.")
+        if len(self.operations) < 2 or len(set(self.operations)) != len(self.operations):
+            raise ConfigError(
+                f"space.operations needs at least two different names, got {self.operations}."
+            )
+
+    def build(self, in_channels: int, num_classes: int, resolution: int) -> Space:
+        """Return the space; see :meth:`SpaceFamily.build`."""
+        check_resolution(self.name, resolution, 0)
+        return Space(
+            name=self.name,
+            operations=self.operations,
+            cells=(CellType.dense("unit", 1, self.nodes),),
+            layers=(Layer("cell", self.channels, 1, "unit"),) * self.cells,
+            stem_channels=self.channels,
+            preprocess=self.cells > 1,
+            in_channels=in_channels,
+            num_classes=num_classes,
+            resolution=resolution,
+        )
