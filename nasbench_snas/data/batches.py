@@ -241,6 +241,6 @@ def evaluation_batches(
     """
     if batch_size < 1:
         raise ConfigError(f"a batch of {batch_size} images", "expected at least 1")
-    for chosen in torch.split(split.indices, batch_size):
+    for chosen in torch.split(split.indices.to(split.images.device), batch_size):
         images = split.images[chosen]
         yield (images if plain is None else plain(images)), split.labels[chosen]

@@ -54,7 +54,7 @@ class Split:
         part: The part of the data set that `images` are: ``train`` or ``test``.
         images: uint8 pixels of the whole part, shape `(N, C, H, W)`, shared between splits.
         labels: int64 class numbers of the whole part, shape `(N,)`.
-        indices: The images of this split, int64, shape `(M,)`, ascending.
+        indices: The images of this split, int64, shape `(M,)`, ascending, on the CPU.
     """
 
     name: str
@@ -69,7 +69,8 @@ class Split:
 
     def gather(self) -> tuple[Tensor, Tensor]:
         """Return images, shape `(M, C, H, W)`, and labels, shape `(M,)`, of this split alone."""
-        return self.images[self.indices], self.labels[self.indices]
+        indices = self.indices.to(self.images.device)
+        return self.images[indices], self.labels[indices]
 
 
 @dataclass(frozen=True)
@@ -143,26 +144,21 @@ class Splits:
             if split is None:
                 content.update(b"none")
                 continue
-            indices = split.indices.cpu()
+            indices = split.indices
             content.update(f"{split.name}/{split.part}/{len(split)}".encode())
             content.update(indices.numpy().tobytes())
             content.update(split.labels.cpu()[indices].numpy().tobytes())
         return content.hexdigest()
 
     def to(self, device: torch.device | str) -> Self:
-        """Return the same splits with all tensors on `device`, images moved once per part."""
+        """Return the same splits with images and labels on `device`, moved once per part."""
         moved: dict[int, Tensor] = {}
 
         def move(tensor: Tensor) -> Tensor:
             return moved.setdefault(id(tensor), tensor.to(device))
 
         def place(split: Split) -> Split:
-            return replace(
-                split,
-                images=move(split.images),
-                labels=move(split.labels),
-                indices=split.indices.to(device),
-            )
+            return replace(split, images=move(split.images), labels=move(split.labels))
 
         arch = None if self.arch is None else place(self.arch)
         return replace(
