@@ -58,6 +58,10 @@ class Distribution(nn.Module):
     def hard(self, noise: Any) -> Tensor:
         """Return the architectures that ``noise`` selects: detached one-hot, ``(R, n, E, K)``."""
 
+    def soft(self, noise: Any, tau: float) -> Tensor | None:
+        """Return a relaxed sample at temperature ``tau``, ``(R, n, E, K)``; None: there is none."""
+        return None
+
     @abstractmethod
     def log_prob(self, z: Tensor) -> Tensor:
         """Return the log-probability of each decision of one-hot ``z``.
@@ -94,7 +98,8 @@ class Distribution(nn.Module):
 
     def entropy(self, generator: torch.Generator) -> Tensor:
         """Return the entropy of each edge's marginal in nats, ``(R, E)`` (Figure 4)."""
-        return torch.special.entr(self.marginals(generator)).sum(dim=-1)
+        entropy: Tensor = torch.special.entr(self.marginals(generator)).sum(dim=-1)
+        return entropy
 
 
 class Categorical(Distribution):
@@ -137,6 +142,10 @@ class Categorical(Distribution):
         """Return the one-hot argmax of ``log p + G``; see :meth:`Distribution.hard`."""
         index = self.perturb(noise).detach().argmax(dim=-1)
         return one_hot(index, self.num_operations, self.dtype)
+
+    def soft(self, noise: Tensor, tau: float) -> Tensor:
+        """Return ``softmax((log p + G) / tau)``; see :meth:`Distribution.soft`."""
+        return (self.perturb(noise) / tau).softmax(dim=-1)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Return ``sum_k z_k log p_k`` per edge; see :meth:`Distribution.log_prob`."""

@@ -1,1 +1,1 @@
-""""""
+"""The presets as TOML files: what a run starts from."""

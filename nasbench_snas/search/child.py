@@ -1,0 +1,161 @@
+"""Child validation without retraining: five views times two kinds of batch-norm statistics.
+
+The paper's Table 1 compares the search accuracy with the accuracy of the derived child that
+inherits the parent's weights. Which views these are is the estimator's declared rule; the whole
+matrix is measured for every run, with the parent's running statistics (``inherited``) and with
+statistics recomputed on training images for the very architecture (``recalibrated``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nasbench_snas.api import Distribution, Estimator
+from nasbench_snas.search.views import SAMPLED, VIEWS, ViewName, view_weights
+from nasbench_snas.space import Space
+from nasbench_snas.supernet.skeleton import reset_running_statistics
+
+Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
+
+
+@dataclass(frozen=True)
+class ChildAccuracy:
+    """Accuracy of one cell of the matrix.
+
+    Attributes:
+        view: How the weights were chosen.
+        statistics: ``inherited`` or ``recalibrated`` batch-norm statistics.
+        accuracy: Mean over the sampled architectures, in percent.
+        std: Standard deviation over them (ddof 1), 0 for a single architecture.
+        samples: Number of architectures.
+    """
+
+    view: str
+    statistics: str
+    accuracy: float
+    std: float
+    samples: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+@torch.no_grad()
+def accuracy(parent: nn.Module, z: Tensor, batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+    """Return the accuracy of each architecture in percent, shape ``(S,)``, in evaluation mode.
+
+    Args:
+        parent: The network.
+        z: Weights, shape ``(S, E, K)``.
+        batches: Normalised images and labels.
+    """
+    was_training = parent.training
+    parent.eval()
+    right, seen = torch.zeros(z.shape[0], dtype=torch.float64), 0
+    for images, labels in batches:
+        predicted = parent(images, z).argmax(dim=-1)
+        right += (predicted == labels).sum(dim=1).cpu()
+        seen += labels.numel()
+    parent.train(was_training)
+    return 100.0 * right / seen
+
+
+@torch.no_grad()
+def recalibrate(parent: nn.Module, z: Tensor, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Replace running statistics by those of architecture ``z`` on training images.
+
+    Each batch counts equally (a cumulative average instead of the exponential one).
+
+    Args:
+        parent: The network; its buffers change.
+        z: One architecture, shape ``(E, K)``.
+        batches: Normalised training images, without augmentation.
+    """
+    norms = [m for m in parent.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    reset_running_statistics(parent)
+    for norm in norms:
+        norm.momentum = None
+    parent.train()
+    for images, _ in batches:
+        parent(images, z[None])
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    parent.eval()
+
+
+def child_matrix(
+    parent: nn.Module,
+    space: Space,
+    estimator: Estimator,
+    dist: Distribution,
+    generator: torch.Generator,
+    *,
+    valid: Batches,
+    calibration: Batches,
+    samples: int,
+) -> list[ChildAccuracy]:
+    """Return the accuracy of every view with both kinds of statistics.
+
+    The parent, its mode and its statistics are as before afterwards.
+
+    Args:
+        parent: The trained parent.
+        space: The space.
+        estimator: The estimator, at the end of its schedule.
+        dist: The distribution.
+        generator: Source of the samples.
+        valid: Yields the validation batches anew at each call.
+        calibration: Yields training batches for recalibration anew at each call.
+        samples: Architectures for each sampled view.
+    """
+    buffers = {name: b.clone() for name, b in parent.named_buffers()}
+    training, was_training = parent.training, estimator.training
+    estimator.eval()
+    results = []
+    for view in VIEWS:
+        chosen = _draws(view, space, estimator, dist, generator, samples)
+        if not chosen:
+            continue
+        z = torch.stack(chosen)
+        inherited = accuracy(parent, z, valid())
+        results.append(_summary(view, "inherited", inherited))
+        recalibrated = []
+        for one in chosen:
+            recalibrate(parent, one, calibration())
+            recalibrated.append(accuracy(parent, one[None], valid()))
+            _restore(parent, buffers)
+        results.append(_summary(view, "recalibrated", torch.cat(recalibrated)))
+    parent.train(training)
+    estimator.train(was_training)
+    return results
+
+
+def _draws(
+    view: ViewName,
+    space: Space,
+    estimator: Estimator,
+    dist: Distribution,
+    generator: torch.Generator,
+    samples: int,
+) -> list[Tensor]:
+    number = samples if view in SAMPLED else 1
+    drawn = [view_weights(view, space, estimator, dist, generator) for _ in range(number)]
+    return [z for z in drawn if z is not None]
+
+
+def _restore(parent: nn.Module, buffers: dict[str, Tensor]) -> None:
+    own = dict(parent.named_buffers())
+    for name, value in buffers.items():
+        own[name].copy_(value)
+
+
+def _summary(view: str, statistics: str, values: Tensor) -> ChildAccuracy:
+    std = float(values.std(correction=1)) if len(values) > 1 else 0.0
+    return ChildAccuracy(view, statistics, float(values.mean()), std, len(values))
