@@ -12,6 +12,7 @@ the number of workers nor on their order, and the global generator does not move
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -75,13 +76,20 @@ class LazyImages(Dataset[tuple[Tensor, int]]):
     """
 
     def __init__(self, listing: Listing, transform: Any) -> None:
-        self.files, self.labels = listing.files, listing.labels
+        self.folder, self.files, self.labels = listing.folder, listing.files, listing.labels
         self.class_names = listing.class_names
         self.transform = transform
 
     def __len__(self) -> int:
         """Return the number of files."""
         return len(self.files)
+
+    def digest(self) -> str:
+        """Return a hash of the files' paths below their folder, in order."""
+        content = hashlib.blake2b(digest_size=16)
+        for file in self.files:
+            content.update(f"{file.relative_to(self.folder).as_posix()}\n".encode())
+        return content.hexdigest()
 
     def __getitem__(self, item: Item) -> tuple[Tensor, int]:
         """Return one image, float32 `(3, R, R)`, and its class number.
@@ -196,6 +204,7 @@ class LazyStream:
         self._images, self._size, self._drop_last = images, batch_size, drop_last
         self._generator, self._workers = generator, workers
         self._before = generator.get_state()
+        self._digest = images.digest()
         self.epoch, self.position = 0, len(self)
 
     def __len__(self) -> int:
@@ -240,8 +249,9 @@ class LazyStream:
         """Return the position, as plain tensors and numbers."""
         return {
             "version": 1,
-            "files": len(self._images),
+            "files": self._digest,
             "batch_size": self._size,
+            "drop_last": self._drop_last,
             "epoch": self.epoch,
             "position": self.position,
             "before": self._before.clone(),
@@ -252,9 +262,14 @@ class LazyStream:
         """Take up the position of `state`.
 
         Raises:
-            CheckpointError: The state is of other files or another batch size.
+            CheckpointError: The state is damaged, or of other files or another batch size.
         """
-        mine = {"version": 1, "files": len(self._images), "batch_size": self._size}
+        mine = {
+            "version": 1,
+            "files": self._digest,
+            "batch_size": self._size,
+            "drop_last": self._drop_last,
+        }
         for name, value in mine.items():
             if state.get(name) != value:
                 raise CheckpointError(
@@ -262,7 +277,20 @@ class LazyStream:
                     f"expected {value!r}: it belongs to other files or to other settings",
                     "resume with the settings that the run was begun with",
                 )
-        self.epoch, self.position = state["epoch"], state["position"]
+        epoch, position = state.get("epoch"), state.get("position")
+        tensors = (state.get("before"), state.get("generator"))
+        if (
+            not isinstance(epoch, int)
+            or not isinstance(position, int)
+            or not 0 <= position <= len(self)
+            or not all(isinstance(tensor, Tensor) for tensor in tensors)
+        ):
+            raise CheckpointError(
+                f"the position in the data is damaged (epoch {epoch!r}, batch {position!r})",
+                f"expected 0 to {len(self)} batches and the state of the generator",
+                "go back to an older checkpoint",
+            )
+        self.epoch, self.position = epoch, position
         self._before = state["before"].cpu().clone()
         self._generator.set_state(state["generator"].cpu())
 

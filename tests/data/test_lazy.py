@@ -144,8 +144,29 @@ def test_lazy_and_in_memory_are_not_mixed_up(tree: Maker) -> None:
         LazyStream(load_lazy(settings(root), "train"), 9, torch.Generator())
 
 
-def test_a_position_of_other_files_is_refused(tree: Maker) -> None:
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"files": "other"}, "files 'other'"),
+        ({"batch_size": 2}, "batch_size 2"),
+        ({"drop_last": False}, "drop_last False"),
+        ({"position": 3}, "damaged"),
+        ({"before": None}, "damaged"),
+    ],
+)
+def test_a_foreign_or_damaged_position_is_refused(
+    tree: Maker, change: dict[str, Any], message: str
+) -> None:
     root = tree()
     state = stream(root).state_dict()
-    with pytest.raises(CheckpointError, match="files 7"):
-        stream(root).load_state_dict({**state, "files": 7})
+    stream(root).load_state_dict(state)
+    with pytest.raises(CheckpointError, match=message):
+        stream(root).load_state_dict({**state, **change})
+
+
+def test_a_position_is_bound_to_the_names_of_the_files(tree: Maker) -> None:
+    root = tree()
+    state = stream(root).state_dict()
+    (root / "train" / "cat" / "000.png").rename(root / "train" / "cat" / "renamed.png")
+    with pytest.raises(CheckpointError, match="files"):
+        stream(root).load_state_dict(state)
