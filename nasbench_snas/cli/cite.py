@@ -1,0 +1,83 @@
+"""Print BibTeX for the suite, and for estimators, spaces or the runs that used them."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nasbench_snas import __version__
+from nasbench_snas.bibliography import bibliography, resolve_reference
+from nasbench_snas.errors import ConfigError, DataError, suggest
+
+SUITE = """@software{nasbench-snas,
+  title = {nasbench-snas: an estimator-comparison benchmark suite for differentiable neural
+           architecture search},
+  author = {{The nasbench-snas authors}},
+  version = {%s},
+}"""
+PAPER = "xie2019snas"
+
+
+@click.command("cite")
+@click.argument("names", nargs=-1, metavar="[NAMES|RUNS]…")
+@click.option("--all", "everything", is_flag=True, help="Every estimator and space.")
+@click.pass_obj
+def command(session: Any, names: tuple[str, ...], everything: bool) -> None:
+    """Print BibTeX for the suite and for estimators, spaces or runs.
+
+    A run is a folder, or its name in the run folder (--root); it stands for its estimator and its
+    space. Without arguments: the suite and the paper it studies.
+    """
+    registry = session.registry()
+    entries = [*registry.estimators(), *registry.spaces()]
+    references = {entry.name: str(entry.attributes.get("reference", "")) for entry in entries}
+    wanted = sorted(references) if everything else list(_expand(names, references, session.root))
+    known = bibliography()
+    printed = {PAPER: known[PAPER]} if PAPER in known else {}
+    for name in wanted:
+        for key, text in resolve_reference(name, references[name], known).items():
+            printed.setdefault(key, text)
+    click.echo("\n\n".join([SUITE % __version__, *printed.values()]))
+
+
+def _expand(names: tuple[str, ...], references: dict[str, str], root: Path) -> Iterator[str]:
+    """Yield plug-in names; runs become their estimator and space."""
+    for name in names:
+        if name in references:
+            yield name
+            continue
+        folders = [folder for folder in (Path(name), root / name) if _settings(folder).is_file()]
+        if not folders:
+            raise ConfigError(
+                f"{name!r} is neither an estimator, a space nor a run.",
+                suggest(name, references),
+                f"Runs are folders, or names in {root} (--root).",
+            )
+        for used in _used_by(folders[0]):
+            if used not in references:
+                raise ConfigError(
+                    f"run {name!r} used {used!r}, which is not installed.",
+                    fix="Install the package it came from, or pass --plugin FILE.",
+                )
+            yield used
+
+
+def _settings(folder: Path) -> Path:
+    return folder / "config.toml"
+
+
+def _used_by(folder: Path) -> list[str]:
+    """Return the estimator and the space that a run's settings name."""
+    try:
+        settings = tomllib.loads(_settings(folder).read_text(encoding="utf-8"))
+        sections = [settings[key] for key in ("estimator", "space")]
+        return [str(s["name"] if isinstance(s, dict) else s) for s in sections]
+    except (KeyError, tomllib.TOMLDecodeError, OSError) as error:
+        raise DataError(
+            f"{_settings(folder)} does not name an estimator and a space.",
+            f"{type(error).__name__}: {error}",
+        ) from error

@@ -1,0 +1,192 @@
+"""The bench on which the estimator kit tries an estimator: objective, distribution, a short run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nasbench_snas.api import Categorical, Distribution, Estimator
+from nasbench_snas.seeding import stream
+from nasbench_snas.space import CellType, Layer, Space
+from nasbench_snas.testing.exact import gradients_of_noise
+from nasbench_snas.testing.problems import Problem, ToyLoss, toy_problem
+
+RATE = 0.05  # of the plain gradient steps of a short run
+SPREAD = 0.3  # of the parameters of distributions that an estimator brings along
+
+
+def tiny_space(nodes: int = 1, inputs: int = 2) -> Space:
+    """Return a space of one small cell on images of one channel and 4x4 pixels, three classes.
+
+    Two edges and three operations by default; ``inputs=1, nodes=3`` has six edges.
+    """
+    return Space(
+        name="tiny",
+        operations=("none", "skip_connect", "conv_1x1"),
+        cells=(CellType.dense("cell", inputs, nodes),),
+        layers=(Layer("cell", 4, 1, "cell"),),
+        stem_channels=4,
+        in_channels=1,
+        num_classes=3,
+        resolution=4,
+    )
+
+
+def map_tensors(noise: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """Return ``noise`` (tensors in tuples, lists and dictionaries) with each tensor mapped."""
+    if isinstance(noise, Tensor):
+        return function(noise)
+    if isinstance(noise, tuple | list):
+        return type(noise)(map_tensors(part, function) for part in noise)
+    if isinstance(noise, dict):
+        return {key: map_tensors(part, function) for key, part in noise.items()}
+    return noise
+
+
+def on_device(loss: ToyLoss, device: str) -> ToyLoss:
+    """Return ``loss`` with all its tensors on ``device``."""
+    other = copy(loss)
+    for key, value in vars(loss).items():
+        if isinstance(value, Tensor):
+            moved = value.detach().clone().to(device)
+            setattr(other, key, moved.requires_grad_(value.requires_grad))
+    return other
+
+
+@dataclass
+class Bench:
+    """An estimator, an objective and a distribution at one point.
+
+    Attributes:
+        estimator: The estimator, new.
+        loss: The objective, as the estimator sees it.
+        dist: The distribution, with one replicate.
+        device: Where they are.
+    """
+
+    estimator: Estimator
+    loss: ToyLoss
+    dist: Distribution
+    device: str = "cpu"
+
+    @classmethod
+    def build(
+        cls,
+        estimator: Estimator,
+        problem: Problem | None = None,
+        *,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float64,
+        distribution: Distribution | None = None,
+    ) -> Bench:
+        """Return a bench; by default on an exponential objective of two edges."""
+        problem = problem or toy_problem("exponential")
+        estimator = estimator.to(device=device, dtype=dtype)
+        loss = on_device(problem.loss, device).viewed_by(estimator.needs_all_operations)
+        if distribution is None:
+            distribution = own_distribution(estimator, problem)
+        return cls(estimator, loss, distribution.to(device=device, dtype=dtype), device)
+
+    def generator(self, name: str = "noise", seed: int = 0) -> torch.Generator:
+        """Return a stream of random numbers on the device."""
+        return stream(seed, f"conformance/{name}", self.device)
+
+    def noise(self, replicates: int, name: str = "noise", seed: int = 0) -> Any:
+        """Return noise for ``replicates`` draws, the same for the same name and seed."""
+        copies = self.dist.replicate(replicates)
+        return self.estimator.noise(copies, replicates, self.generator(name, seed))
+
+    def gradients(self, noise: Any, replicates: int) -> tuple[Tensor, Tensor]:
+        """Return the draws ``(R, d)`` and ``(R, P)`` that belong to ``noise``, state frozen."""
+        self.estimator.eval()
+        return gradients_of_noise(self.estimator, self.loss, self.dist, noise, replicates)
+
+    def value(self, noise: Any, replicates: int) -> Tensor:
+        """Return the surrogate's values, shape ``(R,)``, with their graph, state frozen."""
+        self.estimator.eval()
+        copies, loss = self.dist.replicate(replicates), self.loss.replicate(replicates)
+        return self.estimator.surrogate(loss, copies, noise)
+
+    def run(self, steps: int, generator: torch.Generator, first: int = 0, total: int = 8) -> Tensor:
+        """Take plain gradient steps as a search does, and return all parameters, flat.
+
+        Args:
+            steps: Number of steps.
+            generator: Source of the noise.
+            first: Steps taken before.
+            total: Steps of the whole run, for the schedules.
+        """
+        self.estimator.train()
+        for step in range(first, first + steps):
+            self.estimator.set_progress(step / (total - 1))
+            noise = self.estimator.noise(self.dist, 1, generator)
+            self._descend(self.estimator.surrogate(self.loss, self.dist, noise).sum())
+            for _ in range(self.estimator.updates - 1):
+                again = self.estimator.replay(self.dist)
+                if again is not None:
+                    self._descend(again.sum())
+        return self.parameters()
+
+    def parameters(self) -> Tensor:
+        """Return alpha, theta and the estimator's own parameters, flat and detached."""
+        everything = [*self.dist.parameters(), self.loss.theta, *self.estimator.parameters()]
+        return torch.cat([p.detach().flatten() for p in everything])
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint holds."""
+        return {
+            "estimator": self.estimator.state_dict(),
+            "dist": self.dist.state_dict(),
+            "theta": self.loss.theta.detach(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`state`."""
+        self.estimator.load_state_dict(state["estimator"])
+        self.dist.load_state_dict(state["dist"])
+        with torch.no_grad():
+            self.loss.theta.copy_(state["theta"])
+
+    def _descend(self, total: Tensor) -> None:
+        alpha, own = list(self.dist.parameters()), list(self.estimator.parameters())
+        if not total.requires_grad:
+            return
+        tuned = self.estimator.tunes_variance and bool(own)
+        main = [*alpha, self.loss.theta] if tuned else [*alpha, self.loss.theta, *own]
+        grads = torch.autograd.grad(total, main, allow_unused=True, create_graph=tuned)
+        pairs = list(zip(main, grads, strict=True))
+        if tuned:
+            squared = [g.square().sum() for g in grads[: len(alpha)] if g is not None]
+            tuning = torch.autograd.grad(torch.stack(squared).sum(), own, allow_unused=True)
+            pairs += list(zip(own, tuning, strict=True))
+        with torch.no_grad():
+            for parameter, gradient in pairs:
+                if gradient is not None:
+                    parameter.sub_(RATE * gradient)
+
+
+def own_distribution(estimator: Estimator, problem: Problem) -> Distribution:
+    """Return the distribution that the estimator searches with, away from its initial symmetry.
+
+    The plain categorical is put at the problem's logits; the parameters of any other are moved by
+    seeded normal noise.
+    """
+    edges, operations = problem.logits.shape
+    space = tiny_space() if edges == 2 else tiny_space(nodes=3, inputs=1)
+    if (space.num_edges, space.num_operations) != (edges, operations):
+        return problem.distribution()
+    dist = estimator.make_distribution(space, stream(0, "conformance/distribution"))
+    if type(dist) is Categorical:
+        return problem.distribution()
+    dist = dist.double()
+    generator = stream(0, "conformance/parameters")
+    with torch.no_grad():
+        for parameter in dist.parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.add_(SPREAD * noise.to(parameter.device))
+    return dist

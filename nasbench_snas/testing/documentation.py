@@ -1,0 +1,154 @@
+"""Checks of what a plug-in says about itself: docstrings, class attributes, reference."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import io
+import re
+import tokenize
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from nasbench_snas.bibliography import bibliography, resolve_reference
+from nasbench_snas.parameters import resolve_parameters
+
+MAX_CODE_LINES = 80
+_SILENT = {
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENCODING,
+    tokenize.ENDMARKER,
+}
+
+
+def code_lines(source: str) -> int:
+    """Return the number of lines of ``source`` that hold code: no comments, no docstrings."""
+    docstrings: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            if isinstance(node.value.value, str):
+                docstrings.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in _SILENT:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    return len(lines - docstrings)
+
+
+def literal_attributes(source: str, class_name: str) -> dict[str, Any]:
+    """Return the class attributes of ``class_name`` that are literals in ``source``."""
+    values: dict[str, Any] = {}
+    for node in ast.parse(source).body:
+        if not (isinstance(node, ast.ClassDef) and node.name == class_name):
+            continue
+        for statement in node.body:
+            if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+                target, value = statement.targets[0].id, statement.value
+            elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+                if statement.value is None:
+                    continue
+                target, value = statement.target.id, statement.value
+            else:
+                continue
+            try:
+                values[target] = ast.literal_eval(value)
+            except ValueError:
+                continue
+    return values
+
+
+class DocumentationChecks:
+    """Checks of docstrings and class attributes; mixed into both kits.
+
+    Attributes:
+        subject_attribute: See :class:`~nasbench_snas.testing.conformance.Conformance`.
+        documented_attributes: Literal class attributes that listings need.
+        settings: Keyword arguments the subject is constructed with.
+    """
+
+    subject_attribute: ClassVar[str]
+    documented_attributes: ClassVar[tuple[str, ...]] = ()
+    settings: ClassVar[dict[str, Any]] = {}
+
+    @property
+    def subject(self) -> type:
+        """The class under test."""
+        subject: type = getattr(type(self), self.subject_attribute)
+        return subject
+
+    @property
+    def source_file(self) -> Path:
+        """The file that defines the class under test."""
+        return Path(inspect.getsourcefile(self.subject) or "")
+
+    @property
+    def source(self) -> str:
+        """The text of that file."""
+        return self.source_file.read_text(encoding="utf-8")
+
+    def test_module_docstring_states_equation_and_reference(self) -> None:
+        """The file says what it computes, as an equation for an estimator, and where it is from."""
+        text = ast.get_docstring(ast.parse(self.source)) or ""
+        assert len(text.splitlines()) >= 3, "the module needs a docstring: what, equation, source"
+        if self.subject_attribute == "estimator":
+            assert re.search(r"``[^`]+``|[Ee]qs?\.", text), "state the estimate as an equation"
+            assert re.search(r"Deviations?\b", text), (
+                "state the deviations from the source, or none"
+            )
+        pattern = r"Reference|arXiv|doi|et al\.|20\d\d|19\d\d"
+        assert re.search(pattern, text), "state the source in the module's docstring"
+
+    def test_class_docstring_explains_every_setting(self) -> None:
+        """Each setting is named in the class's docstring."""
+        text = inspect.getdoc(self.subject) or ""
+        assert text, "the class needs a docstring"
+        missing = [
+            name
+            for name in inspect.signature(self.subject).parameters
+            if not re.search(rf"\b{name}\b", text)
+        ]
+        assert not missing, f"settings without a word in the docstring: {missing}"
+
+    def test_listed_attributes_are_literals(self) -> None:
+        """Listings read name, reference and so on from the text, importing nothing."""
+        found = literal_attributes(self.source, self.subject.__name__)
+        missing = [name for name in self.documented_attributes if not found.get(name)]
+        assert not missing, f"write {missing} as literal strings in {self.subject.__name__}"
+        wrong = [name for name in self.documented_attributes if not isinstance(found[name], str)]
+        assert not wrong, f"{wrong} must be strings"
+        assert all(found[name] == getattr(self.subject, name) for name in found)
+
+    def test_name_is_lower_case_with_dashes(self) -> None:
+        """The name serves as a key, in file names and on the command line."""
+        name = getattr(self.subject, "name", "")
+        assert re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name), f"{name!r}: use my-method"
+
+    def test_reference_resolves_to_bibtex(self) -> None:
+        """The reference is a key of the bibliography or a complete BibTeX entry."""
+        name, reference = (getattr(self.subject, key) for key in ("name", "reference"))
+        entries = resolve_reference(name, reference, bibliography())
+        for key, text in entries.items():
+            for field in ("title", "author", "year"):
+                assert re.search(rf"\b{field}\s*=\s*[{{\"\d]", text), f"{key} has no {field}"
+
+    def test_settings_are_keywords_with_defaults(self) -> None:
+        """The class is constructed from names and values alone, each typed and with a default."""
+        values = resolve_parameters(self.subject, self.settings, self.subject_attribute)
+        self.subject(**values)
+        for name, parameter in inspect.signature(self.subject).parameters.items():
+            assert parameter.annotation is not parameter.empty, f"setting {name} has no type"
+
+    def test_built_in_files_are_short(self) -> None:
+        """A built-in estimator has at most 80 lines of code; its file is named after it."""
+        if not self.subject.__module__.startswith("nasbench_snas.estimators."):
+            pytest.skip("for built-in estimators only")
+        lines = code_lines(self.source)
+        assert lines <= MAX_CODE_LINES, f"{lines} lines of code, more than {MAX_CODE_LINES}"
+        name = getattr(self.subject, "name", "")
+        assert self.source_file.stem == name.replace("-", "_"), "name the file after the estimator"
