@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from nasbench_snas.errors import CheckpointError, DataError
 from nasbench_snas.stats.interval import FloatArray
@@ -189,6 +189,14 @@ def _split(
     """
     deviation = np.sqrt(np.maximum(np.diag(error), 0.0))
     varies = deviation * math.sqrt(n) > ROUNDING * size
+    if n <= varies.sum():
+        # else the directions that the draws do not reach yet would pass for directions without
+        # variance, and the mean would be off in them
+        raise DataError(
+            f"{n} draws for {int(varies.sum())} coordinates that vary",
+            "T² needs more draws than coordinates",
+            "draw more, or pass a basis of the identifiable directions",
+        )
     unit = np.eye(len(error))
     flat, flat_error = unit[~varies], deviation[~varies]
     if not varies.any():
@@ -217,11 +225,11 @@ def _f_test(
     degrees = free - r + 1
     if r and degrees <= 0:
         raise DataError(
-            f"{n} draws for {r} directions",
-            "T² needs more draws than directions",
+            f"{degrees:.1f} degrees of freedom for {r} directions",
+            "the smaller of the two samples has too few draws",
             "draw more",
         )
-    log_p = float(stats.f.logsf(statistic * degrees / (r * free), r, degrees)) if r else 0.0
+    log_p = _log_survival(statistic * degrees / (r * free), r, degrees) if r else 0.0
     distance = math.nan
     if r and len(parts) == 1 and degrees > 2:
         distance = (statistic * (degrees - 2) / free - r) / n
@@ -229,6 +237,25 @@ def _f_test(
     if off:
         p, log10_p = 0.0, -math.inf
     return Hotelling(p, log10_p, statistic, r, fixed, off, degrees, n, distance)
+
+
+def _log_survival(value: float, numerator: int, denominator: float) -> float:
+    """Return the natural logarithm of ``P(F > value)``, also where the probability underflows.
+
+    There: ``I_x(a, b)`` with ``a = denominator / 2``, ``b = numerator / 2`` and
+    ``x = a / (a + b value)`` is ``x^a (1-x)^b 2F1(a+b, 1; a+1; x) / (a B(a, b))``
+    (Abramowitz and Stegun, 26.5.4 and 6.6.8).
+    """
+    direct = float(special.fdtrc(numerator, denominator, value))
+    if direct > 0:
+        return math.log(direct)
+    a, b = denominator / 2, numerator / 2
+    x = a / (a + b * value)
+    if x == 0:
+        return -math.inf
+    series = float(special.hyp2f1(a + b, 1.0, a + 1, x))
+    power = a * math.log(x) + b * math.log1p(-x)
+    return power + math.log(series) - math.log(a) - float(special.betaln(a, b))
 
 
 def hotelling_from_draws(

@@ -20,7 +20,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from nasbench_snas.errors import DataError
 from nasbench_snas.stats.interval import FloatArray, Interval
@@ -88,9 +88,10 @@ def jackknife_variance(full: float, left_out: FloatArray, counts: FloatArray) ->
         counts: Draws of block j, shape ``(B,)``.
     """
     h = counts.sum() / counts
-    centre = len(counts) * full - float(((1 - 1 / h) * left_out).sum())
-    pseudo = h * full - (h - 1) * left_out
-    return float((np.square(pseudo - centre) / (h - 1)).mean())
+    with np.errstate(invalid="ignore"):  # a statistic that is not finite has no variance: NaN
+        centre = len(counts) * full - float(((1 - 1 / h) * left_out).sum())
+        pseudo = h * full - (h - 1) * left_out
+        return float((np.square(pseudo - centre) / (h - 1)).mean())
 
 
 def jackknife_interval(
@@ -104,4 +105,4 @@ def jackknife_interval(
 
 def t_quantile(confidence: float, n_blocks: int, *, sides: int = 2) -> float:
     """Return the upper t quantile with ``n_blocks - 1`` degrees of freedom."""
-    return float(stats.t.isf((1 - confidence) / sides, n_blocks - 1))
+    return -float(special.stdtrit(n_blocks - 1, (1 - confidence) / sides))

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from nasbench_snas.errors import DataError
 from nasbench_snas.stats.interval import (
@@ -48,7 +48,7 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     sample = as_sample(values, at_least=2)
     mean = float(sample.mean())
     error = float(sample.std(ddof=1)) / math.sqrt(sample.size)
-    half = float(stats.t.isf((1 - confidence) / 2, sample.size - 1)) * error
+    half = -float(special.stdtrit(sample.size - 1, (1 - confidence) / 2)) * error
     return Interval(mean, mean - half, mean + half, confidence, sample.size, "t", error)
 
 

@@ -102,14 +102,17 @@ class GradientMoments:
             draws: Shape ``(n, d)``, one gradient a row; any n, also smaller than ``n_blocks``.
         """
         rows = as_draws(draws, self.dimension)
-        start = self.n
         cosines = self._cosines(rows)
-        for first in range(min(len(rows), self.n_blocks)):
-            block = (start + first) % self.n_blocks
-            own = rows[first :: self.n_blocks]
-            mean = own.mean(axis=0)
-            self._merge(block, len(own), mean, np.square(own - mean).sum(axis=0))
-            self.cosine[block] += cosines[first :: self.n_blocks].sum(axis=0)
+        start, whole = self.n, len(rows) - len(rows) % self.n_blocks
+        for part in (slice(0, whole), slice(whole, None)):  # full rounds, then the rest
+            size = min(len(rows[part]), self.n_blocks)
+            if size:
+                blocks = (start + np.arange(size)) % self.n_blocks
+                deal = rows[part].reshape(-1, size, self.dimension)
+                mean = deal[0] + (deal - deal[0]).mean(axis=0)  # exact for identical draws
+                count = np.full(size, len(deal), dtype=np.int64)
+                self._merge(blocks, count, mean, np.square(deal - mean).sum(axis=0))
+                self.cosine[blocks] += cosines[part].reshape(len(deal), size, -1).sum(axis=0)
 
     def merge(self, other: GradientMoments) -> None:
         """Add the draws of ``other`` (another process), block by block.
@@ -118,9 +121,7 @@ class GradientMoments:
             DataError: Different dimension, blocks, groups or direction.
         """
         self._check_alike(other.state(), DataError)
-        for block in range(self.n_blocks):
-            if other.count[block]:
-                self._merge(block, int(other.count[block]), other.mean[block], other.squares[block])
+        self._merge(np.arange(self.n_blocks), other.count, other.mean, other.squares)
         self.cosine += other.cosine
 
     def state(self) -> dict[str, npt.NDArray[np.generic]]:
@@ -149,13 +150,16 @@ class GradientMoments:
         self.squares = np.array(state["squares"], dtype=np.float64)
         self.cosine = np.array(state["cosine"], dtype=np.float64)
 
-    def _merge(self, block: int, n: int, mean: FloatArray, squares: FloatArray) -> None:
-        """Merge ``n`` draws with this mean ``(d,)`` and squared deviation ``(d,)`` into a block."""
-        before = int(self.count[block])
-        shift = mean - self.mean[block]
-        self.count[block] = before + n
-        self.mean[block] += shift * (n / (before + n))
-        self.squares[block] += squares + np.square(shift) * (before * n / (before + n))
+    def _merge(
+        self, blocks: IndexArray, n: npt.NDArray[np.int64], mean: FloatArray, squares: FloatArray
+    ) -> None:
+        """Merge ``n (b,)`` draws with means and squared deviations ``(b, d)`` into ``blocks``."""
+        before = self.count[blocks]
+        share = n / np.maximum(before + n, 1)
+        shift = mean - self.mean[blocks]
+        self.count[blocks] = before + n
+        self.mean[blocks] += shift * share[:, None]
+        self.squares[blocks] += squares + np.square(shift) * (before * share)[:, None]
 
     def _cosines(self, rows: FloatArray) -> FloatArray:
         """Cosines of each draw with the direction, ``(n, 1 + G)``; 0 where a length is 0."""

@@ -2,8 +2,8 @@
 
 With squared Mahalanobis bias ``delta²`` of one draw, F(p, N - p) becomes noncentral with parameter
 ``N delta²``. As N grows it tends to the noncentral chi-square with p degrees of freedom, from which
-the quick formula ``N = ncp / delta²`` comes. It is short by a number of draws that hardly depends on
-delta: 23 or 24 for p = 12, level 1e-5 and power 0.99.
+the quick formula ``N = ncp / delta²`` comes. It is short by a number of draws that hardly depends
+on delta: 23 or 24 for p = 12, level 1e-5 and power 0.99.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ def hotelling_power(n: int, delta: float, dimension: int, alpha: float) -> float
     check_confidence(alpha)
     if n <= dimension:
         raise ConfigError(f"{n} draws for {dimension} directions", "expected more draws")
+    if delta == 0:
+        return alpha  # scipy's noncentral F has no limit at zero
     cut = stats.f.isf(alpha, dimension, n - dimension)
     return float(stats.ncf.sf(cut, dimension, n - dimension, n * delta**2))
 

@@ -81,8 +81,10 @@ def test_bootstrap_of_equal_values_is_a_point_and_not_nan():
 
 
 def test_bca_falls_back_to_percentile_where_it_is_undefined():
-    interval = bootstrap_interval([1, 1, 1, 5, 5, 5], np.median)
-    assert math.isfinite(interval.low) and math.isfinite(interval.high)
+    values = [1, 3, 3, 3, 3, 3, 9]  # the median does not change when one value is left out
+    interval = bootstrap_interval(values, np.median)
+    assert interval.method == "percentile (BCa undefined)"
+    assert (interval.low, interval.high) == (3, 3)  # P(4 of 7 draws are the 9) = 1 %
 
 
 def test_a_stratum_of_one_value_is_refused_by_name():
