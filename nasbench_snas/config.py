@@ -103,6 +103,9 @@ class SearchSettings(BaseModel):
     validate_every: int = Field(
         default=1, ge=1, description="Epochs between search validations (the last always is)."
     )
+    amp: Literal["off", "bf16"] = Field(
+        default="off", description="Autocast of the network to bfloat16 (CUDA)."
+    )
     track_gradients: int = Field(
         default=0, ge=0, description="Steps between gradient-quality measurements; 0: never."
     )
@@ -151,6 +154,15 @@ class RunConfig(BaseModel):
         values["search"].pop("track_gradients", None)
         values["estimator_version"] = estimator_version
         return values
+
+    def comparison(self) -> str:
+        """Return a hash of what compared runs must share: all but estimator and seed."""
+        values = self.identity(0)
+        for key in ("estimator", "estimator_version", "seed"):
+            values.pop(key)
+        values["search"].pop("alpha")
+        text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+        return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
     def digest(self, estimator_version: int) -> str:
         """Return the first eight hex digits of the identity's blake2 hash."""

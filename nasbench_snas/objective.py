@@ -38,6 +38,7 @@ class SupernetLoss:
         all_operations: Whether operations of weight zero are run, so that their ``dL/dz`` is known.
         edge_mask: Path-dropout factors, shape ``(cells, edges, B)``, or None.
         draws_per_pass: Largest number of architectures in one pass, to bound memory; None: all.
+        autocast: Whether the network runs in bfloat16 where torch's autocast allows it.
     """
 
     def __init__(
@@ -49,10 +50,11 @@ class SupernetLoss:
         all_operations: bool = False,
         edge_mask: Tensor | None = None,
         draws_per_pass: int | None = None,
+        autocast: bool = False,
     ) -> None:
         self.parent, self.images, self.labels = parent, images, labels
         self.all_operations, self.edge_mask = all_operations, edge_mask
-        self.draws_per_pass = draws_per_pass
+        self.draws_per_pass, self.autocast = draws_per_pass, autocast
         self.evaluations = 0
         self._last: tuple[Tensor, Tensor] | None = None
 
@@ -76,6 +78,8 @@ class SupernetLoss:
         return self._last[1]
 
     def _logits(self, z: Tensor) -> Tensor:
-        return self.parent(
-            self.images, z, all_operations=self.all_operations, edge_mask=self.edge_mask
-        )
+        with torch.autocast(self.images.device.type, torch.bfloat16, enabled=self.autocast):
+            logits = self.parent(
+                self.images, z, all_operations=self.all_operations, edge_mask=self.edge_mask
+            )
+        return logits.float() if self.autocast else logits

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from nasbench_snas.api import Distribution, Estimator
 from nasbench_snas.search.views import SAMPLED, VIEWS, ViewName, view_weights
 from nasbench_snas.space import Space
-from nasbench_snas.supernet.skeleton import reset_running_statistics
+from nasbench_snas.supernet.skeleton import BATCH_NORM_MOMENTUM
 
 Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
 
@@ -70,26 +70,37 @@ def accuracy(parent: nn.Module, z: Tensor, batches: Iterable[tuple[Tensor, Tenso
 def recalibrate(parent: nn.Module, z: Tensor, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
     """Replace running statistics by those of architecture ``z`` on training images.
 
-    Each batch counts equally (a cumulative average instead of the exponential one).
+    Each batch counts equally, instead of the exponential average of training. Batch norms that the
+    architecture does not use keep a mean of 0 and a variance of 1.
 
     Args:
-        parent: The network; its buffers change.
+        parent: The network; its running statistics change, and it ends in evaluation mode.
         z: One architecture, shape ``(E, K)``.
         batches: Normalised training images, without augmentation.
     """
-    norms = [m for m in parent.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    reset_running_statistics(parent)
-    for norm in norms:
-        norm.momentum = None
+    statistics = _running_statistics(parent)
+    totals = {name: torch.zeros_like(buffer) for name, buffer in statistics.items()}
+    count = 0
     parent.train()
     for images, _ in batches:
-        parent(images, z[None])
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+        for buffer in statistics.values():
+            buffer.zero_()
+        parent(images, z[None])  # each is now momentum times the batch's statistic
+        for name, buffer in statistics.items():
+            totals[name] += buffer / BATCH_NORM_MOMENTUM
+        count += 1
+    for name, buffer in statistics.items():
+        mean = totals[name] / count
+        unused = (mean == 0) & name.endswith("var")
+        buffer.copy_(torch.where(unused, torch.ones_like(mean), mean))
     parent.eval()
 
 
+def _running_statistics(parent: nn.Module) -> dict[str, Tensor]:
+    return {n: b for n, b in parent.named_buffers() if n.endswith(("mean", "var"))}
+
+
+@torch.no_grad()
 def child_matrix(
     parent: nn.Module,
     space: Space,

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from nasbench_snas.space import CellType, Layer, Space
 from nasbench_snas.supernet.modules import ResidualReduction
 
+BATCH_NORM_MOMENTUM = 0.1
+"""Weight of the newest batch in the running statistics of every network (torch's default)."""
+
 
 @dataclass(frozen=True)
 class CellPosition:
@@ -110,13 +113,6 @@ def residual_layers(space: Space) -> nn.ModuleDict:
             blocks[str(index)] = ResidualReduction(width, layer.channels, layer.stride, True)
         width = layer.channels * (space.cell(layer.cell).width if layer.kind == "cell" else 1)
     return blocks
-
-
-def reset_running_statistics(network: nn.Module) -> None:
-    """Forget all batch-norm running statistics of ``network`` (for recalibration)."""
-    for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.reset_running_stats()
 
 
 def parameter_count(network: nn.Module) -> int:

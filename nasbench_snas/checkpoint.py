@@ -1,0 +1,68 @@
+"""Checkpoints: tensors and plain containers, written atomically, loaded safely."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nasbench_snas.errors import CheckpointError
+from nasbench_snas.store import write_atomic
+
+FORMAT = 1
+
+
+def save_checkpoint(path: Path, state: dict[str, Any], *, config_hash: str) -> None:
+    """Write ``state`` with its format and the hash of the settings it belongs to.
+
+    Raises:
+        CheckpointError: It cannot be written; the previous checkpoint is untouched.
+    """
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, "config_hash": config_hash, "state": state}, buffer)
+    write_atomic(path, buffer.getvalue())
+
+
+def load_checkpoint(path: Path, *, config_hash: str | None, device: str = "cpu") -> dict[str, Any]:
+    """Return the state that :func:`save_checkpoint` wrote.
+
+    Args:
+        path: The file.
+        config_hash: Hash of the settings it must belong to; None accepts any.
+        device: Where tensors go.
+
+    Raises:
+        CheckpointError: It is damaged, of another format, or belongs to other settings. Nothing is
+            overwritten.
+    """
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+        kind, found, state = content["format"], content["config_hash"], content["state"]
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, error) from error
+    except pickle.UnpicklingError as error:
+        raise _damaged(path, error) from error
+    if kind != FORMAT:
+        raise CheckpointError(
+            f"{path} has checkpoint format {kind}, this version reads {FORMAT}.",
+            fix="Use the version of nasbench_snas that wrote it (see env.json).",
+        )
+    if config_hash is not None and found != config_hash:
+        raise CheckpointError(
+            f"{path} belongs to other settings (hash {found}, expected {config_hash}).",
+            "Continuing would mix two experiments; nothing was changed.",
+            "Move the file away, or start anew with --resume never.",
+        )
+    return dict(state)
+
+
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+    first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return CheckpointError(
+        f"checkpoint {path} is damaged or foreign: {first[:160]}",
+        "Nothing was overwritten.",
+        "Delete the file to start this run from the beginning.",
+    )

@@ -1,0 +1,106 @@
+"""The contents of a search's ``result.json``: the result schema, and the child matrix."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from nasbench_snas import __version__
+from nasbench_snas.genotype import Genotype
+from nasbench_snas.provenance import device_name, git_state, host_id, versions
+from nasbench_snas.search.child import ChildAccuracy
+from nasbench_snas.search.search import Search
+from nasbench_snas.store import SCHEMA_VERSION
+from nasbench_snas.supernet.skeleton import parameter_count
+
+
+def search_result(
+    search: Search,
+    run_id: str,
+    genotype: Genotype,
+    events: list[dict[str, Any]],
+    estimator_source: str,
+    *,
+    truncated: bool,
+) -> dict[str, Any]:
+    """Return the result of a finished (or truncated) search.
+
+    Args:
+        search: The search at its end.
+        run_id: Name of the run.
+        genotype: The derived architecture.
+        events: The epoch events.
+        estimator_source: Hash of the estimator's source file.
+        truncated: Whether it stopped early on purpose.
+    """
+    config, estimator = search.config, search.estimator
+    matrix = search.child_matrix()
+    last = events[-1]
+    child = _pick(matrix, estimator.derive_rule, "inherited")
+    recalibrated = _pick(matrix, estimator.derive_rule, "recalibrated")
+    hard = _pick(matrix, "hard", "inherited")
+    search_acc = float(last["search_acc"])
+    days = search.elapsed / 86_400 if search.device.type == "cuda" else None
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": run_id,
+        "parent_id": None,
+        "stage": "search",
+        "estimator": config.estimator.name,
+        "estimator_version": estimator.version,
+        "estimator_params": json.dumps(config.estimator.parameters, sort_keys=True),
+        "estimator_source": estimator_source,
+        "space": config.space.name,
+        "space_params": json.dumps(config.space.parameters, sort_keys=True),
+        "dataset": config.data.dataset,
+        "level": config.search.level,
+        "protocol": config.data.protocol,
+        "protocol_note": search.splits.label,
+        "split": search.splits.fingerprint,
+        "constraint": config.constraint,
+        "preset": config.preset,
+        "seed": config.seed,
+        "config_hash": config.digest(estimator.version),
+        "comparison": config.comparison(),
+        "truncated": truncated,
+        "epochs_done": search.epoch,
+        "epochs_planned": config.search.epochs,
+        "search_view": estimator.search_view,
+        "derive_rule": estimator.derive_rule,
+        "search_valid_acc": search_acc,
+        "child_valid_acc": child.accuracy,
+        "child_valid_acc_recalibrated": recalibrated.accuracy,
+        "child_gap": search_acc - child.accuracy,
+        "child_valid_acc_std_over_samples": hard.std,
+        "n_child_samples": hard.samples,
+        "child_matrix": [cell.as_dict() for cell in matrix],
+        "genotype": genotype.to_dict(),
+        "n_edges_kept": genotype.num_edges,
+        "n_edges": search.space.num_edges,
+        "n_nodes_dropped": sum(len(c.dropped_nodes) for c in genotype.cells.values()),
+        "entropy": last["entropy"],
+        **{key: last[key] for key in last if key.startswith("entropy_") and key[-1] != "s"},
+        "max_prob_mean": last["max_prob"],
+        "expected_cost": last["expected_cost"],
+        "parent_params": parameter_count(search.parent),
+        **search.resource.child_costs(search.derived()),
+        "wall_s": search.elapsed,
+        "gpu_days": days,
+        "peak_mem_bytes": search.peak_memory(),
+        "steps": search.step,
+        "imgs_per_s": last["images_per_s"],
+        "kernels": search.note,
+        "device_name": device_name(str(search.device)),
+        "n_devices": 1,
+        "precision": "bf16" if config.search.amp == "bf16" else "float32",
+        "host_id": host_id(),
+        "finished": time.time(),
+        "git_sha": git_state()["sha"],
+        "versions": versions(),
+        "suite_version": __version__,
+    }
+
+
+def _pick(matrix: list[ChildAccuracy], view: str, statistics: str) -> ChildAccuracy:
+    return next(c for c in matrix if (c.view, c.statistics) == (view, statistics))

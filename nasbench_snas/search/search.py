@@ -1,0 +1,357 @@
+"""One architecture search as an object: its parts, one step, one epoch, its complete state.
+
+Every source of randomness is a named stream of the run's seed. The state holds all of them and the
+position in the epoch, so that a search continued from any checkpoint is bit-equal to one that
+never stopped.
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nasbench_snas.api import Distribution, Estimator
+from nasbench_snas.config import RunConfig
+from nasbench_snas.data import evaluation_batches, load_splits, make_augmenter, stream_of
+from nasbench_snas.errors import CheckpointError
+from nasbench_snas.objective import SupernetLoss, losses_and_errors
+from nasbench_snas.parameters import create
+from nasbench_snas.registry import Registry
+from nasbench_snas.search.child import ChildAccuracy, child_matrix
+from nasbench_snas.search.levels import Batch, Learner, search_step
+from nasbench_snas.search.optimizers import alpha_optimizer, momenta, restore_momenta
+from nasbench_snas.search.resource import ResourceTerm
+from nasbench_snas.search.views import derive, view_weights
+from nasbench_snas.seeding import stream
+from nasbench_snas.space import Space
+from nasbench_snas.supernet.build import build_parent
+
+_STREAMS = ("noise", "validation", "path-dropout", "cost", "report")
+
+
+class Search:
+    """A search in progress.
+
+    Args:
+        config: Its settings, plug-in settings resolved.
+        registry: Where estimator and space come from.
+        device: Where it runs.
+        kernels: Backend of the parent network.
+
+    Attributes:
+        note: One line about the backend that runs.
+        epoch: Finished epochs.
+        step: Finished steps.
+    """
+
+    def __init__(
+        self, config: RunConfig, registry: Registry, device: str = "cpu", kernels: str = "auto"
+    ) -> None:
+        self.config, self.device = config, torch.device(device)
+        self.seed, self.settings = config.seed, config.search
+        self._load_data()
+        channels, _, width = self.splits.image_shape
+        family = create(registry.space(config.space.name), config.space.parameters, "space")
+        self.space: Space = family.build(channels, self.splits.num_classes, width)
+        estimator_class = registry.estimator(config.estimator.name)
+        self.estimator: Estimator = create(
+            estimator_class, config.estimator.parameters, "estimator"
+        ).to(self.device)
+        alpha_init = stream(self.seed, "alpha-init")
+        self.dist: Distribution = self.estimator.make_distribution(self.space, alpha_init)
+        self.dist.to(self.device)
+        parent, self.note = build_parent(
+            self.space,
+            stream(self.seed, "theta-init"),
+            kernels=kernels,
+            device=self.device,
+            dtype=torch.float32,
+            partial_channels=self.estimator.partial_channels,
+            double_backward=self.settings.level == "unrolled"
+            or getattr(self.estimator, "needs_double_backward", False),
+        )
+        self.parent: nn.Module = parent
+        self.generators = {name: stream(self.seed, name, self.device) for name in _STREAMS}
+        self.resource = ResourceTerm(self.space, config.cost, self.generators["cost"])
+        self._build_learner()
+        self.epoch = self.step = 0
+        self.elapsed = 0.0
+        self.sums: dict[str, float] = {}
+        self.history: list[Tensor] = []
+
+    @property
+    def bilevel(self) -> bool:
+        """Whether alpha has images of its own."""
+        return self.settings.level != "joint"
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of one epoch."""
+        return len(self.train_stream)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.steps_per_epoch * self.settings.epochs
+
+    def _load_data(self) -> None:
+        config = self.config
+        splits = load_splits(config.data, self.seed, bilevel=self.bilevel)
+        self.splits = splits.to(self.device)
+        self.augment = make_augmenter(config.data, splits.statistics, splits.image_shape)
+        size = self.settings.batch_size
+
+        def batches(split: Any, name: str) -> Any:
+            return stream_of(
+                split,
+                size,
+                stream(self.seed, f"{name}-order", self.device),
+                self.augment,
+                augment_generator=stream(self.seed, f"{name}-augment", self.device),
+            )
+
+        self.train_stream = batches(self.splits.train, "data")
+        self.arch_stream = batches(self.splits.arch, "arch") if self.splits.arch else None
+
+    def _build_learner(self) -> None:
+        theta = self.settings.theta
+        self.learner = Learner(
+            estimator=self.estimator,
+            dist=self.dist,
+            parent=self.parent,
+            theta_optimizer=torch.optim.SGD(
+                self.parent.parameters(),
+                lr=theta.lr,
+                momentum=theta.momentum,
+                nesterov=theta.nesterov,
+                weight_decay=theta.weight_decay,
+            ),
+            alpha_optimizer=alpha_optimizer(self.settings.alpha, self.estimator, self.dist),
+            make_loss=self._make_loss,
+            cost_term=lambda: self.resource.term(self.dist),
+            generator=self.generators["noise"],
+            theta_clip=theta.clip,
+            alpha_clip=self.settings.alpha.clip,
+        )
+
+    def _make_loss(self, batch: Batch) -> SupernetLoss:
+        images, labels = batch
+        return SupernetLoss(
+            self.parent,
+            images,
+            labels,
+            all_operations=self.estimator.needs_all_operations,
+            edge_mask=self._path_dropout(len(labels)),
+            autocast=self.settings.amp == "bf16",
+        )
+
+    def _path_dropout(self, batch: int) -> Tensor | None:
+        """Return factors 0 or 1/keep of each edge and image, ``(cells, edges, B)``, or None."""
+        drop = self.settings.drop_path
+        if drop == 0:
+            return None
+        cells = sum(layer.kind == "cell" for layer in self.space.layers)
+        edges = max(len(cell.edges) for cell in self.space.cells)
+        keep = torch.full((cells, edges, batch), 1 - drop, device=self.device)
+        return torch.bernoulli(keep, generator=self.generators["path-dropout"]) / (1 - drop)
+
+    def theta_rate(self) -> float:
+        """Return theta's learning rate of the current epoch: a cosine from ``lr`` to ``lr_min``."""
+        theta = self.settings.theta
+        phase = (1 + math.cos(math.pi * self.epoch / self.settings.epochs)) / 2
+        return theta.lr_min + (theta.lr - theta.lr_min) * phase
+
+    def one_step(self) -> None:
+        """Do the next step of the current epoch.
+
+        Raises:
+            DivergedError: The loss is not finite.
+        """
+        for group in self.learner.theta_optimizer.param_groups:
+            group["lr"] = self.theta_rate()
+        self.estimator.set_progress(self.step / max(self.total_steps - 1, 1))
+        self.parent.train()
+        self.estimator.train()
+        train_batch = self.train_stream.next_batch()
+        arch_batch = self.arch_stream.next_batch() if self.arch_stream else None
+        result = search_step(
+            self.settings.level,
+            self.learner,
+            train_batch,
+            arch_batch,
+            train_alpha=self.epoch >= self.settings.alpha_from_epoch,
+            hessian=self.settings.unrolled_hessian,
+        )
+        self.resource.update(self.dist)
+        self.step += 1
+        for key, value in (("loss", result.loss), ("error", result.error), ("cost", result.cost)):
+            self.sums[key] = self.sums.get(key, 0.0) + value
+        self.sums["steps"] = self.sums.get("steps", 0.0) + 1
+
+    @property
+    def epoch_finished(self) -> bool:
+        """Whether all steps of the current epoch are done."""
+        return self.step >= (self.epoch + 1) * self.steps_per_epoch
+
+    def finish_epoch(self) -> dict[str, Any]:
+        """Validate, close the epoch, and return its event (without times)."""
+        steps = self.sums.get("steps", 1.0)
+        event: dict[str, Any] = {
+            "kind": "epoch",
+            "epoch": self.epoch + 1,
+            "step": self.step,
+            "train_loss": self.sums.get("loss", 0.0) / steps,
+            "train_acc": 100.0 * (1 - self.sums.get("error", 0.0) / steps),
+            "resource_term": self.sums.get("cost", 0.0) / steps,
+            "theta_lr": self.theta_rate(),
+        }
+        self.epoch += 1
+        self.sums = {}
+        last = self.epoch == self.settings.epochs
+        if last or self.epoch % self.settings.validate_every == 0:
+            event["search_acc"], event["search_loss"] = self.validate()
+        event |= self._architecture_metrics()
+        return event
+
+    def _architecture_metrics(self) -> dict[str, Any]:
+        probs = self.dist.marginals(self.generators["report"])[0]
+        self.history.append(probs.detach().cpu().float())
+        entropy = torch.special.entr(probs).sum(dim=-1)
+        by_cell = {
+            f"entropy_{name}": float(entropy[rows].mean()) for name, rows in self.space.rows.items()
+        }
+        return {
+            "entropy": float(entropy.mean()),
+            **by_cell,
+            "entropy_edges": [float(e) for e in entropy],
+            "max_prob": float(probs.max(dim=-1).values.mean()),
+            "expected_cost": self.resource.expected(probs),
+            **self.resource.values(),
+            **self.estimator.progress_values(),
+        }
+
+    @torch.no_grad()
+    def validate(self) -> tuple[float, float]:
+        """Return accuracy in percent and loss in nats on ``search_valid``.
+
+        The weights are the estimator's declared search view, drawn anew for each batch; batch
+        norms use their running statistics.
+        """
+        self.parent.eval()
+        self.estimator.eval()
+        right, loss, seen = 0.0, 0.0, 0
+        view = self.estimator.search_view
+        for images, labels in self.valid_batches():
+            generator = self.generators["validation"]
+            z = view_weights(view, self.space, self.estimator, self.dist, generator)
+            if z is None:
+                z = self.dist.hard(self.dist.noise(1, 1, generator))[0, 0]
+            losses, errors = losses_and_errors(self.parent(images, z[None]), labels)
+            right += float(1 - errors[0]) * len(labels)
+            loss += float(losses[0]) * len(labels)
+            seen += len(labels)
+        return 100.0 * right / seen, loss / seen
+
+    def valid_batches(self) -> Iterator[Batch]:
+        """Yield the normalised validation batches in fixed order."""
+        size = self.settings.eval_batch_size
+        return evaluation_batches(self.splits.search_valid, size, self.augment.plain)
+
+    def calibration_batches(self) -> Iterable[Batch]:
+        """Yield training batches for recalibration, without augmentation, in fixed order."""
+        seen, wanted = 0, self.config.child.recalibration_images
+        size = min(self.settings.eval_batch_size, max(wanted // 4, 1))
+        for batch in evaluation_batches(self.splits.train, size, self.augment.plain):
+            yield batch
+            seen += len(batch[1])
+            if seen >= wanted:
+                return
+
+    def child_matrix(self) -> list[ChildAccuracy]:
+        """Return the accuracy of every view of the parent; see :func:`child_matrix`."""
+        return child_matrix(
+            self.parent,
+            self.space,
+            self.estimator,
+            self.dist,
+            stream(self.seed, "child", self.device),
+            valid=self.valid_batches,
+            calibration=self.calibration_batches,
+            samples=self.config.child.samples,
+        )
+
+    def derived(self) -> Tensor:
+        """Return the derived architecture by the estimator's rule, shape ``(E, K)``."""
+        generator = stream(self.seed, "derive", self.device)
+        return derive(self.estimator.derive_rule, self.space, self.dist, generator)
+
+    def peak_memory(self) -> int:
+        """Return the largest memory in use so far, in bytes (of the device, or of the process)."""
+        if self.device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self.device))
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that changes, as tensors and plain containers.
+
+        Network tensors have the reference parent's names, so that any backend can continue.
+        """
+        names = [name for name, _ in self.parent.named_parameters()]
+        optimizer = self.learner.theta_optimizer
+        canonical = self.parent.canonical  # type: ignore[operator]
+        return {
+            "parent": canonical(self.parent.state_dict()),  # type: ignore[operator]
+            "theta_momenta": canonical(momenta(optimizer, names)),  # type: ignore[operator]
+            "dist": self.dist.state_dict(),
+            "estimator": self.estimator.state_dict(),
+            "alpha_optimizer": self.learner.alpha_optimizer.state_dict(),
+            "resource": self.resource.state_dict(),
+            "generators": {name: g.get_state() for name, g in self.generators.items()},
+            "train_stream": self.train_stream.state_dict(),
+            "arch_stream": self.arch_stream.state_dict() if self.arch_stream else None,
+            "split": self.splits.fingerprint,
+            "epoch": self.epoch,
+            "step": self.step,
+            "elapsed": self.elapsed,
+            "sums": dict(self.sums),
+            "history": list(self.history),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from ``state``.
+
+        Raises:
+            CheckpointError: The images are not those that the state was made with.
+        """
+        if state["split"] != self.splits.fingerprint:
+            raise CheckpointError(
+                "the images are not those that this run began with.",
+                f"Split {state['split'][:12]} expected, {self.splits.fingerprint[:12]} found.",
+                "Put the original data back, or start anew with --resume never.",
+            )
+        own = self.parent.from_canonical  # type: ignore[operator]
+        self.parent.load_state_dict(own(state["parent"]))  # type: ignore[operator]
+        parameters = dict(self.parent.named_parameters())
+        restore_momenta(
+            self.learner.theta_optimizer,
+            parameters,
+            own(state["theta_momenta"]),  # type: ignore[operator]
+        )
+        self.dist.load_state_dict(state["dist"])
+        self.estimator.load_state_dict(state["estimator"])
+        self.learner.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
+        self.resource.load_state_dict(state["resource"])
+        for name, generator in self.generators.items():
+            generator.set_state(state["generators"][name].cpu())
+        self.train_stream.load_state_dict(state["train_stream"])
+        if self.arch_stream:
+            self.arch_stream.load_state_dict(state["arch_stream"])
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.elapsed, self.sums = state["elapsed"], dict(state["sums"])
+        self.history = list(state["history"])
+        self.estimator.set_progress(max(self.step - 1, 0) / max(self.total_steps - 1, 1))
