@@ -1,0 +1,74 @@
+"""ProxylessNAS: binary gates over two sampled paths.
+
+Two operations {a, b} of each edge are drawn from ``p`` without replacement; the gate opens one of
+them, and only this pair learns: with ``q = softmax(log alpha_a, log alpha_b)`` and ``h = dL/dg`` at
+the binary gates, ``dL/d log alpha = q * (h - <q, h>)`` on the pair, zero elsewhere. Biased: it is
+straight-through on a random pair.
+
+Reference: Cai et al. 2019, arXiv:1812.00332, section 3.2 and eq. 4.
+Cost: two operations an edge run, whatever K is.
+Deviations: ``law = "published"`` opens the gate by ``q``, as the released code does: the marginal
+of the open operation is then not ``p`` (for p = (.7, .2, .1) it is about (.771, .174, .055)).
+``law = "exact"`` opens the operation that was drawn first, whose marginal is ``p``. The closed path
+carries a weight of 1e-30 instead of 0, so that the supernet runs it and knows its ``h``; this is
+below the resolution of the sum, and theta of the closed path receives a gradient 1e-30 times
+smaller than an open one's (the released code detaches it). The rescaling of the pair's logits after
+each step, which keeps the pair's total probability, is part of the released optimiser and not done.
+When theta is trained in a step of its own, one path is drawn from ``p``, as in the released code.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from nasbench_snas.api import Categorical, Pathwise, one_hot, straight_through
+from nasbench_snas.errors import ConfigError
+
+CLOSED = 1e-30
+"""Weight of the closed path: it runs, and cannot be seen in the sum."""
+
+
+class Proxyless(Pathwise):
+    """Straight-through on two sampled paths.
+
+    Args:
+        law: ``published`` (the open path by the renormalised pair) or ``exact`` (by ``p``).
+        n: Architectures per draw.
+    """
+
+    name = "proxyless"
+    reference = "cai2019proxylessnas"
+    evaluations = "2 F forward + backward"
+    bias = "biased"
+
+    def __init__(self, law: Literal["published", "exact"] = "published", n: int = 1) -> None:
+        super().__init__()
+        if law not in ("published", "exact"):
+            raise ConfigError(f"proxyless: unknown law {law!r}.", "Known: published, exact")
+        self.law, self.n = law, n
+
+    def noise(
+        self, dist: Categorical, replicates: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Return Gumbel noise of the pair and of the gate, each ``(R, n, E, K)``."""
+        pair: Tensor = dist.noise(replicates, self.n, generator)
+        gate: Tensor = dist.noise(replicates, self.n, generator)
+        return pair, gate
+
+    def relax(self, dist: Categorical, noise: tuple[Tensor, Tensor]) -> Tensor:
+        """Return binary gates with the gradient of ``q``, shape ``(R, n, E, K)``."""
+        first, second = dist.perturb(noise[0]).detach().topk(2, dim=-1).indices.unbind(dim=-1)
+        pair = one_hot(first, dist.num_operations, dist.dtype)
+        pair = pair + one_hot(second, dist.num_operations, dist.dtype)
+        logits = dist.log_probs[:, None].masked_fill(pair == 0, -torch.inf)
+        if self.law == "published":
+            first = (logits + noise[1]).argmax(dim=-1)
+        opened = one_hot(first, dist.num_operations, dist.dtype)
+        return straight_through(opened + CLOSED * (pair - opened), logits.softmax(dim=-1))
+
+    def weights(self, dist: Categorical, noise: tuple[Tensor, Tensor]) -> Tensor:
+        """Return one path drawn from ``p``; see :meth:`Estimator.weights`."""
+        return dist.hard(noise[0])
