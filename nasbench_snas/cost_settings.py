@@ -2,9 +2,58 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from nasbench_snas.errors import ConfigError, suggest
+
+CostGradient = Literal["exact", "pathwise", "score"]
+Normalisation = Literal["mean", "maximum", "none"]
+Penalty = Literal["normalised", "released-linear", "released-log"]
+Convention = Literal["sound", "released", "paper"]
+
+_NAMES = {"params": "parameters", "parameters": "parameters", "macs": "flops", "flops": "flops"}
+_NAMES |= {"access": "access", "mac": "access", "share": "share"}
+_SUFFIXES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
+
+
+@dataclass(frozen=True)
+class CostTarget:
+    """A wanted expected cost.
+
+    Attributes:
+        criterion: ``parameters``, ``flops`` or ``access`` of the whole network, or ``share``: the
+            penalty ``C`` in multiples of its value for the uniform distribution.
+        value: The wanted value.
+    """
+
+    criterion: str
+    value: float
+
+    @classmethod
+    def parse(cls, text: str) -> CostTarget:
+        """Return the target written as ``params=2.8M``, ``macs=600M``, ``access=9M``,
+        ``share=0.6``.
+
+        Raises:
+            ConfigError: The text is not of that form.
+        """
+        match = re.fullmatch(r"\s*(\w+)\s*=\s*(\d*\.?\d+(?:e\d+)?)\s*([kMG]?)\s*", text)
+        if match is None:
+            raise ConfigError(
+                f"cannot read the cost target {text!r}.",
+                "Expected CRITERION=NUMBER with an optional k, M or G, for example params=2.8M.",
+            )
+        name, number, suffix = match.groups()
+        if name not in _NAMES:
+            raise ConfigError(f"unknown cost criterion {name!r}.", suggest(name, _NAMES))
+        value = float(number) * _SUFFIXES[suffix]
+        if value <= 0:
+            raise ConfigError(f"the cost target {text!r} must be positive.")
+        return cls(_NAMES[name], value)
 
 
 class CostWeights(BaseModel):
@@ -16,6 +65,11 @@ class CostWeights(BaseModel):
     flops: float = Field(default=1.0, ge=0, description="Weight of the multiply-adds.")
     mac: float = Field(default=1.0, ge=0, description="Weight of the memory access.")
 
+    @property
+    def relative(self) -> tuple[float, float, float]:
+        """The weights in the order of a cost table's last axis."""
+        return (self.params, self.flops, self.mac)
+
 
 class CostSettings(BaseModel):
     """The resource term of the objective."""
@@ -24,22 +78,37 @@ class CostSettings(BaseModel):
 
     eta: float = Field(default=0.0, ge=0, description="Weight of the resource term; 0: none.")
     weights: CostWeights = Field(
-        default_factory=CostWeights, description="Combination of the criteria."
+        default_factory=CostWeights, description="Combination of the criteria, scaled to sum to 1."
     )
-    penalty: Literal["normalised", "released-linear", "released-log"] = Field(
+    penalty: Penalty = Field(
         default="normalised",
-        description="normalised: linear in Z, each criterion divided by its largest value, "
-        "so that eta carries over between networks; released-*: as in SNAS-Series.",
+        description="normalised: linear in Z, each criterion normalised, so that eta carries over "
+        "between networks; released-*: as in SNAS-Series.",
     )
-    convention: Literal["sound", "paper", "released"] = Field(
+    normalise: Normalisation = Field(
+        default="mean",
+        description="What a criterion is divided by: its value for a uniform choice (an undecided "
+        "search then costs 1), that of the most expensive architecture, or nothing.",
+    )
+    convention: Convention = Field(
         default="sound", description="How operations are counted where sources disagree."
     )
-    gradient: Literal["exact", "pathwise", "score"] = Field(
+    gradient: CostGradient = Field(
         default="exact",
         description="Gradient of E[C]: in closed form, by a relaxed sample, by the score function.",
     )
     target: str | None = Field(
         default=None,
-        description="Expected cost to steer to, for example params=2.8M or macs=600M; eta is then "
-        "adapted during the search.",
+        description="Expected cost to steer to, for example params=2.8M, macs=600M or share=0.5; "
+        "eta is then adapted during the search.",
     )
+
+    @field_validator("target")
+    @classmethod
+    def _target_is_readable(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                CostTarget.parse(value)
+            except ConfigError as error:
+                raise ValueError(str(error)) from error
+        return value
