@@ -48,6 +48,18 @@ def map_tensors(noise: Any, function: Callable[[Tensor], Tensor]) -> Any:
     return noise
 
 
+def tensors_in(noise: Any) -> list[Tensor]:
+    """Return the tensors that ``noise`` holds, in order."""
+    found: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    map_tensors(noise, keep)
+    return found
+
+
 def on_device(loss: ToyLoss, device: str) -> ToyLoss:
     """Return ``loss`` with all its tensors on ``device``."""
     other = copy(loss)

@@ -18,7 +18,7 @@ from nasbench_snas.api import Categorical, Estimator
 from nasbench_snas.objective import SupernetLoss
 from nasbench_snas.seeding import stream
 from nasbench_snas.supernet.reference import ReferenceParent
-from nasbench_snas.testing.bench import Bench, map_tensors, tiny_space
+from nasbench_snas.testing.bench import Bench, map_tensors, tensors_in, tiny_space
 from nasbench_snas.testing.problems import Problem
 
 REPLICATES = 6
@@ -80,10 +80,7 @@ def is_one_hot(z: Tensor) -> bool:
 
 def same_tensors(first: Any, second: Any) -> bool:
     """Return whether two noises hold the same tensors."""
-    left: list[Tensor] = []
-    right: list[Tensor] = []
-    map_tensors(first, lambda t: (left.append(t), t)[1])
-    map_tensors(second, lambda t: (right.append(t), t)[1])
+    left, right = tensors_in(first), tensors_in(second)
     return len(left) == len(right) and all(map(torch.equal, left, right))
 
 
@@ -224,7 +221,8 @@ class InterfaceChecks(BenchBuilder):
         loss = SupernetLoss(parent, images, labels, all_operations=estimator.needs_all_operations)
         dist = estimator.make_distribution(space, stream(0, "alpha")).to(self.device)
         generator = stream(1, "noise", self.device)
-        estimator.surrogate(loss, dist, estimator.noise(dist, 1, generator)).sum().backward()
+        value = estimator.surrogate(loss, dist, estimator.noise(dist, 1, generator)).sum()
+        torch.autograd.backward(value)
         grads = [p.grad for p in parent.parameters() if p.grad is not None]
         assert all(torch.isfinite(g).all() for g in grads)
         assert any(g.any() for g in grads) == estimator.has_theta_gradient
@@ -280,7 +278,7 @@ class RandomnessChecks(BenchBuilder):
         bench.estimator.train()
         value = bench.estimator.surrogate(bench.loss, bench.dist, noise).sum()
         if value.requires_grad:
-            value.backward()
+            torch.autograd.backward(value)
         bench.estimator.weights(bench.dist, noise)
         after = [*bench.dist.parameters(), bench.loss.theta]
         assert same_tensors(noise, kept), "the noise was modified"

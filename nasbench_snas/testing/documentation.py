@@ -92,6 +92,13 @@ class DocumentationChecks:
         """The text of that file."""
         return self.source_file.read_text(encoding="utf-8")
 
+    @property
+    def _parameters(self) -> dict[str, inspect.Parameter]:
+        """The settings by name (``nn.Module`` itself takes ``*args, **kwargs``)."""
+        parameters = inspect.signature(self.subject).parameters
+        variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        return {name: p for name, p in parameters.items() if p.kind not in variable}
+
     def test_module_docstring_states_equation_and_reference(self) -> None:
         """The file says what it computes, as an equation for an estimator, and where it is from."""
         text = ast.get_docstring(ast.parse(self.source)) or ""
@@ -108,11 +115,7 @@ class DocumentationChecks:
         """Each setting is named in the class's docstring."""
         text = inspect.getdoc(self.subject) or ""
         assert text, "the class needs a docstring"
-        missing = [
-            name
-            for name in inspect.signature(self.subject).parameters
-            if not re.search(rf"\b{name}\b", text)
-        ]
+        missing = [name for name in self._parameters if not re.search(rf"\b{name}\b", text)]
         assert not missing, f"settings without a word in the docstring: {missing}"
 
     def test_listed_attributes_are_literals(self) -> None:
@@ -141,7 +144,7 @@ class DocumentationChecks:
         """The class is constructed from names and values alone, each typed and with a default."""
         values = resolve_parameters(self.subject, self.settings, self.subject_attribute)
         self.subject(**values)
-        for name, parameter in inspect.signature(self.subject).parameters.items():
+        for name, parameter in self._parameters.items():
             assert parameter.annotation is not parameter.empty, f"setting {name} has no type"
 
     def test_built_in_files_are_short(self) -> None:
