@@ -1,0 +1,61 @@
+"""Straight-through Gumbel-softmax: the loss at a one-hot sample, the gradient of its relaxation.
+
+``Z = D = argmax(log p + G)`` in value with the Jacobian of ``y = softmax((log p + G) / tau)``:
+``dL/d alpha_e = y_e * (h_e - <y_e, h_e>) / tau`` with ``h = dL/dZ`` at the hard sample. Biased for
+the expected loss; as tau goes to 0 the mean goes to that of ``reinmax``, not to the gradient. Theta
+gets ``dL/dtheta`` of the drawn architecture.
+
+Reference: Jang et al. 2017, arXiv:1611.01144, section 2.2.
+Deviations: the paper anneals to its own floors (0.5 for straight-through); here 1 -> 0.1 over the
+run. ``h`` of the operations that were not drawn needs their outputs at the hard state: all K run.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from nasbench_snas.api import Categorical, Pathwise, ScheduleKind, anneal, straight_through
+from nasbench_snas.errors import ConfigError
+
+
+class STGumbel(Pathwise):
+    """Hard samples forward, the Gumbel-softmax backward.
+
+    Args:
+        tau_start: Temperature at the start.
+        tau_end: Temperature at the end.
+        schedule: How it moves over the run: ``linear``, ``geometric`` or ``constant``.
+        n: Architectures per draw.
+    """
+
+    name = "st-gumbel"
+    reference = "jang2017categorical"
+    evaluations = "K F forward + backward"
+    bias = "biased"
+    needs_all_operations = True
+
+    def __init__(
+        self,
+        tau_start: float = 1.0,
+        tau_end: float = 0.1,
+        schedule: ScheduleKind = "linear",
+        n: int = 1,
+    ) -> None:
+        super().__init__()
+        if tau_start <= 0 or tau_end <= 0:
+            raise ConfigError(f"temperatures must be positive, got {tau_start} and {tau_end}.")
+        self.tau_start, self.tau_end, self.schedule, self.n = tau_start, tau_end, schedule, n
+        self.tau = tau_start
+
+    def relax(self, dist: Categorical, noise: Tensor) -> Tensor:
+        """Return one-hot samples with the gradient of the relaxed ones, ``(R, n, E, K)``."""
+        soft = (dist.perturb(noise) / self.tau).softmax(dim=-1)
+        return straight_through(dist.hard(noise), soft)
+
+    def set_progress(self, t: float) -> None:
+        """Set the temperature."""
+        self.tau = anneal(self.schedule, self.tau_start, self.tau_end, t)
+
+    def progress_values(self) -> dict[str, float]:
+        """Return the temperature."""
+        return {"temperature": self.tau}
