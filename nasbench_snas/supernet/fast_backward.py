@@ -1,0 +1,223 @@
+"""Backward pass of a packed cell, and the autograd function that joins it to its forward pass.
+
+Gradients of gradients are not offered (``build_parent`` takes the reference parent where they are
+needed).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from nasbench_snas.kernels.protocol import Norm, Upstream
+from nasbench_snas.supernet.fast_pass import (
+    CellRun,
+    SourceRecord,
+    Tape,
+    UnitRecord,
+    operands,
+    preprocess_parts,
+    run_forward,
+    single_operand,
+)
+from nasbench_snas.supernet.fast_plan import CandidatePlan
+from nasbench_snas.supernet.fast_units import Unit
+
+
+class Gradients:
+    """Gradient buffers of a cell's parameters, made when first used.
+
+    Args:
+        wanted: Whether parameters need a gradient at all.
+    """
+
+    def __init__(self, wanted: bool) -> None:
+        self.wanted = wanted
+        self.buffers: dict[int, Tensor] = {}
+
+    def of(self, parameter: Tensor) -> Tensor:
+        """Return the buffer of ``parameter``."""
+        key = id(parameter)
+        if key not in self.buffers:
+            self.buffers[key] = torch.zeros_like(parameter, memory_format=torch.contiguous_format)
+        return self.buffers[key]
+
+    def weights(self, unit: Unit) -> list[Tensor] | None:
+        """Return the buffers of a unit's weights, or None if nobody wants them."""
+        return [self.of(weight) for weight in unit.weights] if self.wanted else None
+
+    def norm(self, unit: Unit | None) -> tuple[Tensor | None, Tensor | None]:
+        """Return the buffers of a unit's ``gamma`` and ``beta``."""
+        if unit is None or unit.gamma is None or unit.beta is None or not self.wanted:
+            return None, None
+        return self.of(unit.gamma), self.of(unit.beta)
+
+
+def norm_upstream(
+    run: CellRun, unit: Unit, plan: CandidatePlan, norm: Norm, sums: Tensor, t: Tensor,
+    gradients: Gradients,
+) -> Upstream:  # fmt: skip
+    """Return the gradient of a unit's output from the gradient ``t`` of its norm's output.
+
+    Args:
+        run: The run.
+        unit: The unit whose output is normed.
+        plan: Its candidate.
+        norm: Its norm as the next unit used it.
+        sums: ``<t, 1>`` and ``<t, y - mean>``, shape ``(2, rows, C)``, float64.
+        t: Gradient of the norm's output, shape ``(rows, B, H, W, C)``.
+        gradients: Where the gradients of gamma and beta go.
+    """
+    total, hat = sums[0], sums[1] * norm.inverse
+    dgamma, dbeta = gradients.norm(unit)
+    if dgamma is not None and dbeta is not None:
+        dgamma.index_add_(0, plan.w_rows, hat.to(dgamma.dtype))
+        dbeta.index_add_(0, plan.w_rows, total.to(dbeta.dtype))
+    p = r = None
+    if run.training:
+        values = t[0].numel() // t.shape[-1]
+        slope = norm.scale * norm.inverse * hat / -values
+        p = slope.to(t.dtype)
+        r = (norm.scale * total / -values - slope * norm.mean).to(t.dtype)
+    return Upstream(t, plan.chain[:-1], plan.chain, norm.scale, p, r)
+
+
+def backward_units(
+    run: CellRun, tape: Tape, plan: CandidatePlan, records: list[UnitRecord], upstream: Upstream,
+    dx: Tensor, overwrite: bool, gradients: Gradients,
+) -> None:  # fmt: skip
+    """Send the gradient of a chain's output through it; add to the source's ``dx``."""
+    for number in reversed(range(len(records))):
+        record, unit = records[number], plan.units[number]
+        x, norm = tape.tensors[record.x], None
+        if record.norm is not None:
+            norm = Norm(*(tape.tensors[place] for place in record.norm))
+        target = dx if number == 0 else torch.empty_like(x)
+        sums = run.kernels.unit_backward(
+            plan.specs[number], x, norm, [weight.detach() for weight in unit.weights],
+            plan.x_rows if number == 0 else plan.chain[:-1], plan.w_rows,
+            tape.tensors[record.y], upstream, target, overwrite or number > 0,
+            gradients.weights(unit),
+        )  # fmt: skip
+        if norm is not None and sums is not None:
+            before = plan.units[number - 1]
+            upstream = norm_upstream(run, before, plan, norm, sums, target, gradients)
+
+
+def backward_source(
+    run: CellRun, tape: Tape, record: SourceRecord, z: Tensor, dz: Tensor, g: Tensor, dx: Tensor,
+    gradients: Gradients,
+) -> None:  # fmt: skip
+    """Add a source's share of all gradients; ``g`` holds its targets' gradients, ``dx`` its own."""
+    last = [plan.units[-1] if plan.units else None for plan in record.plan.candidates]
+    norms = [gradients.norm(unit) for unit in last]
+    upstreams = run.kernels.mix_backward(
+        z, record.entries, operands(run, tape, record), g, dz,
+        [dgamma for dgamma, _ in norms], [dbeta for _, dbeta in norms], run.training,
+    )  # fmt: skip
+    for number, (plan, upstream) in enumerate(zip(record.plan.candidates, upstreams, strict=True)):
+        x = tape.tensors[record.x]
+        if plan.kind == "conv":
+            units = record.units[number]
+            backward_units(run, tape, plan, units, upstream, dx, False, gradients)
+        elif plan.kind == "pool":
+            y = tape.tensors[record.operands[number][0]]
+            run.kernels.pool_backward(plan.pool, record.plan.stride, x, y, upstream, dx)
+        else:
+            run.kernels.add_upstream(upstream, dx)
+
+
+def run_backward(
+    run: CellRun, tape: Tape, inputs: tuple[Tensor, ...], z: Tensor, g_out: Tensor, wanted: bool
+) -> tuple[list[Tensor], Tensor, Gradients]:
+    """Return the gradients of the inputs, of ``z`` (flat) and of the parameters."""
+    cell, gradients, dz = run.cell.position.cell, Gradients(wanted), torch.zeros_like(z)
+    if cell.output == "concat":
+        g = torch.stack(g_out.chunk(cell.num_nodes, dim=-1))
+    else:
+        g = g_out.new_zeros((cell.num_nodes, *g_out.shape))
+        g[-1] = g_out
+    targets = g.flatten(0, 1)
+    dinputs: list[Tensor] = []
+    for source in reversed(range(len(tape.sources))):
+        record = tape.sources[source]
+        inner = source >= cell.num_inputs
+        if inner:
+            dx = g[source - cell.num_inputs]
+        else:
+            like = inputs[source]
+            channels = run.cell.position.layer.channels
+            dx = like.new_zeros((*like.shape[:2], *_node_size(run, inputs, source), channels))
+        if record is not None:
+            backward_source(run, tape, record, z, dz, targets, dx, gradients)
+        if not inner:
+            dinputs.append(_backward_preprocess(run, tape, source, inputs[source], dx, gradients))
+    return dinputs[::-1], dz, gradients
+
+
+def _node_size(run: CellRun, inputs: tuple[Tensor, ...], source: int) -> tuple[int, int]:
+    """Return height and width of an input node after preprocessing."""
+    height, width = inputs[source].shape[2:4]
+    if len(run.cell.preprocess) and run.cell.position.input_reduces[source]:
+        return (height + 1) // 2, (width + 1) // 2
+    return height, width
+
+
+def _backward_preprocess(
+    run: CellRun, tape: Tape, index: int, x: Tensor, g: Tensor, gradients: Gradients
+) -> Tensor:
+    """Return the gradient of input ``index`` from that of its node."""
+    if not len(run.cell.preprocess):
+        return g
+    plan, entries, ones = preprocess_parts(run, index, x)
+    record = tape.preprocess[index]
+    dgamma, dbeta = gradients.norm(plan.units[-1])
+    (upstream,) = run.kernels.mix_backward(
+        ones, entries, [single_operand(run, tape, plan, record)], g, torch.zeros_like(ones),
+        [dgamma], [dbeta], run.training,
+    )  # fmt: skip
+    dx = torch.empty_like(x)
+    backward_units(run, tape, plan, [record], upstream, dx, True, gradients)
+    return dx
+
+
+class CellFunction(torch.autograd.Function):
+    """A cell as one node of the autograd graph.
+
+    Inputs after ``run``: ``z`` (flat), the cell's inputs, the cell's parameters (only to receive
+    gradients).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, run: CellRun, count: int, z: Tensor, *tensors: Tensor) -> Tensor:
+        """Return the cell's output; ``count`` of ``tensors`` are inputs."""
+        inputs = tuple(x.contiguous() for x in tensors[:count])
+        out, tape = run_forward(run, inputs, z, run.training)
+        ctx.run, ctx.count = run, count
+        kept = tape.tensors
+        ctx.structure = None if run.recompute else tape
+        ctx.save_for_backward(z, *inputs, *tensors[count:], *([] if run.recompute else kept))
+        ctx.parameters = len(tensors) - count
+        tape.tensors = []
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> Any:
+        """Return gradients; see :func:`run_backward`."""
+        run: CellRun = ctx.run
+        z, *rest = ctx.saved_tensors
+        inputs = tuple(rest[: ctx.count])
+        parameters = rest[ctx.count : ctx.count + ctx.parameters]
+        if ctx.structure is None:
+            _, tape = run_forward(run, inputs, z, update=False)
+        else:
+            kept = rest[ctx.count + ctx.parameters :]
+            tape = Tape(kept, ctx.structure.sources, ctx.structure.preprocess)
+        wanted = any(ctx.needs_input_grad[3 + ctx.count :])
+        dinputs, dz, gradients = run_backward(run, tape, inputs, z, g.contiguous(), wanted)
+        buffers = [gradients.buffers.get(id(parameter)) for parameter in parameters]
+        return None, None, dz, *dinputs, *buffers

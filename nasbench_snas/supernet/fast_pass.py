@@ -1,0 +1,253 @@
+"""Forward pass of a packed cell, source by source.
+
+For every source node, oldest first: the candidates that leave it (units with the batch statistics
+of their outputs), then the mix into its target nodes. The backward pass (``fast_backward.py``)
+visits the sources in the opposite order, so that the gradient of a node is complete when its own
+candidates are reached; all formulas are in :mod:`nasbench_snas.kernels.protocol`. What is kept for
+it: the nodes and the units' outputs before their norms. With ``recompute`` it is the cell's inputs
+only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from nasbench_snas.kernels.protocol import (
+    EPS,
+    Candidate,
+    Entries,
+    Kernels,
+    Norm,
+)
+from nasbench_snas.supernet.fast_plan import CandidatePlan, SourcePlan
+from nasbench_snas.supernet.fast_units import FastCell, Unit
+
+Place = int
+"""Position of a tensor in :attr:`Tape.tensors`."""
+
+
+@dataclass
+class UnitRecord:
+    """What one unit's backward pass needs: places of its input, its norm, its output."""
+
+    x: Place
+    norm: tuple[Place, Place, Place, Place] | None
+    y: Place
+    mean: Place = -1
+    var: Place = -1
+
+
+@dataclass
+class SourceRecord:
+    """A source's plan, its node, the records of each candidate's units, and the mix's operands."""
+
+    plan: SourcePlan
+    entries: Entries
+    x: Place
+    units: list[list[UnitRecord]] = field(default_factory=list)
+    operands: list[tuple[Place, Place, Place]] = field(default_factory=list)
+
+
+@dataclass
+class Tape:
+    """Everything a cell's forward pass leaves for its backward pass."""
+
+    tensors: list[Tensor] = field(default_factory=list)
+    sources: list[SourceRecord | None] = field(default_factory=list)
+    preprocess: list[UnitRecord] = field(default_factory=list)
+
+    def put(self, tensor: Tensor | None) -> Place:
+        """Keep ``tensor`` and return its place (-1 for None)."""
+        if tensor is None:
+            return -1
+        self.tensors.append(tensor)
+        return len(self.tensors) - 1
+
+    def get(self, place: Place) -> Tensor | None:
+        """Return the tensor at ``place``, or None for -1."""
+        return None if place < 0 else self.tensors[place]
+
+
+@dataclass(frozen=True)
+class CellRun:
+    """One use of a cell.
+
+    Attributes:
+        cell: Its weights.
+        kernels: The backend.
+        plans: A plan for each source node (None: nothing leaves it).
+        draws: ``S``.
+        training: Whether norms use (and update) the statistics of the batch.
+        mask: Factors of the edges for each image, shape ``(edges, B)``, or None.
+        recompute: Whether to keep the inputs only.
+        repeats: For each input, how many draws share it (updates of the preprocessing's running
+            statistics).
+    """
+
+    cell: FastCell
+    kernels: Kernels
+    plans: tuple[SourcePlan | None, ...]
+    draws: int
+    training: bool
+    mask: Tensor | None
+    recompute: bool
+    repeats: tuple[int, ...]
+
+
+def norm_of(unit: Unit, mean: Tensor, var: Tensor, rows: Tensor) -> Norm:
+    """Return the unit's norm as scale and shift, for statistics ``(rows, C)``."""
+    scale = (var + EPS).rsqrt()
+    if unit.gamma is None or unit.beta is None:
+        return Norm(scale, -mean * scale, mean, scale)
+    inverse, scale = scale, scale * unit.gamma.detach()[rows]
+    shift = torch.addcmul(unit.beta.detach()[rows], mean, scale, value=-1)
+    return Norm(scale, shift, mean, inverse)
+
+
+def forward_units(
+    run: CellRun, tape: Tape, plan: CandidatePlan, x: Place, update: bool
+) -> list[UnitRecord]:
+    """Run a chain of units on the source at ``x``."""
+    records: list[UnitRecord] = []
+    norm: Norm | None = None
+    places: tuple[Place, Place, Place, Place] | None = None
+    for number, (spec, unit) in enumerate(zip(plan.specs, plan.units, strict=True)):
+        weights = [weight.detach() for weight in unit.weights]
+        rows = plan.x_rows if number == 0 else plan.chain[:-1]
+        y, mean, var = run.kernels.unit_forward(
+            spec, tape.tensors[x], norm, weights, rows, plan.w_rows, run.training
+        )
+        record = UnitRecord(x, places, tape.put(y), tape.put(mean), tape.put(var))
+        records.append(record)
+        if mean is not None and var is not None and update:
+            run.kernels.update_running(
+                unit.running, mean, var, plan.update_rows, plan.update_weights,
+                y[0].numel() // y.shape[-1],
+            )  # fmt: skip
+        if number + 1 < len(plan.units):
+            if mean is None or var is None:
+                mean, var = unit.mean[plan.w_rows], unit.var[plan.w_rows]
+            norm = norm_of(unit, mean, var, plan.w_rows)
+            places = (
+                tape.put(norm.scale), tape.put(norm.shift), tape.put(norm.mean),
+                tape.put(norm.inverse),
+            )  # fmt: skip
+            x = record.y
+    return records
+
+
+def forward_source(
+    run: CellRun, tape: Tape, plan: SourcePlan, x: Place, z: Tensor, out: Tensor, update: bool
+) -> SourceRecord:
+    """Run all candidates of a source and add them to their nodes."""
+    mask = None if run.mask is None else run.mask[plan.entry_edges].contiguous()
+    entries = Entries(plan.entries.table, plan.entries.starts, mask)
+    record = SourceRecord(plan, entries, x)
+    for candidate in plan.candidates:
+        units: list[UnitRecord] = []
+        if candidate.kind == "conv":
+            units = forward_units(run, tape, candidate, x, update)
+            last = (units[-1].y, units[-1].mean, units[-1].var)
+        elif candidate.kind == "pool":
+            wants = run.training and bool(candidate.units)
+            y, mean, var = run.kernels.pool_forward(
+                candidate.pool, plan.stride, tape.tensors[x], wants
+            )
+            last = (tape.put(y), tape.put(mean), tape.put(var))
+            if mean is not None and var is not None and update:
+                run.kernels.update_running(
+                    candidate.units[0].running, mean, var, candidate.update_rows,
+                    candidate.update_weights, y[0].numel() // y.shape[-1],
+                )  # fmt: skip
+        else:
+            last = (x, -1, -1)
+        record.units.append(units)
+        record.operands.append(last)
+    run.kernels.mix_forward(z, entries, operands(run, tape, record), out)
+    return record
+
+
+def operands(run: CellRun, tape: Tape, record: SourceRecord) -> list[Candidate]:
+    """Return the mix's operands: outputs and the statistics their last norms use."""
+    result = []
+    for plan, (y, mean, var) in zip(record.plan.candidates, record.operands, strict=True):
+        statistics = (tape.get(mean), tape.get(var))
+        gamma = beta = None
+        if plan.units:
+            unit = plan.units[-1]
+            if not run.training:
+                statistics = (unit.mean, unit.var)
+            if unit.gamma is not None and unit.beta is not None:
+                gamma, beta = unit.gamma.detach(), unit.beta.detach()
+        result.append(Candidate(tape.tensors[y], *statistics, gamma, beta))
+    return result
+
+
+def preprocess_parts(run: CellRun, index: int, x: Tensor) -> tuple[CandidatePlan, Entries, Tensor]:
+    """Return the adaptation of an input as a candidate of weight one, its entries, its ``z``."""
+    rows, indices, where = x.shape[0], run.kernels.indices, x.device
+    unit = run.cell.preprocess[index]
+    if not isinstance(unit, Unit) or unit.spec is None:
+        raise TypeError("a preprocessing is a Unit with a specification")
+    every, zeros = indices(range(rows), where), indices([0] * rows, where)
+    starts = indices(range(rows + 1), where)
+    repeats = run.repeats[index]
+    plan = CandidatePlan(
+        "conv", "", (unit.spec,), (unit,), every, zeros, starts, starts,
+        indices([r for r in range(rows) for _ in range(repeats)], where),
+        indices([0] * (rows * repeats), where),
+    )  # fmt: skip
+    table = [(0, row, row if run.training else 0, row, row, 0) for row in range(rows)]
+    entries = Entries(
+        indices([v for line in table for v in line], where).view(-1, 6), (plan.starts,)
+    )
+    return plan, entries, x.new_ones(rows)
+
+
+def run_forward(
+    run: CellRun, inputs: tuple[Tensor, ...], z: Tensor, update: bool
+) -> tuple[Tensor, Tape]:
+    """Return the cell's output, shape ``(S, B, H, W, width * C)``, and its tape."""
+    tape, position = Tape(), run.cell.position
+    nodes: list[Place] = []
+    for index, x in enumerate(inputs):
+        place = tape.put(x)
+        if len(run.cell.preprocess):
+            plan, entries, ones = preprocess_parts(run, index, x)
+            (record,) = forward_units(run, tape, plan, place, update)
+            tape.preprocess.append(record)
+            y = tape.tensors[record.y]
+            adapted = torch.zeros_like(y)
+            candidate = single_operand(run, tape, plan, record)
+            run.kernels.mix_forward(ones, entries, [candidate], adapted)
+            place = tape.put(adapted)
+        nodes.append(place)
+    first = tape.tensors[nodes[0]]
+    size, cell = position.output_resolution, position.cell
+    shape = (cell.num_nodes, run.draws, first.shape[1], size, size, first.shape[-1])
+    out = first.new_zeros(shape)
+    targets = out.flatten(0, 1)
+    for source, plan_ in enumerate(run.plans):
+        if source >= cell.num_inputs:
+            nodes.append(tape.put(out[source - cell.num_inputs]))
+        record_ = None
+        if plan_ is not None:
+            record_ = forward_source(run, tape, plan_, nodes[source], z, targets, update)
+        tape.sources.append(record_)
+    if cell.output == "last":
+        return out[-1].clone(), tape
+    return torch.cat(out.unbind(0), dim=-1), tape
+
+
+def single_operand(run: CellRun, tape: Tape, plan: CandidatePlan, record: UnitRecord) -> Candidate:
+    """Return the operand of a mix of one candidate."""
+    unit = plan.units[-1]
+    mean, var = (
+        (tape.get(record.mean), tape.get(record.var)) if run.training else (unit.mean, unit.var)
+    )
+    gamma = None if unit.gamma is None else unit.gamma.detach()
+    beta = None if unit.beta is None else unit.beta.detach()
+    return Candidate(tape.tensors[record.y], mean, var, gamma, beta)
