@@ -165,7 +165,7 @@ class Kernels(Protocol):
         w_rows: Tensor,
         statistics: bool,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Return ``y``, ``(G, B, H', W', C_out)``, and, if asked for, its statistics ``(G, C_out)``."""
+        """Return ``y``, ``(G, B, H', W', C_out)``, and, if asked for, its statistics."""
 
     def unit_backward(
         self,

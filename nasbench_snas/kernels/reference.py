@@ -41,7 +41,8 @@ def depthwise(r: Tensor, weight: Tensor, spec: UnitSpec) -> Tensor:
     taps = weight.transpose(1, 2).reshape(total, 1, k, k)
     padding = spec.dilation * (k // 2)
     y = functional.conv2d(wide, taps, None, spec.stride, padding, spec.dilation, total)
-    return y.permute(0, 2, 3, 1).unflatten(3, (groups, channels)).permute(3, 0, 1, 2, 4)
+    y = y.permute(0, 2, 3, 1)
+    return y.reshape(*y.shape[:3], groups, channels).permute(3, 0, 1, 2, 4)
 
 
 def shifted_grids(r: Tensor) -> tuple[Tensor, Tensor]:
@@ -53,7 +54,7 @@ def shifted_grids(r: Tensor) -> tuple[Tensor, Tensor]:
 
 def pointwise(d: Tensor, weight: Tensor) -> Tensor:
     """Return ``d @ weight`` for every group: ``(G, B, H, W, C_in)`` by ``(G, C_in, C_out)``."""
-    return torch.bmm(d.flatten(1, 3), weight).unflatten(1, d.shape[1:4])
+    return torch.bmm(d.flatten(1, 3), weight).view(*d.shape[:4], weight.shape[2])
 
 
 def convolve(spec: UnitSpec, r: Tensor, weights: Sequence[Tensor]) -> Tensor:
