@@ -1,0 +1,56 @@
+"""List, prepare or verify data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from nasbench_snas.errors import DataError
+
+
+@click.group(name="data")
+def command() -> None:
+    """Look after the images."""
+
+
+@command.command(name="list")
+def list_command() -> None:
+    """List the data sets."""
+    from nasbench_snas.data.catalogue import list_datasets
+
+    for info in list_datasets():
+        click.echo(f"{info.name:<12} {info.summary}")
+
+
+@command.command()
+@click.argument("name")
+@click.option("--root", type=click.Path(path_type=Path), help="Default: $NASBENCH_DATA or ./data.")
+def prepare(name: str, root: Path | None) -> None:
+    """Download the data set NAME (the only command that ever downloads)."""
+    from nasbench_snas.data.catalogue import default_root
+    from nasbench_snas.data.presence import prepare as fetch
+
+    click.echo(fetch(name, root or default_root()))
+
+
+@command.command()
+@click.argument("name")
+@click.option("--root", type=click.Path(path_type=Path), help="Default: $NASBENCH_DATA or ./data.")
+def verify(name: str, root: Path | None) -> None:
+    """Check that the data set NAME is complete and undamaged; exit 3 if not."""
+    import pydantic
+
+    from nasbench_snas.data.presence import verify as check
+    from nasbench_snas.data.settings import DataSettings
+    from nasbench_snas.parameters import config_error
+
+    try:
+        settings = DataSettings.model_validate({"dataset": name, "root": root})
+    except pydantic.ValidationError as error:
+        raise config_error(error, "data") from error
+    report = check(settings)
+    for line in report.checks:
+        click.echo(f"{'ok ' if line.ok else 'BAD'} {line.name}: {line.detail}")
+    if not report.ok:
+        raise DataError(f"data set {name!r} is not usable.", fix=report.fix)

@@ -1,0 +1,155 @@
+"""List estimators, spaces, presets, datasets, runs or tables."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from nasbench_snas.cli.main import Session
+    from nasbench_snas.registry import Entry
+
+
+@click.command(name="ls")
+@click.argument(
+    "what",
+    type=click.Choice(["estimators", "spaces", "presets", "datasets", "runs", "tables"]),
+    default="runs",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON array with the schema's names.")
+@click.option("--matrix", is_flag=True, help="Estimators: which spaces and levels they support.")
+@click.option("--reindex", is_flag=True, help="Runs: rebuild index.jsonl from the folders.")
+@click.pass_obj
+def command(session: Session, what: str, as_json: bool, matrix: bool, reindex: bool) -> None:
+    """List WHAT (default: runs). Nothing heavy is imported."""
+    rows = {
+        "estimators": lambda: _matrix(session) if matrix else _estimators(session),
+        "spaces": lambda: _spaces(session),
+        "presets": _presets,
+        "datasets": _datasets,
+        "runs": lambda: _runs(session, reindex),
+        "tables": _tables,
+    }[what]()
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+    elif not rows:
+        click.echo(f"no {what} in {session.root}" if what == "runs" else f"no {what}")
+    else:
+        _print(session, rows)
+
+
+def _print(session: Session, rows: list[dict[str, Any]]) -> None:
+    names = list(rows[0])
+    texts = [[_text(row.get(name)) for name in names] for row in rows]
+    widths = [max(len(n), *(len(t[i]) for t in texts)) for i, n in enumerate(names)]
+    lines = [[name.upper() for name in names], *texts]
+    for line in lines:
+        click.echo("  ".join(t.ljust(w) for t, w in zip(line, widths, strict=True)).rstrip())
+
+
+def _text(value: Any) -> str:
+    if value is None or value == "":
+        return "-"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def _problem(entry: Entry) -> dict[str, str]:
+    return {"problem": entry.problem} if entry.problem else {}
+
+
+def _estimators(session: Session) -> list[dict[str, Any]]:
+    rows = []
+    for entry in session.registry().estimators():
+        known = entry.attributes
+        rows.append(
+            {
+                "name": entry.name,
+                "family": known.get("family", ""),
+                "bias": known.get("bias", ""),
+                "cost of a draw": known.get("evaluations", ""),
+                "reference": str(known.get("reference", "")).split("\n")[0][:40],
+                "origin": entry.origin,
+                "summary": entry.problem or known.get("summary", ""),
+            }
+        )
+    return rows
+
+
+def _matrix(session: Session) -> list[dict[str, Any]]:
+    """Return for each estimator the spaces and levels it runs on (read from its declarations)."""
+    spaces = [entry.name for entry in session.registry().spaces() if not entry.problem]
+    rows = []
+    for entry in session.registry().estimators():
+        usable = "no: broken" if entry.problem else "yes"
+        row: dict[str, Any] = {"name": entry.name}
+        row |= dict.fromkeys(spaces, usable)
+        gradient = entry.attributes.get("has_alpha_gradient", True)
+        row["joint"] = usable
+        for level in ("bilevel", "unrolled"):
+            row[level] = usable if gradient or entry.problem else "yes (no alpha gradient)"
+        rows.append(row)
+    return rows
+
+
+def _spaces(session: Session) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": entry.name,
+            "reference": entry.attributes.get("reference", ""),
+            "origin": entry.origin,
+            "summary": entry.problem or entry.attributes.get("summary", ""),
+        }
+        for entry in session.registry().spaces()
+    ]
+
+
+def _presets() -> list[dict[str, Any]]:
+    from nasbench_snas.config import load_preset, preset_names
+
+    return [{"name": name, "about": load_preset(name).get("about", "")} for name in preset_names()]
+
+
+def _datasets() -> list[dict[str, Any]]:
+    from nasbench_snas.data.catalogue import list_datasets
+
+    return [{"name": info.name, "about": info.summary} for info in list_datasets()]
+
+
+def _tables() -> list[dict[str, Any]]:
+    return [
+        {"name": "1", "about": "search accuracy against child accuracy, no retraining"},
+        {"name": "2", "about": "CIFAR-10 test error of retrained cells"},
+        {"name": "3", "about": "ImageNet, mobile setting"},
+        {"name": "gradients", "about": "bias, variance and cost of the estimators"},
+        {"name": "constraints", "about": "cost and accuracy by level of resource constraint"},
+        {"name": "timing", "about": "time and memory of a search"},
+    ]
+
+
+def _runs(session: Session, reindex: bool) -> list[dict[str, Any]]:
+    from nasbench_snas.index import read_index
+
+    now = time.time()
+    return [
+        {
+            "run": row["run_id"],
+            "status": row["status"],
+            "epoch": f"{row.get('epochs_done') or 0}/{row.get('epochs_planned') or '?'}",
+            "search": row.get("search_valid_acc"),
+            "child": row.get("child_valid_acc"),
+            "gpu-days": row.get("gpu_days"),
+            "age": _age(now - row.get("updated", now)),
+            "note": row.get("note", ""),
+        }
+        for row in read_index(session.root, rebuild=reindex)
+    ]
+
+
+def _age(seconds: float) -> str:
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{max(seconds, 0):.0f}s"

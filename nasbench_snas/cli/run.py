@@ -1,0 +1,230 @@
+"""Search an architecture, derive the child, validate it without retraining."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nasbench_snas.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nasbench_snas.cli.main import Session
+    from nasbench_snas.search.plan import PlannedRun
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Return the seeds of ``0``, ``0,3,7`` or ``0-9`` (mixtures allowed), in order, without
+    repeats.
+
+    Raises:
+        ConfigError: The text is not of that form.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise ConfigError(f"cannot read seeds {text!r}.", fix="Examples: 0 | 0,3,7 | 0-9")
+        seeds.extend(range(int(first), int(last if dash else first) + 1))
+    return list(dict.fromkeys(seeds))
+
+
+@click.command(name="run")
+@click.option("-e", "--estimator", metavar="NAME", help="See `nasbench ls estimators`.")
+@click.option("-s", "--space", metavar="NAME", help="See `nasbench ls spaces`.")
+@click.option("-p", "--preset", default="smoke", show_default=True, help="smoke, small or paper.")
+@click.option(
+    "--seed",
+    "--seeds",
+    "seeds",
+    default="0",
+    show_default=True,
+    metavar="SPEC",
+    help="0 | 0,3 | 0-9",
+)
+@click.option(
+    "--constraint",
+    type=click.Choice(["none", "mild", "moderate", "aggressive"]),
+    default="none",
+    show_default=True,
+    help="Level of resource constraint.",
+)
+@click.option(
+    "--level", type=click.Choice(["joint", "bilevel", "unrolled"]), help="Default: joint."
+)
+@click.option("--protocol", type=click.Choice(["standard", "paper"]), help="Default: standard.")
+@click.option(
+    "--cost-gradient", type=click.Choice(["exact", "pathwise", "score"]), help="Default: exact."
+)
+@click.option("--target-cost", metavar="WHAT=N", help="For example params=2.8M or macs=600M.")
+@click.option("--track-gradients", metavar="every=N", help="Measure the gradient every N steps.")
+@click.option("--dataset", help="Data set; see `nasbench data list`.")
+@click.option("--data-root", type=click.Path(path_type=Path), help="Folder that holds the data.")
+@click.option("-c", "--config", "file", type=click.Path(exists=True, path_type=Path))
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Repeatable.")
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]")
+@click.option("--deterministic/--no-deterministic", default=True, show_default=True)
+@click.option("--amp", type=click.Choice(["off", "bf16"]), help="Default: off.")
+@click.option(
+    "--kernels",
+    type=click.Choice(["auto", "reference", "cpu", "triton"]),
+    default="auto",
+    show_default=True,
+    help="Backend of the parent network.",
+)
+@click.option("--resume", default="auto", show_default=True, metavar="auto|never|RUN_ID")
+@click.option(
+    "--rerun",
+    type=click.Choice(["none", "failed", "stale", "all"]),
+    default="none",
+    show_default=True,
+    help="Which finished runs to repeat.",
+)
+@click.option("--dry-run", is_flag=True, help="Show what would run; nothing is written.")
+@click.option(
+    "--track",
+    type=click.Choice(["none", "tensorboard", "wandb"]),
+    default="none",
+    show_default=True,
+    help="Send events to a tracker.",
+)
+@click.option("--max-epochs", type=int, help="Stop early; the run is marked truncated.")
+@click.option("--max-time", type=float, metavar="SECONDS", help="As --max-epochs.")
+@click.pass_obj
+def command(session: Session, **options: Any) -> int:
+    """Run a search and leave its folder; the same command continues an interrupted one."""
+    from nasbench_snas.cli._run_display import announce, final_line
+    from nasbench_snas.search.device import resolve_device
+
+    device = resolve_device(options["device"], deterministic=options["deterministic"])
+    plans = _plans(session, options)
+    if options["dry_run"]:
+        _show_plans(session, plans)
+        return 0
+    if not session.quiet:
+        announce(session, plans[0], device)
+    failures = 0
+    for plan in plans:
+        failures += _one(session, plan, options, device)
+    if not session.quiet:
+        final_line(session)
+    return 1 if failures else 0
+
+
+def _assignments(options: dict[str, Any]) -> list[str]:
+    shortcuts = {
+        "level": "search.level",
+        "protocol": "data.protocol",
+        "cost_gradient": "cost.gradient",
+        "target_cost": "cost.target",
+        "dataset": "data.dataset",
+        "data_root": "data.root",
+        "amp": "search.amp",
+    }
+    chosen = [f'{key}="{options[option]}"' for option, key in shortcuts.items() if options[option]]
+    if options["track_gradients"]:
+        every = options["track_gradients"].removeprefix("every=")
+        chosen.append(f"search.track_gradients={every}")
+    return chosen + list(options["assignments"])
+
+
+def _plans(session: Session, options: dict[str, Any]) -> list[PlannedRun]:
+    from nasbench_snas.search.plan import complete, load_config, plan_run
+    from nasbench_snas.store import find_run
+
+    registry = session.registry()
+    if options["resume"] not in ("auto", "never"):
+        folder = find_run(session.root, options["resume"])
+        return [complete(registry, load_config(folder.config_file), {})]
+    for name in ("estimator", "space"):
+        if not options[name]:
+            raise ConfigError(
+                f"--{name} is missing.",
+                f"Choose one of `nasbench ls {name}s`.",
+                "Example: nasbench run --estimator snas --space darts-cnn",
+            )
+    return [
+        plan_run(
+            registry,
+            options["estimator"],
+            options["space"],
+            preset=options["preset"],
+            constraint=options["constraint"],
+            seed=seed,
+            file=options["file"],
+            assignments=_assignments(options),
+        )
+        for seed in parse_seeds(options["seeds"])
+    ]
+
+
+def _one(session: Session, plan: PlannedRun, options: dict[str, Any], device: str) -> int:
+    """Run, continue or skip one plan; return the number of failures."""
+    from nasbench_snas.cli._run_display import RunDisplay, show_result
+    from nasbench_snas.errors import DivergedError
+    from nasbench_snas.search.runner import RunOptions, run_search
+    from nasbench_snas.store import RunFolder
+    from nasbench_snas.trackers import open_tracker
+
+    folder = RunFolder(session.root / plan.run_id)
+    if options["resume"] not in ("auto", "never"):
+        from nasbench_snas.store import find_run
+
+        folder = find_run(session.root, options["resume"])
+    repeat = _must_repeat(session, folder, plan, options["rerun"]) or options["resume"] == "never"
+    done = folder.result()
+    if done is not None and folder.status().get("status") == "done" and not repeat:
+        show_result(session, folder, done, note="finished before; --rerun all repeats it")
+        return 0
+    with RunDisplay(session, plan, folder, device) as display:
+        listeners = [display.event]
+        if options["track"] != "none":
+            listeners.append(open_tracker(options["track"], folder, plan.config))
+        try:
+            result = run_search(
+                plan.config,
+                session.registry(),
+                folder,
+                RunOptions(
+                    device=device,
+                    kernels=options["kernels"],
+                    resume=not repeat,
+                    max_epochs=options["max_epochs"],
+                    max_seconds=options["max_time"],
+                    listeners=tuple(listeners),
+                    sources=plan.sources,
+                ),
+            )
+        except DivergedError as error:
+            click.echo(f"Error: run {plan.run_id} diverged: {error}", err=True)
+            return 1
+    show_result(session, folder, result)
+    return 0
+
+
+def _must_repeat(session: Session, folder: Any, plan: PlannedRun, rerun: str) -> bool:
+    from nasbench_snas.provenance import source_hash
+
+    if rerun == "all":
+        return True
+    status = folder.status().get("status")
+    if rerun == "failed":
+        return status in ("failed", "diverged")
+    if rerun == "stale" and (result := folder.result()) is not None:
+        current = source_hash(session.registry().estimator(plan.config.estimator.name))
+        return bool(result.get("estimator_source") != current)
+    return False
+
+
+def _show_plans(session: Session, plans: list[PlannedRun]) -> None:
+    from nasbench_snas.config import to_toml
+    from nasbench_snas.search.estimate import estimate
+    from nasbench_snas.store import RunFolder
+
+    console = session.console()
+    console.print(to_toml(plans[0].config, plans[0].sources), markup=False)
+    for plan in plans:
+        folder = RunFolder(session.root / plan.run_id)
+        status = folder.status().get("status", "new")
+        console.print(f"{plan.run_id}   {status}   {estimate(session.root, plan)}", markup=False)

@@ -1,0 +1,89 @@
+"""Trackers: send a run's events to TensorBoard or Weights & Biases, behind one small protocol.
+
+A tracker is a callable that receives every event; it never raises into the run.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from nasbench_snas.config import RunConfig
+from nasbench_snas.errors import ConfigError, MissingDependencyError
+from nasbench_snas.store import RunFolder
+
+
+class Tracker(Protocol):
+    """Receives the events of one run."""
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Record one event."""
+
+
+def open_tracker(name: str, folder: RunFolder, config: RunConfig) -> Tracker:
+    """Return the tracker called ``name`` for one run.
+
+    Raises:
+        ConfigError: There is no such tracker.
+        MissingDependencyError: Its package is not installed.
+    """
+    makers = {"tensorboard": TensorBoardTracker, "wandb": WandbTracker}
+    if name not in makers:
+        raise ConfigError(f"unknown tracker {name!r}.", f"Known: {', '.join(makers)}")
+    try:
+        return makers[name](folder, config)
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"tracker {name!r} needs a package that is not installed: {error.name}.",
+            fix=f"pip install 'nasbench-snas[{name}]'",
+        ) from error
+
+
+def scalars(event: dict[str, Any]) -> dict[str, float]:
+    """Return the numbers of an event by name."""
+    return {
+        key: float(value)
+        for key, value in event.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }
+
+
+class TensorBoardTracker:
+    """Writes the scalars of every epoch into ``<run>/tensorboard``."""
+
+    def __init__(self, folder: RunFolder, config: RunConfig) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder.path / "tensorboard"))
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Record an epoch event; close at the result."""
+        if event["kind"] == "epoch":
+            for key, value in scalars(event).items():
+                self._writer.add_scalar(key, value, event["step"])
+            self._writer.flush()
+        elif event["kind"] == "result":
+            self._writer.close()
+
+
+class WandbTracker:
+    """Logs the scalars of every epoch to Weights & Biases (mode from ``WANDB_MODE``)."""
+
+    def __init__(self, folder: RunFolder, config: RunConfig) -> None:
+        import wandb
+
+        self._run = wandb.init(
+            project="nasbench_snas",
+            id=folder.run_id,
+            name=folder.run_id,
+            dir=str(folder.path),
+            config=config.model_dump(mode="json"),
+            resume="allow",
+        )
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Record an epoch event; close at the result."""
+        if event["kind"] == "epoch":
+            self._run.log(scalars(event), step=int(event["step"]))
+        elif event["kind"] == "result":
+            self._run.summary.update(scalars(event))
+            self._run.finish()
