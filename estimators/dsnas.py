@@ -7,7 +7,7 @@ only: eq. (7) of SNAS at a discrete sample, with minus the credit of its eq. (8)
 Biased for the expected loss unless L is affine in each row of Z: the credit is the first-order
 estimate of ``L(Z) - L(Z without edge e)``, which would be unbiased.
 
-Reference: Hu et al. 2020, arXiv:2002.09128, eqs. 7-10.
+Reference: Hu et al. 2020, arXiv:2002.09128, section 3.
 Deviations: none in the gradient. The paper's early stopping and resource term belong to the search.
 """
 

@@ -18,7 +18,7 @@ steps an epoch; here it is trained once a step with ``n`` draws. (5) See the con
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -46,8 +46,9 @@ class ENAS(Score):
 
     name = "enas"
     reference = "pham2018enas"
+    conformance_settings = {"hidden": 8}
     evaluations = "n F forward, n F backward for theta"
-    bias = "unbiased"
+    bias: ClassVar[Literal["unbiased", "biased"]] = "unbiased"
     optimizer_defaults = {"lr": 3.5e-3, "betas": (0.0, 0.999), "eps": 1e-3, "weight_decay": 0.0}
 
     def __init__(

@@ -50,6 +50,7 @@ class EnasPPO(ENAS):
     name = "enas-ppo"
     family = "score"
     reference = "schulman2017ppo"
+    conformance_settings = {"hidden": 8}
     evaluations = "n F forward, n F backward for theta, whatever the epochs"
     bias = "biased"
 

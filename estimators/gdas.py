@@ -13,7 +13,7 @@ all features, as if the operation had the output 1; that gradient is no derivati
 Z, and an estimator that sees ``L(Z)`` only cannot form it. Without the acceleration the method is
 ``st-gumbel``.
 
-Reference: Dong and Yang 2019, arXiv:1910.04465, eqs. 3-5.
+Reference: Dong and Yang 2019, arXiv:1910.04465, section 3.
 Deviations: the variant (see above). The released code draws again when the noise or ``y`` is not
 finite; here noise is finite by construction.
 """

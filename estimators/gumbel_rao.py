@@ -5,7 +5,7 @@
 ``st-gumbel`` (and its bias), and never more variance, by Rao and Blackwell; no further evaluation
 of the network. Theta gets ``dL/dtheta`` of the drawn architecture.
 
-Reference: Paulus et al. 2021, arXiv:2010.04838, eqs. 9-11.
+Reference: Paulus et al. 2021, arXiv:2010.04838, section 3.
 Deviations: none. Only the softmax is differentiated, not the conditional noise as a function of
 alpha: that would change the mean. Temperatures as for ``st-gumbel``.
 """

@@ -7,7 +7,7 @@ edges are treated in a draw, weighted by ``E / m``. Theta gets ``dL/dtheta`` at 
 architectures are evaluated without a graph, ``chunk`` at a time.
 
 Reference: Titsias and Lazaro-Gredilla 2015, "Local expectation gradients for black box variational
-inference", eq. 8.
+inference", arXiv:1503.01494.
 Deviations: the random subset of edges is ours.
 """
 
@@ -79,7 +79,7 @@ class LocalExpectation(Estimator):
         rows = one_hot(others, operations, z.dtype)[:, :, :, :, None, :]
         changed = here * rows + (1 - here) * z[:, :, None, None]
         with torch.no_grad():
-            parts = changed.flatten(1, 3).split(self.chunk, dim=1)
+            parts = torch.split(changed.flatten(1, 3), self.chunk, dim=1)
             found = torch.cat([loss(part) for part in parts], dim=1)
         table = losses[..., None, None].expand(replicates, n, m, operations).clone()
         return table.scatter(-1, others, found.view(replicates, n, m, operations - 1))

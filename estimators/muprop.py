@@ -4,7 +4,7 @@ With ``p`` the probabilities and ``h = dL/dZ`` at ``Z = p``: ``g = (L(D) - L(p) 
 log p(D) + grad <[h], p>``. Unbiased for the expected loss: the expansion's own expectation has the
 gradient that is added back. Good where L is nearly affine. Theta gets ``dL/dtheta`` at ``D`` only.
 
-Reference: Gu et al. 2016, arXiv:1511.05176, eqs. 5-8.
+Reference: Gu et al. 2016, arXiv:1511.05176, section 3.
 Deviations: the paper's further baselines (centring by a moving average and an input-dependent
 network) are left out.
 """

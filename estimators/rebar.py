@@ -5,7 +5,7 @@ L(softmax(z / tau))``: ``g = (L(D) - eta c(z~)) grad log p(D) + eta grad (c(z) -
 gradients by reparameterisation. Unbiased for the expected loss for every eta and tau; both are
 tuned by the gradient of ``|g|^2``, the variance. Theta gets ``dL/dtheta`` at ``D`` only.
 
-Reference: Tucker et al. 2017, arXiv:1703.07370, eqs. 4-7 and appendix.
+Reference: Tucker et al. 2017, arXiv:1703.07370, section 3 and appendix.
 Deviations: the multi-edge form relaxes all edges together (the paper's layers, one at a time).
 """
 
@@ -39,7 +39,7 @@ def through_weights(loss: Loss, z: Tensor, second_order: bool) -> Tensor:
     """Return ``L(z)``, shape ``(R, n)``, that has a gradient for ``z`` but none for theta."""
     value = loss(z)
     (h,) = torch.autograd.grad(value.sum(), z, create_graph=second_order)
-    grafted: Tensor = _Graft.apply(value.detach(), z, h)  # type: ignore[no-untyped-call]
+    grafted: Tensor = _Graft.apply(value.detach(), z, h)
     return grafted
 
 

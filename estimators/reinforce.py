@@ -9,7 +9,7 @@ scales the gradient by the decay. Before the first update there is no average; t
 most probable architecture is the baseline (one more forward pass), which is independent of the draw
 as well. The first update sets the average to the losses seen.
 
-Reference: Williams 1992, doi:10.1007/BF00992696, eq. 4 and section 4.
+Reference: Williams 1992, doi:10.1007/BF00992696.
 Deviations: none.
 """
 

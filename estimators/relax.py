@@ -5,7 +5,7 @@ network of ``softmax(z / tau)`` that never evaluates the parent. Unbiased for th
 whatever ``c`` is; its weights and tau are trained by the gradient of ``|g|^2``, the variance. Theta
 gets ``dL/dtheta`` at ``D``.
 
-Reference: Grathwohl et al. 2018, arXiv:1711.00123, section 3.2 and eq. 9.
+Reference: Grathwohl et al. 2018, arXiv:1711.00123, section 3.
 Deviations: ``c`` is the network alone, as the paper uses for black-box losses, without its optional
 term ``L(softmax(z / tau))``, which would cost 2 K F. Its last layer starts at zero, so that the
 first draws are those of REINFORCE without baseline.
@@ -98,5 +98,5 @@ class RELAX(Estimator):
         if isinstance(self.network[0], nn.LazyLinear):
             with seeded_init(generator), torch.no_grad():
                 self.network(self.log_tau.new_zeros(1, size))
-            nn.init.zeros_(self.network[2].weight)
-            nn.init.zeros_(self.network[2].bias)
+            for parameter in self.network[2].parameters():
+                nn.init.zeros_(parameter)

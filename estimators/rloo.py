@@ -6,7 +6,7 @@ over all draws without the factor ``n/(n-1)`` is not, and shrinks the gradient b
 Theta gets the mean of ``dL/dtheta`` at the draws.
 
 Reference: Kool et al. 2019, "Buy 4 REINFORCE samples, get a baseline for free!"; Mnih and Rezende
-2016, arXiv:1602.06725, eq. 8.
+2016, arXiv:1602.06725.
 Deviations: none. Equal to ``vargrad`` draw by draw.
 """
 

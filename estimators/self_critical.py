@@ -4,7 +4,7 @@
 argmax does not depend on the draws. A good baseline only once ``p`` is peaked. Theta gets the mean
 of ``dL/dtheta`` at the draws; the argmax is evaluated without a graph.
 
-Reference: Rennie et al. 2017, arXiv:1612.00563, eq. 9.
+Reference: Rennie et al. 2017, arXiv:1612.00563, section 3.
 Deviations: none (for a controller the argmax is the greedy sequence, as in the paper).
 """
 

@@ -11,7 +11,7 @@ affine in each row of Z; the difference is the gradient of the first-order Taylo
 Appendix E, and does not vanish with lambda (the limit is ``dsnas``).
 
 Reference: Xie et al. 2019, arXiv:1812.09926, eqs. (7), (8) and Appendix D, E; concrete density:
-Maddison et al. 2017, arXiv:1611.00712, eq. 2.
+Maddison et al. 2017, arXiv:1611.00712, definition 1.
 Deviations: gradients are taken with respect to ``log alpha``.
 """
 

@@ -193,7 +193,8 @@ def _control_gradients(learner: Learner, value: Tensor) -> list[Tensor | None]:
         return [None] * len(control)
     alpha = torch.autograd.grad(value, learner.alpha(), create_graph=True)
     squared = torch.stack([(g**2).sum() for g in alpha]).sum()
-    return list(torch.autograd.grad(squared, control, retain_graph=True, allow_unused=True))
+    grads = torch.autograd.grad(squared, control, retain_graph=True, allow_unused=True)
+    return [None if g is None else g.detach().clone() for g in grads]  # never a view
 
 
 def _finish_alpha(learner: Learner) -> None:
@@ -297,9 +298,11 @@ class UnrolledLoss:
         """Return the unrolled losses of ``z``, shape ``(R, n)``."""
         one = self._exact if self._hessian == "exact" else self._finite_difference
         flat = z.flatten(0, 1)
-        results = [one(flat[s : s + 1]) for s in range(flat.shape[0])]
+        with torch.enable_grad():  # the inner gradient is needed without an outer graph, too
+            results = [one(flat[s : s + 1]) for s in range(flat.shape[0])]
         self._error = torch.stack([error for _, error in results]).view(z.shape[:2])
-        return torch.stack([loss for loss, _ in results]).view(z.shape[:2])
+        losses = torch.stack([loss for loss, _ in results]).view(z.shape[:2])
+        return losses if torch.is_grad_enabled() else losses.detach()
 
     def error(self, z: Tensor) -> Tensor:
         """Return the errors of the last evaluation, shape ``(R, n)``."""
