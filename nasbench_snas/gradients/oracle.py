@@ -138,7 +138,7 @@ class Oracle:
         labels: Tensor,
         *,
         criterion: Criterion = cross_entropy,
-        memory: int = 64 * 2**20,
+        memory: int = 128 * 2**20,
     ) -> None:
         self.network, self.images, self.labels = network, images, labels
         self.criterion, self.memory = criterion, memory

@@ -13,9 +13,10 @@ collected and passed on when all blocks are done.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,11 +24,15 @@ from torch import Tensor, nn
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.gradients.functional import apply_module
 from nasbench_snas.gradients.network import BatchedNetwork, Criterion
+from nasbench_snas.gradients.sums import applicable, pooled_sums
 from nasbench_snas.space import Space
 from nasbench_snas.supernet.modules import Zero
+from nasbench_snas.supernet.skeleton import Head
 
 _COPIES = 12
 """Tensors of a node's size that a block holds for each value at most, with its graph."""
+_TERMS = 5
+"""The same for each output of the last edge, without a graph."""
 
 
 def shares_prefixes(space: Space) -> bool:
@@ -177,10 +182,24 @@ class PrefixTable:
             Shape ``((stop - start) K^m, B, C, H, W)`` for ``m`` incoming edges; ``(…, B, C)``,
             pooled, for the last node before a linear head.
         """
-        total: Tensor | None = None
-        incoming, prefix = self._incoming(node), torch.arange(start, stop)
         shape = self._shape(node)
-        for position, edge in enumerate(incoming):
+        terms = self._terms(node, nodes, ready, start, stop)
+        total = terms[0]
+        for term in terms[1:]:
+            total = total.unsqueeze(-len(shape) - 1) + _align(term, total, len(shape))
+        return total.reshape(-1, *shape)
+
+    def _terms(
+        self,
+        node: int,
+        nodes: list[Tensor],
+        ready: dict[int, list[Tensor | None]],
+        start: int,
+        stop: int,
+    ) -> list[Tensor]:
+        """Return each incoming edge's outputs for the prefixes, ``(stop - start, K, …)``."""
+        terms, prefix, shape = [], torch.arange(start, stop), self._shape(node)
+        for edge in self._incoming(node):
             low, high = start // edge.span, (stop - 1) // edge.span + 1
             if edge.index in ready:
                 outputs = [None if y is None else y[low:high] for y in ready[edge.index]]
@@ -189,13 +208,8 @@ class PrefixTable:
             stacked = _stack(outputs, high - low, shape, nodes[0])
             if high - low != stop - start:
                 stacked = stacked[prefix // edge.span - low]
-            view = [stop - start] + [1] * len(incoming) + list(shape)
-            view[1 + position] = self.K
-            term = stacked.view(view)
-            total = term if total is None else total + term
-        if total is None:
-            raise ConfigError(f"node {node} has no incoming edge.")
-        return total.reshape(-1, *shape)
+            terms.append(stacked)
+        return terms
 
     def _shape(self, node: int) -> tuple[int, ...]:
         layer = self.network.space.layers[self.layer]
@@ -207,15 +221,19 @@ class PrefixTable:
             size = -(-size // step)
         return (len(self.images), layer.channels, size, size)
 
-    def _ranges(self, node: int) -> Iterator[tuple[int, int]]:
-        """Yield blocks of prefixes of ``node`` that fit the memory budget."""
-        shape = self._shape(node)
-        size = self.images.element_size() * _COPIES
-        for length in shape:
-            size *= length
-        per_prefix = size * self.count(node) // self.count(node - 1)
-        step = max(1, self.memory // max(per_prefix, 1))
-        total = self.count(node - 1)
+    def _ranges(self, node: int, *, pieces: bool = False) -> Iterator[tuple[int, int]]:
+        """Yield blocks of prefixes of ``node`` that fit the memory budget (one at least).
+
+        Args:
+            node: The node.
+            pieces: Whether the node's values are never held, only its edges' outputs.
+        """
+        size = self.images.element_size() * math.prod(self._shape(node))
+        values = self.count(node) // self.count(node - 1)
+        copies = _TERMS * self.K if pieces else _COPIES * values
+        step, total = max(1, self.memory // (size * copies)), self.count(node - 1)
+        span = self._incoming(node)[-2].span if len(self._incoming(node)) > 1 else 1
+        step -= step % span if step > span else 0
         for start in range(0, total, step):
             yield start, min(start + step, total)
 
@@ -228,6 +246,53 @@ class PrefixTable:
             for node in range(self.first, self.last)
         ]
 
+    def _pooled(
+        self, nodes: list[Tensor], ready: dict[int, list[Tensor | None]], start: int, stop: int
+    ) -> Tensor:
+        """Return the last node's pooled features for the prefixes, ``(…, B, C)``."""
+        norm, channels = self._norm(), self._channels(self.last)
+        if norm is None:
+            return self._values(self.last, nodes, ready, start, stop)
+        if torch.is_grad_enabled() or not applicable(norm, channels):
+            values = self._values(self.last, nodes, ready, start, stop)
+            return self.network.pooled(values, channels)
+        *firsts, last = self._terms(self.last, nodes, ready, start, stop)
+        spans = [edge.span for edge in self._incoming(self.last)[:-1]]
+        prefix, parts = torch.arange(start, stop) // min(spans, default=stop), []
+        for rows in torch.arange(stop - start).split(
+            torch.unique_consecutive(prefix, return_counts=True)[1].tolist()
+        ):
+            u = torch.zeros_like(last[:1, 0])
+            for term in firsts:
+                u = (u[:, None] + term[rows[0]]).flatten(0, 1)
+            t, column = self._distinct(last[rows])
+            pooled = pooled_sums(norm, channels, u, t)[:, column]
+            parts.append(pooled.transpose(0, 1).flatten(0, 2))
+        return torch.cat(parts)
+
+    def _distinct(self, last: Tensor) -> tuple[Tensor, Tensor]:
+        """Return distinct outputs of the last edge, and which of them each choice has.
+
+        The operation ``none`` gives the same zero for every prefix.
+
+        Args:
+            last: Outputs, shape ``(n, K, B, C, H, W)``.
+
+        Returns:
+            Shapes ``(D, B, C, H, W)`` and ``(n, K)``.
+        """
+        modules = self.network.modules_of(self.layer, self._incoming(self.last)[-1].index)
+        some = [k for k, module in enumerate(modules) if not isinstance(module, Zero)]
+        column = torch.full(last.shape[:2], len(last) * len(some))
+        column[:, some] = torch.arange(len(last) * len(some)).view(len(last), len(some))
+        blank = torch.zeros_like(last[:1, 0])
+        return torch.cat([last[:, some].flatten(0, 1), blank]), column
+
+    def _norm(self) -> nn.BatchNorm2d | None:
+        """Return the head's batch norm, or None."""
+        norm = cast(Head, self.network.parent.head).norm
+        return cast(nn.BatchNorm2d, norm[0]) if isinstance(norm, nn.Sequential) else None
+
     def _channels(self, node: int) -> slice:
         width = self.network.space.layers[self.layer].channels
         if self.cell.output == "last":
@@ -239,10 +304,11 @@ class PrefixTable:
     ) -> Iterator[tuple[slice, Tensor]]:
         """Yield the slice of architectures and their losses, block by block."""
         factor = self.count(self.last) // self.count(self.last - 1)
-        for start, stop in self._ranges(self.last):
-            own = self._values(self.last, nodes, ready, start, stop)
-            if not self.linear_head:
-                own = self.network.pooled(own, self._channels(self.last))
+        norm = self._norm()
+        pieces = norm is not None and applicable(norm, self._channels(self.last))
+        pieces &= not torch.is_grad_enabled()
+        for start, stop in self._ranges(self.last, pieces=pieces):
+            own = self._pooled(nodes, ready, start, stop)
             rows = torch.arange(start * factor, stop * factor)
             parts = [
                 feature[rows // (self.count(self.last) // len(feature))] for feature in features
@@ -288,6 +354,12 @@ class _Sums:
 
 def _leaves(tensors: Iterable[Tensor | None]) -> list[Any]:
     return [None if x is None else x.detach().requires_grad_() for x in tensors]
+
+
+def _align(term: Tensor, total: Tensor, tail: int) -> Tensor:
+    """Return ``(n, K, …)`` with axes of length one for the choices that ``total`` has."""
+    ones = [1] * (total.dim() - 1 - tail)
+    return term.view(len(term), *ones, *term.shape[1:])
 
 
 def _stack(
