@@ -40,6 +40,17 @@ _FORMS = (
 )
 
 
+def is_genotype_text(text: str) -> bool:
+    """Whether ``text`` is written like a genotype (JSON or a call) and names no file."""
+    text = text.strip()
+    if not (text.startswith("{") or "(" in text):
+        return False
+    try:
+        return not Path(text).exists()
+    except (OSError, ValueError):  # cannot be a path
+        return True
+
+
 def load_genotype(source: str | Path) -> Genotype:
     """Return the genotype that ``source`` names, is, or holds.
 
@@ -51,16 +62,11 @@ def load_genotype(source: str | Path) -> Genotype:
         GenotypeError: It cannot be read; the message points at the place.
     """
     text = str(source).strip()
-    if isinstance(source, str) and (text.startswith("{") or "(" in text):
+    if isinstance(source, str) and is_genotype_text(text):
         return parse_genotype(text)
     path = Path(text)
-    try:
-        if path.is_dir():
-            path = path / "genotype.json"
-        exists = path.is_file()
-    except OSError:
-        exists = False
-    if exists:
+    path = path / "genotype.json" if path.is_dir() else path
+    if path.is_file():
         return read_genotype(path)
     if isinstance(source, str) and zoo_key(text) in zoo_names():
         return zoo(text)

@@ -1,0 +1,316 @@
+"""Parameters, multiply-adds and memory access of genotypes, runs and spaces."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from nasbench_snas.cost_report import Report
+    from nasbench_snas.space import Space
+    from nasbench_snas.supernet.child_plan import ChildSettings
+
+_DATASETS = {"cifar10": (3, 10, 32), "cifar100": (3, 100, 32), "digits": (1, 10, 8)}
+_DATASETS |= {"imagenet": (3, 1000, 224)}
+
+
+@click.command("cost")
+@click.argument("targets", nargs=-1, metavar="[TARGET]…")
+@click.option("--channels", type=click.IntRange(1), help="Channels of the first cell.")
+@click.option("--layers", type=click.IntRange(1), help="Cells of the network.")
+@click.option(
+    "--dataset",
+    type=click.Choice(sorted(_DATASETS)),
+    help="Images and classes; imagenet builds Table 3's network.",
+)
+@click.option("--pool-norm", is_flag=True, help="Batch norm behind pooling (released SNAS code).")
+@click.option("--tables", is_flag=True, help="Every row of the published Tables 2 and 3.")
+@click.option("--detail", is_flag=True, help="Cost per cell type and operation.")
+@click.option(
+    "--convention",
+    type=click.Choice(["sound", "released", "paper"]),
+    default="sound",
+    show_default=True,
+    help="How a space's operations are counted.",
+)
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["terminal", "md"]),
+    default="terminal",
+    show_default=True,
+    help="A table for the terminal, or in Markdown.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+@click.pass_obj
+def command(
+    session: Any,
+    targets: tuple[str, ...],
+    channels: int | None,
+    layers: int | None,
+    dataset: str | None,
+    pool_norm: bool,
+    tables: bool,
+    detail: bool,
+    convention: str,
+    style: str,
+    as_json: bool,
+) -> None:
+    """Count parameters, multiply-adds and memory access, beside the published figure.
+
+    A TARGET is a genotype (a name of the zoo, a file, JSON or DARTS text), `zoo` for all of them, a
+    run (a folder, or its name in --root), or a search space. Without size options a genotype is
+    built as the published tables build it; other genotypes as in Table 2 (36 channels, 20 cells).
+    Parameters exclude the auxiliary head; multiply-adds are those of convolutions and linear
+    layers, counted once.
+    """
+    if not targets and not tables:
+        raise click.UsageError("give a TARGET, or --tables.")
+    settings = _settings(channels, layers, dataset, pool_norm)
+    reports: list[Report] = []
+    spaces: list[tuple[str, Space]] = []
+    if tables:
+        from nasbench_snas.cost_report import table_reports
+
+        reports += table_reports()
+    for target in targets:
+        found = _resolve(session, target, settings)
+        if isinstance(found, list):
+            reports += found
+        else:
+            spaces.append((target, _sized(session, found, dataset, channels, layers)))
+    if as_json:
+        click.echo(json.dumps(_plain(reports, spaces, convention), indent=1))
+        return
+    _print_reports(session, reports, style, detail or (len(reports) == 1 and not tables))
+    for name, space in spaces:
+        _print_space(session, name, space, convention, style)
+
+
+def _settings(
+    channels: int | None, layers: int | None, dataset: str | None, pool_norm: bool
+) -> ChildSettings | None:
+    from nasbench_snas.supernet.child_plan import ChildSettings
+
+    if channels is None and layers is None and dataset is None and not pool_norm:
+        return None
+    values: dict[str, Any] = {"pool_norm": pool_norm}
+    if dataset == "imagenet":
+        values |= {"recipe": "imagenet", "channels": 48, "layers": 14}
+    if dataset is not None:
+        values |= zip(("in_channels", "num_classes", "resolution"), _DATASETS[dataset], strict=True)
+    values |= {} if channels is None else {"channels": channels}
+    values |= {} if layers is None else {"layers": layers}
+    return ChildSettings(**values)
+
+
+def _resolve(session: Any, target: str, settings: ChildSettings | None) -> list[Report] | str:
+    """Return the reports of a genotype or run, or the name of a space."""
+    from nasbench_snas.cost_report import genotype_reports
+    from nasbench_snas.errors import GenotypeError, suggest
+    from nasbench_snas.genotype_io import is_genotype_text, load_genotype
+    from nasbench_snas.genotype_zoo import zoo, zoo_key, zoo_names
+
+    if zoo_key(target) == "zoo":
+        return [r for name in zoo_names() for r in genotype_reports(zoo(name), name, settings)]
+    if not is_genotype_text(target):
+        for folder in (Path(target), session.root / target):
+            if (folder / "genotype.json").is_file():
+                return _run(session, folder, target, settings)
+        if not Path(target).exists() and zoo_key(target) not in zoo_names():
+            names = [entry.name for entry in session.registry().spaces()]
+            if target in names:
+                return target
+            raise GenotypeError(
+                f"{target!r} is neither a genotype, a file, a run nor a space.",
+                suggest(target, [*zoo_names(), *names]),
+            )
+    genotype = load_genotype(target)
+    return genotype_reports(genotype, genotype.name or "(text)", settings)
+
+
+def _run(session: Any, folder: Path, target: str, settings: ChildSettings | None) -> list[Report]:
+    """Return a run's child at its own size, and as a published network if it has such cells."""
+    from nasbench_snas.cost_report import genotype_reports, plan_report
+    from nasbench_snas.genotype_io import read_genotype
+    from nasbench_snas.supernet.child_plan import plan_in_space
+
+    genotype = read_genotype(folder / "genotype.json")
+    reports = []
+    space = _run_space(session, folder) if settings is None else None
+    if space is not None:
+        reports.append(plan_report(plan_in_space(genotype, space), target, f"in {space.name}"))
+    if space is None or {"normal", "reduce"} <= set(genotype.cells):
+        reports += genotype_reports(genotype, target, settings)
+    return reports
+
+
+def _run_space(session: Any, folder: Path) -> Space | None:
+    """Return the space that a run searched, or None if the folder does not say."""
+    if not (folder / "config.toml").is_file():
+        return None
+    from nasbench_snas.search.plan import load_config
+
+    config = load_config(folder / "config.toml")
+    data = config.data
+    if data.dataset == "fake":
+        shape = (data.fake.channels, data.fake.classes, data.resolution or data.fake.size)
+    elif data.info.shape is not None and data.info.classes is not None:
+        shape = (data.info.shape[0], data.info.classes, data.resolution or data.info.shape[1])
+    else:
+        return None
+    family = session.registry().space(config.space.name)(**config.space.parameters)
+    space: Space = family.build(*shape)
+    return space
+
+
+def _sized(
+    session: Any, name: str, dataset: str | None, channels: int | None, layers: int | None
+) -> Space:
+    """Return the space ``name`` at the wanted size, as far as it has such settings."""
+    import dataclasses
+
+    from nasbench_snas.errors import ConfigError
+
+    cls = session.registry().space(name)
+    known = {field.name for field in dataclasses.fields(cls)}
+    values = {}
+    for option, field, value in (("channels", "channels", channels), ("layers", "cells", layers)):
+        if value is not None and field not in known:
+            raise ConfigError(
+                f"space {name!r} has no setting {field!r}, so --{option} does not apply.",
+                f"Its settings: {', '.join(sorted(known))}",
+            )
+        if value is not None:
+            values[field] = value
+    space: Space = cls(**values).build(*_DATASETS[dataset or "cifar10"])
+    return space
+
+
+def _plain(
+    reports: list[Report], spaces: list[tuple[str, Space]], convention: str
+) -> dict[str, Any]:
+    from nasbench_snas.cost_report import space_lines, space_summary
+
+    kind: Any = convention
+    found = [
+        {
+            "target": name,
+            "summary": space_summary(space, kind),
+            "lines": space_lines(space, kind),
+        }
+        for name, space in spaces
+    ]
+    return {"genotypes": [report.as_dict() for report in reports], "spaces": found}
+
+
+def _print_reports(session: Any, reports: list[Report], style: str, detail: bool) -> None:
+    if not reports:
+        return
+    titles = ["target", "network", "params M", "published", "diff", "status", "madds M"]
+    titles += ["published", "diff", "outside M", "note"]
+    rows = []
+    for report in reports:
+        data = report.as_dict()
+        rows.append(
+            [
+                _short(report.target),
+                report.network or "-",
+                _million(report.parameters, 6),
+                _million(report.published_parameters, 1),
+                _difference(data["parameters_difference"], report.published_parameters),
+                report.status if report.status != "unpublished" else "-",
+                _million(report.macs, 1),
+                _million(report.published_macs, 0),
+                _difference(data["macs_difference"], report.published_macs),
+                _million(report.outside_parameters, 3),
+                report.note,
+            ]
+        )
+    _table(session, "Cost of derived networks", titles, rows, style)
+    if detail:
+        for report in reports:
+            _print_lines(session, report, style)
+
+
+def _print_lines(session: Any, report: Report, style: str) -> None:
+    if not report.lines:
+        return
+    titles = ["part", "operation", "count", "params", "madds", "pooling ops", "access"]
+    rows = [
+        [line.kind, line.what, *(f"{v:,}" for v in (line.count, line.parameters, line.macs))]
+        + [f"{line.pooling:,}", f"{line.access:,}"]
+        for line in report.lines
+    ]
+    _table(session, f"{report.target}: {report.network}", titles, rows, style)
+
+
+def _print_space(session: Any, name: str, space: Space, convention: str, style: str) -> None:
+    from nasbench_snas.cost_report import space_lines, space_summary
+
+    kind: Any = convention
+    titles = ["part", "operation", "params", "flops", "access"]
+    rows = [
+        [line["kind"], line["what"], *(f"{line[c]:,}" for c in ("parameters", "flops", "access"))]
+        for line in space_lines(space, kind)
+    ]
+    title = f"{name}: cost of an operation on all edges of a cell type ({convention})"
+    _table(session, title, titles, rows, style)
+    rows = [
+        [label, *(f"{v:,}" for v in values.values())]
+        for label, values in space_summary(space, kind).items()
+    ]
+    _table(session, f"{name}: whole network", ["choice", *titles[2:]], rows, style)
+
+
+def _table(session: Any, title: str, titles: list[str], rows: list[list[str]], style: str) -> None:
+    keep = [i for i in range(len(titles)) if any(row[i] not in ("", "-") for row in rows)]
+    titles, rows = [titles[i] for i in keep], [[row[i] for i in keep] for row in rows]
+    if style == "md":
+        click.echo(f"{title}\n")
+        click.echo("| " + " | ".join(titles) + " |")
+        click.echo("|" + "---|" * len(titles))
+        for row in rows:
+            click.echo("| " + " | ".join(row) + " |")
+        click.echo("")
+        return
+    from rich.markup import escape
+    from rich.table import Table
+
+    notes: list[str] = []
+    if titles[-1] == "note":
+        notes = list(dict.fromkeys(row[-1] for row in rows if row[-1]))
+        marks = {note: f"[{number}]" for number, note in enumerate(notes, 1)}
+        rows = [[*row[:-1], marks.get(row[-1], "")] for row in rows]
+    table = Table(title=escape(title), title_justify="left", box=None, pad_edge=False)
+    for column, name in enumerate(titles):
+        numeric = all(_is_number(row[column]) for row in rows)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    session.console().print(table)
+    for number, note in enumerate(notes, 1):
+        click.echo(f"[{number}] {note}")
+
+
+def _short(target: str) -> str:
+    """Return a published row's name without its citation."""
+    return re.sub(r"\s*\([^()]* et al\.[^()]*\)", "", target)
+
+
+def _is_number(text: str) -> bool:
+    return text in ("", "-") or text.lstrip("+-")[:1].isdigit()
+
+
+def _million(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value / 1e6:.{digits}f}"
+
+
+def _difference(value: float | None, published: float | None) -> str:
+    if value is None or not published:
+        return "-"
+    return f"{value / 1e6:+.3g} ({100 * value / published:+.1f} %)"
