@@ -257,7 +257,7 @@ def test_a_coordinate_group_without_gradient_gives_nan_and_no_error():
     assert not math.isfinite(summary.relative_bias_sq.estimate)
 
 
-@pytest.mark.parametrize("trials", [400, pytest.param(6_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("trials", [400, pytest.param(2_500, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("bias", [0.0, 0.3, 1.5])
 def test_bias_squared_is_unbiased_and_its_interval_covers(trials, bias):
     rng = np.random.default_rng(int(10 * bias))
@@ -277,7 +277,7 @@ def test_bias_squared_is_unbiased_and_its_interval_covers(trials, bias):
     assert bounded > 0.95 - 0.015 - share_band(0.95, trials)
 
 
-@pytest.mark.parametrize("trials", [400, pytest.param(6_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("trials", [400, pytest.param(2_500, marks=pytest.mark.slow)])
 def test_trace_and_mse_and_cosine_intervals_cover(trials):
     rng = np.random.default_rng(20)
     shift = np.array([0.0, 0, 0, 1.0, 0, 0])
@@ -301,7 +301,7 @@ def test_trace_interval_of_gaussian_draws_agrees_with_chi_square():
     assert math.log(interval.high / interval.low) / 2 == pytest.approx(chi, rel=0.4)
 
 
-@pytest.mark.parametrize("trials", [200, pytest.param(4_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("trials", [200, pytest.param(1_500, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("bias", [0.0, 0.8])
 def test_error_of_the_reference_is_taken_off_and_carried_into_the_interval(trials, bias):
     rng = np.random.default_rng(22)
@@ -375,7 +375,7 @@ def test_decomposition_keeps_a_negative_between_component():
         decompose_draws(np.zeros((5, 1, 3)))
 
 
-@pytest.mark.parametrize("trials", [400, pytest.param(5_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("trials", [400, pytest.param(2_500, marks=pytest.mark.slow)])
 def test_decomposition_is_unbiased_and_covers(trials):
     rng = np.random.default_rng(30)
     within, between, hits = [], [], np.zeros(2)

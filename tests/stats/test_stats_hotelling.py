@@ -163,13 +163,13 @@ def rejection_share(
     return rejected / trials
 
 
-@pytest.mark.parametrize("trials", [1_500, pytest.param(30_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("trials", [1_500, pytest.param(15_000, marks=pytest.mark.slow)])
 def test_false_alarm_rate_equals_its_level(trials):
     share = rejection_share(np.random.default_rng(11), trials, 15, 0.0, 0.05)
     assert abs(share - 0.05) < 4 * math.sqrt(0.05 * 0.95 / trials)
 
 
-@pytest.mark.parametrize("trials", [600, pytest.param(15_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("trials", [600, pytest.param(8_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("n", "delta"), [(30, 0.5), (100, 0.4)])
 def test_power_equals_the_noncentral_f_prediction(trials, n, delta):
     expected = hotelling_power(n, delta, P, 0.01)
@@ -192,7 +192,7 @@ def test_mahalanobis_bias_is_estimated_without_bias():
         assert abs(np.mean(estimates) - delta**2) < 4 * error
 
 
-@pytest.mark.parametrize("trials", [500, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("trials", [500, pytest.param(5_000, marks=pytest.mark.slow)])
 def test_a_reference_with_its_own_error_keeps_the_level(trials):
     rng = np.random.default_rng(14)
     rejected = blind = 0

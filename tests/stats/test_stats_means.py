@@ -95,6 +95,8 @@ def test_a_stratum_of_one_value_is_refused_by_name():
 def test_iqm_of_eight_values_is_the_mean_of_the_middle_four():
     assert interquartile_mean([100, 1, 2, 3, 4, 5, 6, -50]) == 3.5
     assert interquartile_mean([1, 2, 3]) == 2  # floor(3 / 4) = 0 values are cut
+    assert iqm([100, 1, 2, 3, 4, 5, 6, -50]).estimate == 3.5
+    assert iqm([[100, 1, 2, 3], [4, 5, 6, -50]]).estimate == 3.5
 
 
 def test_a_collapsed_run_moves_the_mean_and_hardly_the_iqm():
