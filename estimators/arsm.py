@@ -5,8 +5,8 @@ pseudo-architecture ``c<->j`` swaps ``pi_ec`` and ``pi_ej`` on all edges at once
 its loss and ``f^{c<->c}`` that of the true sample. The estimate for edge e, operation c is
 ``sum_j (f^{c<->j} - mean_m f^{m<->j}) (1/K - pi_ej)``. Unbiased for the expected loss.
 
-Reference: Yin et al. 2019, arXiv:1905.01413, Theorem 2 and section 3 (several variables share their
-swaps).
+Reference: Yin et al. 2019, arXiv:1905.01413 (the form for several categorical variables, which
+share their swaps).
 Cost: K(K-1)/2 + 1 hard losses; theta learns from the true sample.
 Deviations: pseudo-architectures that coincide are evaluated again (the paper skips them); with more
 than a few edges they hardly ever do.

@@ -5,7 +5,7 @@ reparameterisation: with ``g_k = -(dF/dc_k) / (dF/dx_k)``, F the distribution fu
 marginal, ``dZ_j/dc_k = g_k (1[j = k] - Z_j)``. Unbiased for its own objective ``E[L(Z)]``, biased
 for the expected loss of discrete architectures.
 
-Reference: Chen et al. 2021, arXiv:2006.10355, eqs. 3-6; the derivative: Jankowiak and Obermeyer
+Reference: Chen et al. 2021, arXiv:2006.10355, section 3; the derivative: Jankowiak and Obermeyer
 2018, arXiv:1806.01851.
 Deviations: the drawn ``Z`` itself is the noise (the derivative needs no more than ``Z``). The
 discrete law, for marginals, entropy and hard samples, is the mean ``c / sum c``. The penalty
@@ -32,7 +32,7 @@ class DirichletWeights(Categorical):
     @property
     def logits(self) -> Tensor:
         """``log c``, shape ``(R, E, K)``: ``alpha`` below zero, ``log(1 + alpha)`` above."""
-        return self.alpha.clamp_max(0) + self.alpha.relu().log1p()
+        return torch.where(self.alpha > 0, self.alpha.relu().log1p(), self.alpha)
 
     @property
     def concentration(self) -> Tensor:

@@ -4,7 +4,7 @@
 over all edges and operations. Operations of an edge do not compete. Biased for the expected loss of
 discrete architectures, which it does not sample.
 
-Reference: Chu et al. 2020, arXiv:1911.12126, eqs. 3 and 5; w = 10 is the released code's.
+Reference: Chu et al. 2020, arXiv:1911.12126, section 4; w = 10 is the released code's.
 Deviations: the discrete law, for marginals, entropy and hard samples, is the normalised sigmoid.
 The child keeps the two strongest edges of each node by ``sigmoid(alpha)``, as DARTS does, without
 the paper's further threshold of 0.85. Theta is not trained on the penalty, on which it has no

@@ -5,7 +5,7 @@ without noise. The parent sends ``1 / partial_channels`` of the channels through
 others bypass them, weighted by ``sum_k Z_ek = b_e``. Biased for the expected loss of discrete
 architectures, as DARTS is.
 
-Reference: Xu et al. 2020, arXiv:1907.05737, eqs. 2 and 4.
+Reference: Xu et al. 2020, arXiv:1907.05737, section 3.
 Deviations: the discrete law, for marginals, entropy and hard samples, is ``softmax(alpha)``; the
 child ranks edges by ``b_e softmax(alpha_e)``, as in the released code. That alpha rests in the
 first epochs while theta warms up is a setting of the run.

@@ -6,7 +6,7 @@ With ``J(q) h = q * (h - <q, h>)``, ``h = dL/dZ`` at the hard sample ``D ~ p``:
 biased. It is the limit of the mean of ST-Gumbel-softmax for a vanishing temperature, and it is
 neither always less biased than straight-through nor always cheap in variance.
 
-Reference: Liu et al. 2023, arXiv:2304.08612, Algorithm 2 and Theorem 3.1.
+Reference: Liu et al. 2023, arXiv:2304.08612, section 4 and Algorithm 2.
 Deviations: none. A ``tau`` below one is refused, as in the released code: the method's
 approximation order is lost there.
 """

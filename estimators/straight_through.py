@@ -5,8 +5,8 @@
 operation would have cost. Biased for the expected loss, except where L is affine in every row of Z
 (then exactly unbiased).
 
-Reference: Bengio et al. 2013, arXiv:1308.3432, section 3 (binary units); the categorical form is
-the "straight-through" of Liu et al. 2023, arXiv:2304.08612, eq. 3.
+Reference: Bengio et al. 2013, arXiv:1308.3432 (binary units); the categorical form is what Liu et
+al. 2023, arXiv:2304.08612, call straight-through.
 Deviations: none. ``h`` of the operations that were not drawn needs their outputs at the hard state:
 all K run.
 """

@@ -4,7 +4,7 @@ With ``C`` the ``n - 1`` architectures of largest probability and ``Z'`` drawn f
 ``C``: ``sum_{C} p(Z) grad log p(Z) (L(Z) - b) + (1 - p(C)) grad log p(Z') (L(Z') - b)``. Unbiased
 for the expected loss; the variance falls with ``1 - p(C)``, so that it gains once ``p`` is peaked.
 
-Reference: Liu et al. 2019, arXiv:1810.04777, eq. 4 (Rao-Blackwellisation by a partial sum).
+Reference: Liu et al. 2019, arXiv:1810.04777, section 3 (Rao-Blackwellisation by a partial sum).
 Deviations: the categories are whole architectures; ``C`` comes from an exact beam search, and
 ``Z'`` is the first of n draws without replacement that is not in ``C``, which has the law of ``p``
 outside ``C`` without rejection. The baseline ``b``, the mean loss over ``C`` weighted by ``p``, is

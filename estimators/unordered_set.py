@@ -6,8 +6,8 @@ is the probability of S given that s came first, over that of S, and ``R^{D-s}(S
 ``s'`` second after ``s`` (1 for ``s' = s``). Unbiased for the expected loss: the Rao-Blackwellised
 leave-one-out baseline. Naively renormalised weights ``p(s) / p(S)`` would be biased.
 
-Reference: Kool et al. 2020, arXiv:2002.06043, Theorems 1 and 3; Gumbel-top-k by beam search: Kool
-et al. 2019, arXiv:1903.06059.
+Reference: Kool et al. 2020, arXiv:2002.06043, section 4 (with its built-in baseline); Gumbel-top-k
+by beam search: Kool et al. 2019, arXiv:1903.06059.
 Deviations: the ratios are exact for every k: instead of summing over permutations, or integrating
 over a Gumbel threshold, probabilities of completing S from each of its subsets are tabulated
 (``2^k`` terms, hence k at most 10). The beam search works with exponential arrival times (minus the

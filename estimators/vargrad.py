@@ -5,7 +5,7 @@ of the sample covariance ``1/(n-1) sum_i (f_i - mean f) (log p(Z_i) - mean log p
 ``E[L] - kappa H(p)``: with ``kappa = 0`` for the expected loss, where it is identical to the
 leave-one-out baseline of ``rloo``, draw by draw.
 
-Reference: Richter et al. 2020, arXiv:2010.10436, eqs. 10-13 (there ``L = -log p(x, z)`` and
+Reference: Richter et al. 2020, arXiv:2010.10436, section 3 (there ``L = -log p(x, z)`` and
 ``kappa = 1``, the negative evidence lower bound).
 Deviations: the weight of ``log p`` is free, and 0 by default.
 """
