@@ -19,6 +19,11 @@ the bound below which the relative bias lies (one-sided, ``excluded_relative_bia
 margin at which an equivalence test of size 1 - confidence would accept). It starts from
 max(bias², 0), so a lucky negative estimate does not sharpen it.
 
+Known limit: where the bias is about 1.5 times its standard error the intervals of bias² are too
+short on the upper side (an estimate that is too low also has too small an error). Measured for
+Gaussian draws, d = 6, N = 200, 50 blocks, exact reference, 1,000 trials, CPU, numpy 2.4.6: the 95 %
+interval covered 91.2 %, every miss lay below the truth, and the one-sided bound held in 88.0 %.
+
 Deviation from ``|mean| / sqrt(tr S)`` as the SNR: the mean is de-noised first.
 """
 
