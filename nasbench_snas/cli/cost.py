@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -212,14 +212,14 @@ def _print_reports(session: Any, reports: list[Report], style: str, detail: bool
     if not reports:
         return
     titles = ["target", "network", "params M", "published", "diff", "status", "madds M"]
-    titles += ["published", "diff", "outside M", "note"]
+    titles += ["published", "diff", "note"]
     rows = []
     for report in reports:
         data = report.as_dict()
         rows.append(
             [
                 _short(report.target),
-                report.network or "-",
+                report.network.removeprefix(f"{report.target} ") or "-",
                 _million(report.parameters, 6),
                 _million(report.published_parameters, 1),
                 _difference(data["parameters_difference"], report.published_parameters),
@@ -227,7 +227,6 @@ def _print_reports(session: Any, reports: list[Report], style: str, detail: bool
                 _million(report.macs, 1),
                 _million(report.published_macs, 0),
                 _difference(data["macs_difference"], report.published_macs),
-                _million(report.outside_parameters, 3),
                 report.note,
             ]
         )
@@ -247,6 +246,11 @@ def _print_lines(session: Any, report: Report, style: str) -> None:
         for line in report.lines
     ]
     _table(session, f"{report.target}: {report.network}", titles, rows, style)
+    if report.outside_parameters is not None and report.outside_macs is not None:
+        click.echo(
+            f"outside the search (stem, preprocessing, head): {report.outside_parameters:,} "
+            f"parameters, {report.outside_macs:,} multiply-adds"
+        )
 
 
 def _print_space(session: Any, name: str, space: Space, convention: str, style: str) -> None:
@@ -289,7 +293,8 @@ def _table(session: Any, title: str, titles: list[str], rows: list[list[str]], s
     table = Table(title=escape(title), title_justify="left", box=None, pad_edge=False)
     for column, name in enumerate(titles):
         numeric = all(_is_number(row[column]) for row in rows)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if numeric else "left"
+        table.add_column(name, justify=justify, no_wrap=column > 0)
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     session.console().print(table)
@@ -313,4 +318,4 @@ def _million(value: float | None, digits: int) -> str:
 def _difference(value: float | None, published: float | None) -> str:
     if value is None or not published:
         return "-"
-    return f"{value / 1e6:+.3g} ({100 * value / published:+.1f} %)"
+    return f"{100 * value / published:+.1f} %"
