@@ -56,8 +56,10 @@ def _text(value: Any) -> str:
     return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
-def _problem(entry: Entry) -> dict[str, str]:
-    return {"problem": entry.problem} if entry.problem else {}
+def _key(entry: Entry) -> str:
+    """Return the BibTeX key of an entry's reference (which may be a whole BibTeX entry)."""
+    text = str(entry.attributes.get("reference", ""))
+    return text.partition("{")[2].partition(",")[0] if text.startswith("@") else text
 
 
 def _estimators(session: Session) -> list[dict[str, Any]]:
@@ -70,7 +72,7 @@ def _estimators(session: Session) -> list[dict[str, Any]]:
                 "family": known.get("family", ""),
                 "bias": known.get("bias", ""),
                 "cost of a draw": known.get("evaluations", ""),
-                "reference": str(known.get("reference", "")).split("\n")[0][:40],
+                "reference": _key(entry),
                 "origin": entry.origin,
                 "summary": entry.problem or known.get("summary", ""),
             }
@@ -98,7 +100,7 @@ def _spaces(session: Session) -> list[dict[str, Any]]:
     return [
         {
             "name": entry.name,
-            "reference": entry.attributes.get("reference", ""),
+            "reference": _key(entry),
             "origin": entry.origin,
             "summary": entry.problem or entry.attributes.get("summary", ""),
         }
