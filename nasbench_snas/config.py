@@ -188,7 +188,12 @@ class Layers:
         self.sources: dict[str, str] = {}
 
     def add(self, values: Mapping[str, Any], source: str) -> None:
-        """Let ``values`` (nested) override what is there."""
+        """Let ``values`` (nested) override what is there.
+
+        Raises:
+            ConfigError: A key is unknown, or belongs on the command line.
+        """
+        check_known(flatten(values))
         for key, value in flatten(values).items():
             target = self.values
             *parents, last = key.split(".")
@@ -297,6 +302,14 @@ def resolve(
         ConfigError: A name or a value is wrong, or a key is unknown.
     """
     layers = Layers()
+    command = {
+        "estimator": {"name": estimator},
+        "space": {"name": space},
+        "preset": preset,
+        "constraint": constraint,
+        "seed": seed,
+    }
+    layers.add(command, "command line")
     content = load_preset(preset)
     of_spaces = content.pop("spaces", {})
     content.pop("about", None)
@@ -307,28 +320,34 @@ def resolve(
         layers.add(read_toml(file), str(file.name))
     for assignment in assignments:
         layers.set(assignment)
-    command = {
-        "estimator": {"name": estimator},
-        "space": {"name": space},
-        "preset": preset,
-        "constraint": constraint,
-        "seed": seed,
-    }
-    layers.add(command, "command line")
+    for key in flatten(command):
+        if layers.sources[key] != "command line":
+            option = key.removesuffix(".name")
+            raise ConfigError(
+                f"setting {key} was given by {layers.sources[key]}.",
+                f"It is part of the run's name, so it is an option: --{option}.",
+            )
     return validate(layers.values), layers.sources
 
 
 def validate(values: Mapping[str, Any]) -> RunConfig:
     """Return checked settings; unknown keys are an error that suggests the nearest one."""
-    known = set(flatten_fields(RunConfig))
-    for key in flatten(values):
-        if key.startswith(("estimator.", "space.")) or key in known:
-            continue
-        raise ConfigError(f"unknown setting {key!r}.", suggest(key, known))
+    check_known(flatten(values))
     try:
         return RunConfig(**values)
     except pydantic.ValidationError as error:
         raise config_error(error) from error
+
+
+def check_known(keys: Iterable[str]) -> None:
+    """Raise a :class:`ConfigError` with a suggestion for the first unknown dotted key.
+
+    The settings of estimator and space are checked by the plug-ins themselves.
+    """
+    known = set(flatten_fields(RunConfig))
+    for key in keys:
+        if key not in known and not key.startswith(("estimator.", "space.")):
+            raise ConfigError(f"unknown setting {key!r}.", suggest(key, known))
 
 
 def flatten_fields(model: type[BaseModel], prefix: str = "") -> dict[str, str]:

@@ -1,0 +1,142 @@
+"""Plug-ins: found without import, suggested when misspelt, reported when broken."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nasbench_snas import registry as registry_module
+from nasbench_snas.errors import ConfigError, PluginError
+from nasbench_snas.parameters import create, resolve_parameters
+from nasbench_snas.registry import Registry, register
+
+PLUGIN = '''"""Half DARTS: the mean weights, halved."""
+
+from nasbench_snas.api import Pathwise
+
+
+class Half(Pathwise):
+    """Half."""
+
+    name = "{name}"
+    reference = "liu2019darts"
+    evaluations = "K F forward + backward"
+    bias = "biased"
+
+    def __init__(self, factor: float = 0.5) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def relax(self, dist, noise):
+        return self.factor * dist.probs[:, None]
+'''
+
+
+def plugin(folder: Path, name: str = "half", text: str = PLUGIN) -> str:
+    file = folder / "my_estimator.py"
+    file.write_text(text.format(name=name))
+    return str(file)
+
+
+def test_builtin_names_are_listed_from_the_source_text_alone() -> None:
+    code = (
+        "import sys\n"
+        "from nasbench_snas.registry import Registry\n"
+        "entries = Registry().estimators() + Registry().spaces()\n"
+        "names = {e.name for e in entries}\n"
+        "assert {'snas', 'darts', 'reinforce', 'random', 'darts-cnn'} <= names\n"
+        "assert not [e for e in entries if e.problem]\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_builtin_estimator_declares_what_listings_show() -> None:
+    for entry in Registry().estimators():
+        for key in ("family", "reference", "evaluations", "bias", "summary"):
+            assert entry.attributes.get(key), f"{entry.name} lacks {key}"
+
+
+def test_a_misspelt_name_is_answered_with_the_nearest_one() -> None:
+    with pytest.raises(PluginError, match=r"unknown estimator 'snass'(?s:.)*Did you mean 'snas'"):
+        Registry().estimator("snass")
+
+
+def test_a_plugin_file_is_listed_and_loaded_with_its_settings(tmp_path: Path) -> None:
+    registry = Registry(plugins=[plugin(tmp_path)])
+    entry = registry.entry("estimator", "half")
+    assert entry.attributes["family"] == "pathwise"
+    cls = registry.estimator("half")
+    assert cls is registry.estimator("half")
+    assert create(cls, {"factor": "0.25"}, "estimator").factor == 0.25  # type: ignore[attr-defined]
+
+
+def test_a_plugin_from_the_environment_is_found(tmp_path: Path) -> None:
+    assert Registry(environment_plugins=[plugin(tmp_path)]).estimator("half").name == "half"
+
+
+def test_a_name_defined_twice_is_an_error_that_names_both_origins(tmp_path: Path) -> None:
+    file = plugin(tmp_path, name="snas")
+    with pytest.raises(PluginError, match=r"more than once(?s:.)*my_estimator.py and built-in"):
+        Registry(plugins=[file]).estimator("snas")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def broken(:\n", "invalid syntax"),
+        ("raise RuntimeError('no luck')\n" + PLUGIN, "no luck"),
+        ("import not_a_module_at_all\n" + PLUGIN, "not_a_module_at_all"),
+    ],
+)
+def test_a_broken_plugin_is_reported_where_it_is_used_and_breaks_nothing_else(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    registry = Registry(plugins=[plugin(tmp_path, text=text)])
+    assert registry.estimator("snas").name == "snas"
+    names = {entry.name for entry in registry.estimators()}
+    name = "half" if "half" in names else "my-estimator"
+    with pytest.raises(PluginError, match=message):
+        registry.estimator(name)
+
+
+def test_a_missing_plugin_file_is_reported(tmp_path: Path) -> None:
+    registry = Registry(plugins=[str(tmp_path / "nothing.py")])
+    with pytest.raises(PluginError, match="there is no file"):
+        registry.estimator("nothing")
+
+
+def test_register_refuses_what_is_no_plugin_and_a_second_class_of_the_same_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry_module, "_registered", {})
+    with pytest.raises(PluginError, match="neither an estimator nor a space"):
+        register(int)
+    cls = Registry(plugins=[plugin(tmp_path)]).estimator("half")
+    assert register(cls) is cls
+    assert Registry().estimator("half") is cls
+    with pytest.raises(PluginError, match="registered twice"):
+        register(type("Other", cls.__mro__[1:2], {"name": "half"}))
+
+
+def test_unknown_and_mistyped_settings_of_a_plugin_are_errors_with_suggestions() -> None:
+    cls = Registry().estimator("snas")
+    with pytest.raises(ConfigError, match="unknown setting estimator.tau_ende"):
+        resolve_parameters(cls, {"tau_ende": 1.0}, "estimator")
+    with pytest.raises(ConfigError, match="estimator.tau_end"):
+        resolve_parameters(cls, {"tau_end": "cold"}, "estimator")
+    assert resolve_parameters(cls, {}, "estimator")["tau_start"] == 1.0
+
+
+def test_a_module_of_an_entry_point_is_located_without_importing_its_parents() -> None:
+    code = (
+        "import sys\n"
+        "from nasbench_snas.registry import _module_file\n"
+        "file = _module_file('torchvision.datasets.cifar')\n"
+        "assert file is not None and file.name == 'cifar.py'\n"
+        "assert 'torchvision' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
