@@ -279,7 +279,8 @@ class UnrolledLoss:
         outer: Loss of the architecture batch.
         inner: Loss of the training batch.
         rate: ``xi``, the inner learning rate.
-        hessian: ``exact``, or the finite difference of eq. 8 with step ``0.01 / |v|``.
+        hessian: ``exact``, or the finite difference of eq. 8 with step ``difference / |v|``.
+        difference: Length of the finite difference; DARTS' 0.01 is coarse where ReLUs switch.
     """
 
     def __init__(
@@ -289,7 +290,9 @@ class UnrolledLoss:
         inner: SupernetLoss,
         rate: float,
         hessian: Literal["exact", "finite-difference"] = "exact",
+        difference: float = 0.01,
     ) -> None:
+        self._difference = difference
         self._parent, self._outer, self._inner = parent, outer, inner
         self._rate, self._hessian = rate, hessian
         self._error: Tensor | None = None
@@ -332,7 +335,7 @@ class UnrolledLoss:
         value, error = self._evaluate(self._outer, unrolled, leaf)
         direct, *vector = torch.autograd.grad(value, [leaf, *unrolled.values()], allow_unused=True)
         norm = torch.stack([(v**2).sum() for v in vector if v is not None]).sum().sqrt()
-        step = 0.01 / float(norm)
+        step = self._difference / float(norm)
         slopes = []
         for sign in (1.0, -1.0):
             near = _moved(theta, vector, sign * step)
