@@ -95,7 +95,7 @@ class RELAX(Estimator):
 
     def _initialise(self, size: int, generator: torch.Generator) -> None:
         """Create the network's weights at its first use; loading a state creates them as well."""
-        if isinstance(self.network[0], nn.LazyLinear):
+        if any(nn.parameter.is_lazy(parameter) for parameter in self.network.parameters()):
             with seeded_init(generator), torch.no_grad():
                 self.network(self.log_tau.new_zeros(1, size))
             for parameter in self.network[2].parameters():

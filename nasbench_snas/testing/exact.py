@@ -227,6 +227,41 @@ def exact_moments(
     return ExactMoments(mean, covariance, weight @ theta, float(weight @ value))
 
 
+def gumbel_quadrature(
+    dist: Distribution, nodes: int = 64, *, split: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Return noise and weights that integrate over the Gumbel noise of one edge, two operations.
+
+    Whatever depends on the difference of the two Gumbels only, a logistic variable, is integrated
+    by Gauss-Legendre on its quantiles, with nodes of their own on either side of the point where
+    the sample changes.
+
+    Args:
+        dist: A distribution with one edge, two operations, and ``log_prob``.
+        nodes: Nodes on each side.
+        split: Whether the two sides are separate; without, the integrand must be smooth.
+
+    Returns:
+        Noise, shape ``(R, 1, 1, 2)``, and weights that sum to 1, shape ``(R,)``.
+
+    Raises:
+        ConfigError: The distribution has another size.
+    """
+    if (dist.num_edges, dist.num_operations) != (1, 2):
+        raise ConfigError("gumbel_quadrature: expected one edge and two operations.")
+    with torch.no_grad():
+        second = float(dist.log_prob(torch.tensor([[[[0.0, 1.0]]]], dtype=dist.dtype)).exp())
+    points, weights = np.polynomial.legendre.leggauss(nodes)
+    ends = [0.0, second, 1.0] if split else [0.0, 1.0]
+    quantiles, parts = [], []
+    for low, high in zip(ends, ends[1:], strict=False):
+        quantiles.append(low + (high - low) * (points + 1) / 2)
+        parts.append(weights * (high - low) / 2)
+    u = torch.tensor(np.concatenate(quantiles), dtype=dist.dtype)
+    noise = torch.stack([u.logit(), torch.zeros_like(u)], dim=-1)[:, None, None]
+    return noise, torch.tensor(np.concatenate(parts), dtype=dist.dtype)
+
+
 def _flat_gradients(
     total: Tensor, alpha: Sequence[Tensor], theta: Tensor, replicates: int
 ) -> tuple[Tensor, Tensor]:
