@@ -106,6 +106,11 @@ class SearchSettings(BaseModel):
     amp: Literal["off", "bf16"] = Field(
         default="off", description="Autocast of the network to bfloat16 (CUDA)."
     )
+    sync_batchnorm: bool = Field(
+        default=False,
+        description="Several processes: batch norms use the statistics of the global batch "
+        "(plain PyTorch parent), not of each process's share.",
+    )
     track_gradients: int = Field(
         default=0, ge=0, description="Steps between gradient-quality measurements; 0: never."
     )
@@ -152,6 +157,8 @@ class RunConfig(BaseModel):
         for field in ("root", "cache_dir", "workers"):
             values["data"].pop(field, None)
         values["search"].pop("track_gradients", None)
+        if not self.search.sync_batchnorm:
+            values["search"].pop("sync_batchnorm")
         values["estimator_version"] = estimator_version
         return values
 
@@ -251,8 +258,9 @@ def preset_names() -> list[str]:
     """Return the names of the presets, from least to most work."""
     folder = resources.files("nasbench_snas.presets")
     found = {f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")}
+    found = {name for name in found if not name.startswith("retrain-")} - {"constraints"}
     order = ("smoke", "small", "paper")
-    return [name for name in order if name in found] + sorted(found - set(order) - {"constraints"})
+    return [name for name in order if name in found] + sorted(found - set(order))
 
 
 def load_preset(name: str) -> dict[str, Any]:

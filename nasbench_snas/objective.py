@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -39,6 +41,8 @@ class SupernetLoss:
         edge_mask: Path-dropout factors, shape ``(cells, edges, B)``, or None.
         draws_per_pass: Largest number of architectures in one pass, to bound memory; None: all.
         autocast: Whether the network runs in bfloat16 where torch's autocast allows it.
+        share: Averages losses and errors over the processes of a job, differentiably; None: there
+            is one process.
     """
 
     def __init__(
@@ -51,10 +55,12 @@ class SupernetLoss:
         edge_mask: Tensor | None = None,
         draws_per_pass: int | None = None,
         autocast: bool = False,
+        share: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self.parent, self.images, self.labels = parent, images, labels
         self.all_operations, self.edge_mask = all_operations, edge_mask
         self.draws_per_pass, self.autocast = draws_per_pass, autocast
+        self.share = share
         self.evaluations = 0
         self._last: tuple[Tensor, Tensor] | None = None
 
@@ -64,6 +70,8 @@ class SupernetLoss:
         parts = flat.split(self.draws_per_pass or flat.shape[0])
         results = [losses_and_errors(self._logits(part), self.labels) for part in parts]
         losses, errors = (torch.cat(column) for column in zip(*results, strict=True))
+        if self.share is not None:
+            losses, errors = self.share(losses), self.share(errors)
         self.evaluations += flat.shape[0]
         self._last = (z.detach(), errors.view(z.shape[:2]))
         return losses.view(z.shape[:2])

@@ -45,6 +45,7 @@ class Learner:
         theta_clip: Largest norm of theta's gradient; 0: unlimited.
         alpha_clip: Largest norm of alpha's gradient; 0: unlimited.
         reduce: Averages gradients over processes; called before clipping.
+        share: Averages a value over processes, differentiably.
     """
 
     estimator: Estimator
@@ -58,6 +59,7 @@ class Learner:
     theta_clip: float = 0.0
     alpha_clip: float = 0.0
     reduce: Callable[[Iterable[Tensor]], None] = lambda parameters: None
+    share: Callable[[Tensor], Tensor] = lambda value: value
 
     def theta(self) -> list[Tensor]:
         """Return the trainable network weights."""
@@ -120,7 +122,9 @@ def search_step(
         if level == "unrolled":
             rate = float(learner.theta_optimizer.param_groups[0]["lr"])
             inner = learner.make_loss(train_batch)
-            unrolled = UnrolledLoss(learner.parent, outer, inner, rate, hessian)
+            unrolled = UnrolledLoss(
+                learner.parent, outer, inner, rate, hessian, share=learner.share
+            )
             cost = _alpha_step(learner, unrolled)
         else:
             cost = _alpha_step(learner, outer)
@@ -192,7 +196,7 @@ def _control_gradients(learner: Learner, value: Tensor) -> list[Tensor | None]:
     if not (learner.estimator.tunes_variance and control):
         return [None] * len(control)
     alpha = torch.autograd.grad(value, learner.alpha(), create_graph=True)
-    squared = torch.stack([(g**2).sum() for g in alpha]).sum()
+    squared = torch.stack([(learner.share(g) ** 2).sum() for g in alpha]).sum()
     grads = torch.autograd.grad(squared, control, retain_graph=True, allow_unused=True)
     return [None if g is None else g.detach().clone() for g in grads]  # never a view
 
@@ -281,6 +285,7 @@ class UnrolledLoss:
         rate: ``xi``, the inner learning rate.
         hessian: ``exact``, or the finite difference of eq. 8 with step ``difference / |v|``.
         difference: Length of the finite difference; DARTS' 0.01 is coarse where ReLUs switch.
+        share: Averages a value over processes, differentiably.
     """
 
     def __init__(
@@ -291,8 +296,9 @@ class UnrolledLoss:
         rate: float,
         hessian: Literal["exact", "finite-difference"] = "exact",
         difference: float = 0.01,
+        share: Callable[[Tensor], Tensor] = lambda value: value,
     ) -> None:
-        self._difference = difference
+        self._difference, self._share = difference, share
         self._parent, self._outer, self._inner = parent, outer, inner
         self._rate, self._hessian = rate, hessian
         self._error: Tensor | None = None
@@ -323,7 +329,7 @@ class UnrolledLoss:
         gradient = torch.autograd.grad(
             train, list(theta.values()), create_graph=keep, allow_unused=True
         )
-        moved = _moved(theta, gradient, -self._rate)
+        moved = _moved(theta, self._shared(gradient), -self._rate)
         return self._evaluate(self._outer, moved, z)
 
     def _finite_difference(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -333,7 +339,8 @@ class UnrolledLoss:
         unrolled = {n: p.requires_grad_() for n, p in _moved(theta, inner, -self._rate).items()}
         leaf = fixed.clone().requires_grad_()
         value, error = self._evaluate(self._outer, unrolled, leaf)
-        direct, *vector = torch.autograd.grad(value, [leaf, *unrolled.values()], allow_unused=True)
+        direct, *own = torch.autograd.grad(value, [leaf, *unrolled.values()], allow_unused=True)
+        vector = self._shared(own)
         norm = torch.stack([(v**2).sum() for v in vector if v is not None]).sum().sqrt()
         step = self._difference / float(norm)
         slopes = []
@@ -350,7 +357,11 @@ class UnrolledLoss:
     ) -> list[Tensor | None]:
         leaves = {name: p.clone().requires_grad_() for name, p in theta.items()}
         value, _ = self._evaluate(loss, leaves, z)
-        return list(torch.autograd.grad(value, list(leaves.values()), allow_unused=True))
+        own = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+        return self._shared(own)
+
+    def _shared(self, gradients: Iterable[Tensor | None]) -> list[Tensor | None]:
+        return [None if g is None else self._share(g) for g in gradients]
 
     def _evaluate(
         self, loss: SupernetLoss, theta: dict[str, Tensor], z: Tensor
@@ -364,7 +375,7 @@ class UnrolledLoss:
             {"all_operations": loss.all_operations, "edge_mask": loss.edge_mask},
         )
         losses, errors = losses_and_errors(logits, loss.labels)
-        return losses[0], errors[0]
+        return self._share(losses[0]), self._share(errors[0])
 
 
 def _moved(

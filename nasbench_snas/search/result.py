@@ -41,7 +41,8 @@ def search_result(
     recalibrated = _pick(matrix, estimator.derive_rule, "recalibrated")
     hard = _pick(matrix, "hard", "inherited")
     search_acc = float(last["search_acc"])
-    days = search.elapsed / 86_400 if search.device.type == "cuda" else None
+    days = search.elapsed * search.world.size / 86_400
+    days = days if search.device.type == "cuda" else None
     return {
         "schema_version": SCHEMA_VERSION,
         "run_id": run_id,
@@ -92,7 +93,7 @@ def search_result(
         "imgs_per_s": last["images_per_s"],
         "kernels": search.note,
         "device_name": device_name(str(search.device)),
-        "n_devices": 1,
+        "n_devices": search.world.size,
         "precision": "bf16" if config.search.amp == "bf16" else "float32",
         "host_id": host_id(),
         "finished": time.time(),

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from nasbench_snas.api import Distribution, Estimator
 from nasbench_snas.config import RunConfig
 from nasbench_snas.data import evaluation_batches, load_splits, make_augmenter, stream_of
+from nasbench_snas.data.shards import ShardAugment, ShardedStream
+from nasbench_snas.distributed import World, synchronise_batch_norms
 from nasbench_snas.errors import CheckpointError
 from nasbench_snas.objective import SupernetLoss, losses_and_errors
 from nasbench_snas.parameters import create
@@ -42,18 +44,25 @@ class Search:
         registry: Where estimator and space come from.
         device: Where it runs.
         kernels: Backend of the parent network.
+        world: The processes that share the work.
 
     Attributes:
         note: One line about the backend that runs.
+        kernels: The backend's name (``auto`` where the reference parent runs).
         epoch: Finished epochs.
         step: Finished steps.
     """
 
     def __init__(
-        self, config: RunConfig, registry: Registry, device: str = "cpu", kernels: str = "auto"
+        self,
+        config: RunConfig,
+        registry: Registry,
+        device: str = "cpu",
+        kernels: str = "auto",
+        world: World | None = None,
     ) -> None:
         self.config, self.device = config, torch.device(device)
-        self.seed, self.settings = config.seed, config.search
+        self.seed, self.settings, self.world = config.seed, config.search, world or World()
         self._load_data()
         channels, _, width = self.splits.image_shape
         family = create(registry.space(config.space.name), config.space.parameters, "space")
@@ -74,8 +83,12 @@ class Search:
             partial_channels=self.estimator.partial_channels,
             double_backward=self.settings.level == "unrolled"
             or getattr(self.estimator, "needs_double_backward", False),
+            synchronised=self.settings.sync_batchnorm,
         )
         self.parent: nn.Module = parent
+        self.kernels = str(getattr(getattr(parent, "kernels", None), "name", "auto"))
+        if self.settings.sync_batchnorm:
+            synchronise_batch_norms(parent, self.world)
         self.generators = {name: stream(self.seed, name, self.device) for name in _STREAMS}
         self.resource = ResourceTerm(self.space, config.cost, self.generators["cost"])
         self._build_learner()
@@ -105,15 +118,17 @@ class Search:
         self.splits = splits.to(self.device)
         self.augment = make_augmenter(config.data, splits.statistics, splits.image_shape)
         size = self.settings.batch_size
+        rows = self.world.rows(size)
 
-        def batches(split: Any, name: str) -> Any:
-            return stream_of(
+        def batches(split: Any, name: str) -> ShardedStream:
+            whole = stream_of(
                 split,
                 size,
                 stream(self.seed, f"{name}-order", self.device),
-                self.augment,
+                ShardAugment(self.augment, rows, self.device),
                 augment_generator=stream(self.seed, f"{name}-augment", self.device),
             )
+            return ShardedStream(whole, rows, self.device)
 
         self.train_stream = batches(self.splits.train, "data")
         self.arch_stream = batches(self.splits.arch, "arch") if self.splits.arch else None
@@ -137,6 +152,8 @@ class Search:
             generator=self.generators["noise"],
             theta_clip=theta.clip,
             alpha_clip=self.settings.alpha.clip,
+            reduce=self.world.average_gradients,
+            share=self.world.mean,
         )
 
     def _make_loss(self, batch: Batch) -> SupernetLoss:
@@ -148,17 +165,20 @@ class Search:
             all_operations=self.estimator.needs_all_operations,
             edge_mask=self._path_dropout(len(labels)),
             autocast=self.settings.amp == "bf16",
+            share=self.world.mean if self.world.size > 1 else None,
         )
 
     def _path_dropout(self, batch: int) -> Tensor | None:
-        """Return factors 0 or 1/keep of each edge and image, ``(cells, edges, B)``, or None."""
+        """Return factors 0 or 1/keep of each edge and own image, ``(cells, edges, B)``, or None."""
         drop = self.settings.drop_path
         if drop == 0:
             return None
         cells = sum(layer.kind == "cell" for layer in self.space.layers)
         edges = max(len(cell.edges) for cell in self.space.cells)
-        keep = torch.full((cells, edges, batch), 1 - drop, device=self.device)
-        return torch.bernoulli(keep, generator=self.generators["path-dropout"]) / (1 - drop)
+        whole = batch * self.world.size
+        keep = torch.full((cells, edges, whole), 1 - drop, device=self.device)
+        mask = torch.bernoulli(keep, generator=self.generators["path-dropout"]) / (1 - drop)
+        return mask[..., self.world.rows(whole)]
 
     def theta_rate(self) -> float:
         """Return theta's learning rate of the current epoch: a cosine from ``lr`` to ``lr_min``."""
@@ -187,6 +207,8 @@ class Search:
             train_alpha=self.epoch >= self.settings.alpha_from_epoch,
             hessian=self.settings.unrolled_hessian,
         )
+        if not self.settings.sync_batchnorm:
+            self.world.average_statistics(self.parent)
         self.resource.update(self.dist)
         self.step += 1
         for key, value in (("loss", result.loss), ("error", result.error), ("cost", result.cost)):
@@ -240,21 +262,22 @@ class Search:
         """Return accuracy in percent and loss in nats on ``search_valid``.
 
         The weights are the estimator's declared search view, drawn anew for each batch; batch
-        norms use their running statistics.
+        norms use their running statistics. Processes take the batches in turn.
         """
         self.parent.eval()
         self.estimator.eval()
-        right, loss, seen = 0.0, 0.0, 0
+        sums = torch.zeros(3, dtype=torch.float64)
         view = self.estimator.search_view
-        for images, labels in self.valid_batches():
+        for number, (images, labels) in enumerate(self.valid_batches()):
             generator = self.generators["validation"]
             z = view_weights(view, self.space, self.estimator, self.dist, generator)
             if z is None:
                 z = self.dist.hard(self.dist.noise(1, 1, generator))[0, 0]
-            losses, errors = losses_and_errors(self.parent(images, z[None]), labels)
-            right += float(1 - errors[0]) * len(labels)
-            loss += float(losses[0]) * len(labels)
-            seen += len(labels)
+            if number % self.world.size == self.world.rank:
+                losses, errors = losses_and_errors(self.parent(images, z[None]), labels)
+                means = (float(1 - errors[0]), float(losses[0]), 1.0)
+                sums += len(labels) * torch.tensor(means, dtype=torch.float64)
+        right, loss, seen = self.world.total(sums.to(self.device)).tolist()
         return 100.0 * right / seen, loss / seen
 
     def valid_batches(self) -> Iterator[Batch]:

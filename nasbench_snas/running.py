@@ -1,0 +1,367 @@
+"""Runs work in its folder: lock, signals, checkpoints, events, exact resume.
+
+Kill a job at any moment and give the same command again: it continues from the last checkpoint,
+and what it measures is bit-equal to an uninterrupted job on the same device. Searches and
+retrainings share this module. With several processes only the first writes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from nasbench_snas.checkpoint import load_checkpoint, save_checkpoint
+from nasbench_snas.config import to_toml
+from nasbench_snas.distributed import ProcessLostError, World, joined, resumed_note
+from nasbench_snas.errors import CheckpointError, DivergedError, NasbenchError
+from nasbench_snas.provenance import environment, freeze
+from nasbench_snas.store import RunFolder, write_atomic, write_json
+
+logger = logging.getLogger("nasbench_snas")
+Listener = Callable[[dict[str, Any]], None]
+_TIME_IS_UP = 1000
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What does not change the result of a run.
+
+    Attributes:
+        device: Where it runs.
+        kernels: Backend of the parent network.
+        resume: Continue from a checkpoint if there is one.
+        max_epochs: Stop after so many epochs of this run, as ``truncated``; None: never.
+        max_seconds: Stop after so many seconds of this process, as ``truncated``; None: never.
+        listeners: Called with every event (progress displays, trackers).
+        sources: Source of each setting, for the comments in ``config.toml``.
+    """
+
+    device: str = "cpu"
+    kernels: str = "auto"
+    resume: bool = True
+    max_epochs: int | None = None
+    max_seconds: float | None = None
+    listeners: tuple[Listener, ...] = ()
+    sources: dict[str, str] = field(default_factory=dict)
+
+
+class InterruptedRunError(NasbenchError):
+    """The run was asked to stop and wrote a checkpoint; ``exit_code`` is 128 + the signal."""
+
+    def __init__(self, signum: int, again: str) -> None:
+        super().__init__(
+            f"interrupted by {signal.Signals(signum).name}; a checkpoint was written.",
+            fix=f"Continue with the same command{f', or: {again}' if again else ''}",
+        )
+        self.exit_code = 128 + signum
+
+
+class Work(Protocol):
+    """Training that can stop after any step: a search, or a retraining.
+
+    Attributes:
+        epoch: Finished epochs.
+        step: Finished steps.
+        elapsed: Seconds of all processes that worked on it one after another.
+        note: One line about how it computes.
+    """
+
+    epoch: int
+    step: int
+    elapsed: float
+    note: str
+
+    @property
+    def epochs(self) -> int:
+        """Planned epochs."""
+
+    @property
+    def batch_size(self) -> int:
+        """Images of a step, over all processes."""
+
+    @property
+    def epoch_finished(self) -> bool:
+        """Whether all steps of the current epoch are done."""
+
+    def one_step(self) -> None:
+        """Do the next step of the current epoch."""
+
+    def step_event(self) -> dict[str, Any]:
+        """Return what displays show after a step."""
+
+    def finish_epoch(self) -> dict[str, Any]:
+        """Close the epoch and return its event, without times."""
+
+    def write_epoch(self, folder: RunFolder) -> None:
+        """Write further files at the end of an epoch."""
+
+    def peak_memory(self) -> int:
+        """Return the largest memory in use so far, in bytes."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that changes."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from ``state``."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is run in a folder.
+
+    Attributes:
+        kind: ``search`` or ``retrain``; the key of the state in checkpoints.
+        config: The resolved settings.
+        digest: Hash of the settings that checkpoints must belong to.
+        same: Tells whether the text of a ``config.toml`` holds these settings.
+        make: Builds the work for the processes at hand.
+        finish: Measures the result at the end, called on every process with the work and whether
+            it stopped early; writes nothing but files of its own.
+        record: Added to ``env.json``.
+        checkpoint_seconds: Seconds between checkpoints within an epoch.
+        finite: Keys of epoch events that must be finite.
+        synchronised: Whether batch norms use the statistics of all processes.
+        again: Command that continues an interrupted run.
+        fix: Advice when it diverges.
+    """
+
+    kind: str
+    config: BaseModel
+    digest: str
+    same: Callable[[str], bool]
+    make: Callable[[World], Any]
+    finish: Callable[[Any, bool], dict[str, Any]]
+    record: dict[str, Any]
+    checkpoint_seconds: float
+    finite: tuple[str, ...]
+    synchronised: bool = False
+    again: str = ""
+    fix: str = ""
+
+
+def run_job(job: Job, folder: RunFolder, options: RunOptions) -> dict[str, Any]:
+    """Run (or continue) a job to its end and return its result.
+
+    Raises:
+        CheckpointError: The folder is locked, damaged, or belongs to other settings.
+        DivergedError: The loss became NaN or infinite; the status says where.
+        InterruptedRunError: SIGINT or SIGTERM; a checkpoint was written.
+        ProcessLostError: Another process of the job died; the last checkpoint is whole.
+    """
+    with joined(options.device) as world:
+        if not world.is_main:
+            with _signals() as stop:
+                return _Runner(job, folder, options, world, stop).run()
+        with folder.locked(), _signals() as stop, _logfile(folder):
+            return _Runner(job, folder, options, world, stop).run()
+
+
+class _Runner:
+    """One process's part in a job."""
+
+    def __init__(
+        self, job: Job, folder: RunFolder, options: RunOptions, world: World, stop: list[int]
+    ) -> None:
+        self.job, self.folder, self.options = job, folder, options
+        self.world, self.stop = world, stop
+
+    def run(self) -> dict[str, Any]:
+        """Prepare the folder, train, measure; leave a status that says how it ended."""
+        self._check_folder()
+        self.work: Work = self.job.make(self.world)
+        if self.world.is_main:
+            self._open()
+        logger.info("%s", self.work.note)
+        try:
+            self._restore()
+            self._notify({"kind": "start", "note": self.work.note, "epoch": self.work.epoch})
+            return self._finish(self._train())
+        except DivergedError as error:
+            where = f"epoch {self.work.epoch + 1}, step {self.work.step + 1}"
+            self._status("diverged", f"{error.what} ({where})", exit_code=1)
+            raise DivergedError(error.what, f"It happened at {where}.", self.job.fix) from error
+        except (InterruptedRunError, ProcessLostError) as error:
+            self._status("interrupted", error.what, exit_code=error.exit_code)
+            raise
+        except Exception as error:
+            logger.exception("the run failed")
+            self._status("failed", f"{type(error).__name__}: {error}", exit_code=1)
+            raise
+
+    def _check_folder(self) -> None:
+        """Refuse a folder whose settings are not these."""
+        file = self.folder.config_file
+        if file.exists() and not self.job.same(file.read_text(encoding="utf-8")):
+            raise CheckpointError(
+                f"{file} does not match these settings.",
+                "The run was made with others; nothing was overwritten.",
+                "Restore config.toml, or move the folder away.",
+            )
+
+    def _open(self) -> None:
+        folder, options = self.folder, self.options
+        if not folder.config_file.exists():
+            write_atomic(folder.config_file, to_toml(self.job.config, options.sources))
+            write_atomic(folder.path / "env.freeze.txt", freeze())
+        record = environment(options.device)
+        diff = record["git"].pop("diff", None)
+        if diff is not None:
+            write_atomic(folder.path / "env.diff", diff)
+        folder.add_environment({**record, **self.job.record, "processes": self.world.size})
+        folder.set_status("running")
+
+    def _status(self, status: Any, reason: str = "", **more: Any) -> None:
+        if self.world.is_main:
+            self.folder.set_status(status, reason, **more)
+
+    def _notify(self, event: dict[str, Any]) -> None:
+        if self.world.is_main:
+            for listener in self.options.listeners:
+                listener(event)
+
+    def _restore(self) -> None:
+        """Continue from the checkpoint, if there is one; all processes read it before any writes."""
+        file, work, note = self.folder.checkpoint_file, self.work, ""
+        found = self.options.resume and file.exists()
+        size = 0
+        if found:
+            content = load_checkpoint(file, config_hash=self.job.digest, device=self.options.device)
+            work.load_state_dict(content[self.job.kind])
+            size = int(content["events_size"])
+            before = int(content.get("processes", 1))
+            note = resumed_note(before, self.world.size, self.job.synchronised)
+        self.world.barrier()
+        if self.world.is_main:
+            self.folder.truncate_events(size)
+        if found:
+            logger.info("continued at epoch %d, step %d", work.epoch + 1, work.step)
+        if note and self.world.is_main:
+            logger.warning("%s", note)
+            self.folder.append_event({"kind": "processes", "t": time.time(), "note": note})
+
+    def _save(self) -> None:
+        if not self.world.is_main:
+            return
+        state = {
+            self.job.kind: self.work.state_dict(),
+            "events_size": self.folder.events_size(),
+            "processes": self.world.size,
+        }
+        save_checkpoint(self.folder.checkpoint_file, state, config_hash=self.job.digest)
+
+    def _train(self) -> bool:
+        """Train to the end; return whether it stopped early on purpose."""
+        work, options = self.work, self.options
+        began = saved = epoch_began = time.monotonic()
+        start_elapsed, epoch_steps = work.elapsed, work.step
+        if work.step == 0:
+            self._save()
+        while work.epoch < work.epochs:
+            if not work.epoch_finished:
+                work.one_step()
+                self._notify(work.step_event())
+            now = time.monotonic()
+            work.elapsed = start_elapsed + now - began
+            if work.epoch_finished:
+                self._close_epoch(epoch_began, epoch_steps)
+                saved = epoch_began = time.monotonic()
+                epoch_steps = work.step
+                if options.max_epochs is not None and work.epoch >= options.max_epochs:
+                    return work.epoch < work.epochs
+            elif now - saved >= self.job.checkpoint_seconds:
+                self._save()
+                saved = now
+            if decision := self._decision(now - began):
+                self._save()
+                if decision != _TIME_IS_UP:
+                    raise InterruptedRunError(decision, self.job.again)
+                return work.epoch < work.epochs
+        return False
+
+    def _decision(self, seconds: float) -> int:
+        """Return a signal's number, `_TIME_IS_UP` or 0: the same on every process."""
+        own = self.stop[0] if self.stop else 0
+        limit = self.options.max_seconds
+        if not own and limit is not None and seconds >= limit:
+            own = _TIME_IS_UP
+        return self.world.highest(own)
+
+    def _close_epoch(self, began: float, first_step: int) -> None:
+        work = self.work
+        event = work.finish_epoch()
+        for key in self.job.finite:
+            if key in event and not math.isfinite(event[key]):
+                raise DivergedError(f"{key} became {event[key]}.")
+        seconds = time.monotonic() - began
+        images = (work.step - first_step) * work.batch_size
+        event |= {
+            "t": time.time(),
+            "seconds": seconds,
+            "images_per_s": images / max(seconds, 1e-9),
+            "peak_memory": work.peak_memory(),
+            "elapsed": work.elapsed,
+        }
+        if self.world.is_main:
+            self.folder.append_event(event, sync=True)
+            work.write_epoch(self.folder)
+        self._save()
+        self._notify(event)
+
+    def _finish(self, truncated: bool) -> dict[str, Any]:
+        self.world.barrier()  # the event log is complete for every process
+        result = self.job.finish(self.work, truncated)
+        if self.world.is_main:
+            if truncated:
+                reason = f"stopped after epoch {self.work.epoch}"
+                self.folder.set_status("truncated", reason, exit_code=0)
+            write_json(self.folder.path / "result.json", result)
+            if not truncated:
+                self.folder.set_status("done", exit_code=0)
+        self.world.barrier()
+        self._notify({"kind": "result", **result})
+        return result
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM within the block; a second SIGINT interrupts at once."""
+    received: list[int] = []
+
+    def handler(signum: int, frame: FrameType | None) -> None:
+        if received and signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(signum)
+
+    try:
+        old = {s: signal.signal(s, handler) for s in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread: the caller handles signals
+        yield received
+        return
+    try:
+        yield received
+    finally:
+        for signum, previous in old.items():
+            signal.signal(signum, previous)
+
+
+@contextlib.contextmanager
+def _logfile(folder: RunFolder) -> Iterator[None]:
+    handler = logging.FileHandler(Path(folder.path) / "run.log")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setLevel(logging.DEBUG)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
