@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path as _Path
+from typing import Any as _Any
 
 __version__ = "0.1.0"
 
@@ -11,3 +12,12 @@ __version__ = "0.1.0"
 _root = _Path(__file__).resolve().parent.parent
 if not (_root / "nasbench_snas" / "estimators").is_dir() and (_root / "estimators").is_dir():
     __path__.append(str(_root))
+
+
+def __getattr__(name: str) -> _Any:
+    """Return :func:`nasbench_snas.results.load_results`, imported when it is first asked for."""
+    if name == "load_results":
+        from nasbench_snas.results import load_results
+
+        return load_results
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

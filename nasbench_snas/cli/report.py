@@ -1,0 +1,124 @@
+"""Make tables and figures from finished runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from nasbench_snas.cli.main import Session
+
+
+def _parts(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    """Return the parts of ``a,b,c``."""
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+@click.command(name="report")
+@click.argument("runs", nargs=-1)
+@click.option(
+    "--table",
+    "tables",
+    default="",
+    callback=_parts,
+    metavar="LIST",
+    help="1, 2, 3, gradients, constraints, timing, tabular or all, separated by commas. "
+    "[default: all in files, Table 1 on the terminal]",
+)
+@click.option(
+    "--figure",
+    "figures",
+    default="all",
+    callback=_parts,
+    metavar="LIST",
+    help="Figures in files: names as in `figures/`, all or none.",
+    show_default=True,
+)
+@click.option(
+    "--format",
+    "formats",
+    default="terminal,md,csv,tex,html",
+    callback=_parts,
+    metavar="LIST",
+    help="terminal, md, csv, tex, html, parquet.",
+    show_default=True,
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the files. [default: ROOT/_reports/<UTC>]",
+)
+@click.option("--where", default="", help="Selection, such as 'space=darts-cnn and preset=paper'.")
+@click.option("--ci", default=0.95, show_default=True, help="Nominal coverage of intervals.")
+@click.option(
+    "--min-seeds", default=1, show_default=True, help="Leave out rows with fewer finished seeds."
+)
+@click.option("--include-truncated", is_flag=True, help="Show runs that were stopped early.")
+@click.option("--strict", is_flag=True, help="Exit 5 if settings or devices are mixed.")
+@click.option(
+    "--published/--no-published", default=True, help="Published numbers beside the measured ones."
+)
+@click.option("--json", "as_json", is_flag=True, help="Tables and runs as JSON; no files.")
+@click.pass_obj
+def command(session: Session, /, runs: tuple[str, ...], as_json: bool, **given: Any) -> None:
+    """Report on RUNS: run ids, beginnings of them, run folders or run stores (default: all).
+
+    Further stores, such as copies from other machines, are merged with --root's.
+    """
+    from nasbench_snas.reports.build import (
+        ReportOptions,
+        build_report,
+        main_tables,
+        report_folder,
+        write_report,
+    )
+
+    options = ReportOptions(
+        tables=given["tables"] or ("all",),
+        figures=given["figures"],
+        formats=given["formats"],
+        where=given["where"],
+        confidence=given["ci"],
+        min_seeds=given["min_seeds"],
+        include_truncated=given["include_truncated"],
+        strict=given["strict"],
+        published=given["published"],
+    )
+    roots, names = _stores(session.root, runs)
+    report = build_report(roots, options, names)
+    if as_json:
+        click.echo(json.dumps(report.to_json(), indent=1))
+        return
+    if "terminal" in options.formats:
+        from nasbench_snas.reports.render_terminal import show
+
+        show(session.console(), report.tables if given["tables"] else main_tables(report))
+        for line in _left_out(report):
+            click.echo(line)
+    if set(options.formats) - {"terminal"}:
+        out = given["out"] or report_folder(roots[0])
+        files = write_report(report, out)
+        page = out / "report.html"
+        click.echo(f"{len(files)} files in {out}" + (f"; open {page}" if page in files else ""))
+
+
+def _stores(root: Path, runs: tuple[str, ...]) -> tuple[list[Path], tuple[str, ...]]:
+    """Return the run stores and the names of runs among the arguments."""
+    stores = [Path(n) for n in runs if Path(n).is_dir() and not (Path(n) / "config.toml").exists()]
+    names = tuple(name for name in runs if Path(name) not in stores)
+    folders = [Path(name).resolve().parent for name in names if Path(name).is_dir()]
+    if root.is_dir() or not (stores or folders):
+        stores = [root, *stores]
+    known = {store.resolve() for store in stores}
+    return stores + [f for f in dict.fromkeys(folders) if f not in known], names
+
+
+def _left_out(report: Any) -> list[str]:
+    counts: dict[str, int] = {}
+    for exclusion in report.exclusions:
+        counts[exclusion.why] = counts.get(exclusion.why, 0) + 1
+    lines = [f"{count} run(s): {why}" for why, count in sorted(counts.items())]
+    return lines[:8] + ([f"… and {len(lines) - 8} other reasons"] if len(lines) > 8 else [])

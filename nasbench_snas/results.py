@@ -1,0 +1,413 @@
+"""Results as data: one row for each run and stage, with documented columns.
+
+>>> import nasbench_snas
+>>> frame = nasbench_snas.load_results("runs")  # doctest: +SKIP
+
+Searches are the folders of a root, retrainings those of its ``_retrain``, gradient studies those of
+its ``_gradients`` (one row for each estimator and point). Several roots, such as the stores of
+several machines, are merged: a run found twice must be the same in both. Results of older schema
+versions are migrated while they are read; files are never changed. Imports no torch, and pandas
+only where a table is asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nasbench_snas.errors import CheckpointError, ConfigError, DataError, NasbenchError
+from nasbench_snas.index import index_row
+from nasbench_snas.store import SCHEMA_VERSION, RunFolder, read_json, run_folders
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nasbench_snas.config import RunConfig
+
+Row = dict[str, Any]
+
+SCHEMA: dict[str, tuple[str, ...]] = {
+    "identity": tuple(
+        "run_id parent_id stage estimator estimator_version estimator_params space dataset "
+        "constraint preset seed retrain_seed config_hash schema_version".split()
+    ),
+    "status": tuple("status reason truncated epochs_done epochs_planned stale_source".split()),
+    "accuracy": tuple(
+        "search_valid_acc child_valid_acc child_gap child_valid_acc_std_over_samples "
+        "n_child_samples test_err_top1 test_err_top5".split()
+    ),
+    "architecture": tuple(
+        "genotype n_edges_kept n_nodes_dropped entropy_normal entropy_reduce max_prob_mean".split()
+    ),
+    "cost": tuple(
+        "params macs mac_bytes expected_cost wall_s gpu_days peak_mem_bytes steps "
+        "imgs_per_s".split()
+    ),
+    "gradient study": tuple(
+        "point n_samples coord_set bias_l2 bias_se bias_ci_lo bias_ci_hi var_trace var_ci_lo "
+        "var_ci_hi mse cos_to_ref ms_per_sample var_x_time".split()
+    ),
+    "provenance": tuple(
+        "device_name n_devices precision deterministic torch cuda git_sha dirty host_id started "
+        "finished".split()
+    ),
+    "further": tuple(
+        "comparison setting level alpha_settings space_params split protocol protocol_note "
+        "search_view derive_rule child_valid_acc_recalibrated child_matrix n_edges entropy "
+        "parent_params mac_elements child_cost kernels suite_version estimator_source test_regret "
+        "rank_correlation temperature command folder".split()
+    ),
+}
+"""Columns by group. ``further``: what the report needs beyond the documented schema.
+
+``setting`` is a hash of what the rows of one table share: all settings but estimator, seed,
+architecture optimiser and optimisation level. ``genotype``, ``child_matrix``, ``space_params``,
+``alpha_settings`` and ``estimator_params`` hold JSON text.
+"""
+
+COLUMNS: tuple[str, ...] = tuple(name for group in SCHEMA.values() for name in group)
+
+_TYPES: dict[str, str] = {
+    **dict.fromkeys(
+        "run_id parent_id stage estimator estimator_params space dataset constraint preset "
+        "config_hash status reason genotype point coord_set device_name precision torch cuda "
+        "git_sha host_id comparison setting level alpha_settings space_params split protocol "
+        "protocol_note search_view derive_rule child_matrix kernels suite_version "
+        "estimator_source command folder".split(),
+        "object",
+    ),
+    **dict.fromkeys(
+        "estimator_version seed retrain_seed schema_version epochs_done epochs_planned "
+        "n_child_samples n_edges_kept n_nodes_dropped n_edges peak_mem_bytes steps n_samples "
+        "n_devices parent_params".split(),
+        "Int64",
+    ),
+    **dict.fromkeys("truncated stale_source deterministic dirty".split(), "boolean"),
+}
+_BYTES = {"float32": 4, "bf16": 2, "float64": 8}
+
+
+def load_results(roots: str | Path | Iterable[str | Path] = "runs") -> pd.DataFrame:
+    """Return all runs under one or several roots as a table, one row for each run and stage.
+
+    Args:
+        roots: A run store, or several of them.
+
+    Returns:
+        Columns :data:`COLUMNS`, rows by stage and run id. Numbers that a run does not have are
+        NaN; a run without a result has its status, its reason and its settings.
+
+    Raises:
+        DataError: A root does not exist, or two roots hold different runs of the same name.
+    """
+    return _frame(load_rows(roots))
+
+
+def load_rows(roots: str | Path | Iterable[str | Path] = "runs") -> list[Row]:
+    """Return what :func:`load_results` returns, as plain dictionaries (without pandas)."""
+    paths = [Path(roots)] if isinstance(roots, str | Path) else [Path(root) for root in roots]
+    loader = _Loader()
+    found: dict[tuple[str, str], tuple[Path, str]] = {}
+    rows: list[Row] = []
+    for root in _distinct(paths):
+        for stage, folder in _folders(root):
+            key = (stage, folder.run_id)
+            content = _content(folder) if len(paths) > 1 else ""
+            if key in found:
+                _check_same(folder, content, *found[key])
+                continue
+            found[key] = (folder.path, content)
+            rows += loader.rows(stage, folder)
+    order = {"search": 0, "retrain": 1, "transfer": 2, "gradients": 3}
+    return sorted(rows, key=lambda row: (order.get(row["stage"], 9), row["run_id"]))
+
+
+def export_results(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write rows to ``path``; its suffix decides the format (``.csv`` or ``.parquet``).
+
+    Raises:
+        ConfigError: Another suffix, or parquet without a package that writes it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frame = _frame(rows)
+    if path.suffix == ".csv":
+        frame.to_csv(path, index=False)
+    elif path.suffix == ".parquet":
+        try:
+            frame.to_parquet(path, index=False)
+        except ImportError as error:
+            raise ConfigError(
+                "parquet files need a package that writes them.",
+                "pandas found neither pyarrow nor fastparquet.",
+                "pip install pyarrow, or use --format csv",
+            ) from error
+    else:
+        raise ConfigError(f"cannot write results as {path.suffix!r}.", "Known: .csv, .parquet")
+
+
+def _frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return rows as a table whose column types do not depend on the rows."""
+    import pandas as pd
+
+    columns = {}
+    for name in COLUMNS:
+        values = [row[name] for row in rows]
+        columns[name] = pd.Series(values, dtype=_TYPES.get(name, "float64"))
+    return pd.DataFrame(columns)
+
+
+def _from_version_0(result: Row) -> Row:
+    """Version 0: accuracies as fractions and other names, multiply-adds counted twice."""
+    new = dict(result)
+    for old, name in (("search_acc", "search_valid_acc"), ("child_acc", "child_valid_acc")):
+        if old in new:
+            new[name] = 100.0 * float(new.pop(old))
+    if "search_valid_acc" in new and "child_valid_acc" in new:
+        new.setdefault("child_gap", new["search_valid_acc"] - new["child_valid_acc"])
+    if "flops" in new:
+        new["macs"] = float(new.pop("flops")) / 2
+    if "seconds" in new:
+        new["wall_s"] = new.pop("seconds")
+    new.setdefault("stage", "search")
+    new.setdefault("truncated", False)
+    return new
+
+
+MIGRATIONS: dict[int, Callable[[Row], Row]] = {0: _from_version_0}
+"""From each older schema version to the next one."""
+
+
+def migrate(result: Mapping[str, Any]) -> Row:
+    """Return a result in the schema of today; one without a version is of version 0.
+
+    Raises:
+        DataError: It is of a newer version than this suite knows.
+    """
+    current = dict(result)
+    version = int(current.get("schema_version", 0))
+    if version > SCHEMA_VERSION:
+        raise DataError(
+            f"schema version {version} is newer than {SCHEMA_VERSION}.",
+            "The run was made with a newer release of nasbench-snas.",
+            "pip install --upgrade nasbench-snas",
+        )
+    for step in range(version, SCHEMA_VERSION):
+        current = MIGRATIONS[step](current)
+    current["schema_version"] = SCHEMA_VERSION
+    return current
+
+
+def _distinct(paths: Sequence[Path]) -> list[Path]:
+    """Return the roots, each once; raises if one is not a folder."""
+    for path in paths:
+        if not path.is_dir():
+            raise DataError(
+                f"there is no run store at {path}.",
+                "Expected a folder of runs, such as the one `nasbench run` writes to.",
+                "Make a run with `nasbench run -e snas -s darts-cnn`, or pass --root.",
+            )
+    return [path for path in {path.resolve(): path for path in paths}.values()]
+
+
+def _folders(root: Path) -> Iterator[tuple[str, RunFolder]]:
+    for folder in run_folders(root):
+        yield "search", folder
+    for folder in run_folders(root / "_retrain"):
+        yield "retrain", folder
+    studies = root / "_gradients"
+    if studies.is_dir():
+        for path in sorted(studies.iterdir()):
+            if path.is_dir() and (path / "result.json").is_file():
+                yield "gradients", RunFolder(path)
+
+
+def _content(folder: RunFolder) -> str:
+    """Return a hash of what decides whether two folders hold the same run."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in ("config.toml", "result.json", "status.json"):
+        file = folder.path / name
+        digest.update(file.read_bytes() if file.is_file() else b"-")
+        digest.update(b"\0")
+    return digest.hexdigest()
+
+
+def _check_same(folder: RunFolder, content: str, other: Path, other_content: str) -> None:
+    if content != other_content:
+        raise DataError(
+            f"run {folder.run_id} is in {other.parent} and in {folder.path.parent}, and differs.",
+            "Two machines gave one name to different results, or one copy is out of date.",
+            "Move one of the two folders away, then load again.",
+        )
+
+
+class _Loader:
+    """Reads folders; settings that many runs share are parsed once."""
+
+    def __init__(self) -> None:
+        self._settings: dict[str, Row] = {}
+        self._sources: dict[str, str] | None = None
+
+    def rows(self, stage: str, folder: RunFolder) -> list[Row]:
+        """Return the rows of one folder; a damaged one gives a row that says so."""
+        try:
+            if stage == "gradients":
+                return [_row(study) for study in _study_rows(folder)]
+            return [_row(self._run(stage, folder))]
+        except (NasbenchError, OSError, KeyError, TypeError, ValueError) as error:
+            what = error.what if isinstance(error, NasbenchError) else f"cannot be read: {error!r}"
+            damaged = {"run_id": folder.run_id, "stage": stage, "folder": str(folder.path)}
+            return [_row({**damaged, "status": "damaged", "reason": what})]
+
+    def _run(self, stage: str, folder: RunFolder) -> Row:
+        result = folder.result()
+        row: Row = {**self._from_config(folder), "stage": stage, "run_id": folder.run_id}
+        status = folder.status() if result else index_row(folder)
+        if status.get("status") == "damaged":
+            raise CheckpointError(status["note"])
+        row["status"] = status.get("status", "queued")
+        row["reason"] = status.get("reason", "") or status.get("note", "")
+        row["epochs_done"] = status.get("epochs_done")
+        row |= _environment(folder)
+        if result is not None:
+            row |= {k: v for k, v in migrate(result).items() if v is not None or k not in row}
+            row["stage"] = result.get("stage") or stage
+            row |= _derived(row)
+        row["truncated"] = bool(row.get("truncated")) or row["status"] == "truncated"
+        row["stale_source"] = self._is_stale(row)
+        row["folder"] = str(folder.path)
+        return row
+
+    def _from_config(self, folder: RunFolder) -> Row:
+        """Return what ``config.toml`` says about a run; each variant is parsed once."""
+        try:
+            text = folder.config_file.read_text(encoding="utf-8")
+        except OSError as error:
+            raise CheckpointError(f"cannot read {folder.config_file}: {error}") from error
+        lines = [line.rsplit("  # ", 1)[0] for line in text.splitlines()]
+        seeds = [line for line in lines[:12] if line.startswith("seed =")]
+        key = "\n".join(line for line in lines if line not in seeds)
+        if key not in self._settings:
+            self._settings[key] = _setting_columns(text)
+        row = dict(self._settings[key])
+        if seeds:
+            row["seed"] = int(seeds[0].partition("=")[2])
+        return row
+
+    def _is_stale(self, row: Row) -> bool | None:
+        """Whether the estimator's source has changed since the run; None if that is unknown."""
+        recorded = row.get("estimator_source")
+        if not recorded:
+            return None
+        if self._sources is None:
+            self._sources = _installed_sources()
+        installed = self._sources.get(str(row.get("estimator")))
+        return None if installed is None else installed != recorded
+
+
+def _row(values: Mapping[str, Any]) -> Row:
+    """Return exactly the documented columns; containers as JSON text."""
+    row = {name: values.get(name) for name in COLUMNS}
+    for name, value in row.items():
+        if isinstance(value, dict | list):
+            row[name] = json.dumps(value, sort_keys=True)
+        elif isinstance(value, float) and not math.isfinite(value):
+            row[name] = None
+    return row
+
+
+def _setting_columns(text: str) -> Row:
+    from nasbench_snas.config import from_toml
+
+    try:
+        config = from_toml(text)
+    except NasbenchError:
+        return {}  # settings of another release: the result still speaks for itself
+    return {
+        "estimator": config.estimator.name,
+        "estimator_params": config.estimator.parameters,
+        "space": config.space.name,
+        "space_params": config.space.parameters,
+        "dataset": config.data.dataset,
+        "protocol": config.data.protocol,
+        "constraint": config.constraint,
+        "preset": config.preset,
+        "seed": config.seed,
+        "level": config.search.level,
+        "alpha_settings": config.search.alpha.model_dump(mode="json"),
+        "epochs_planned": config.search.epochs,
+        "comparison": config.comparison(),
+        "setting": _setting(config),
+    }
+
+
+def _setting(config: RunConfig) -> str:
+    """Return the hash of what the rows of one table share."""
+    values = config.identity(0)
+    for key in ("estimator", "estimator_version", "seed"):
+        values.pop(key, None)
+    for key in ("alpha", "level", "unrolled_hessian"):
+        values["search"].pop(key, None)
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+
+
+def _environment(folder: RunFolder) -> Row:
+    """Return the provenance columns of the last start."""
+    file = folder.path / "env.json"
+    starts = read_json(file) if file.exists() else []
+    if not starts:
+        return {}
+    last = starts[-1]
+    versions, git, cuda = (last.get(k) or {} for k in ("versions", "git", "cuda"))
+    return {
+        "torch": versions.get("torch"),
+        "cuda": cuda.get("version") if cuda.get("available") else None,
+        "git_sha": git.get("sha"),
+        "dirty": git.get("dirty"),
+        "host_id": last.get("host_id"),
+        "device_name": last.get("device_name"),
+        "deterministic": (last.get("flags") or {}).get("deterministic"),
+        "started": starts[0].get("started"),
+        "suite_version": versions.get("nasbench_snas"),
+        "estimator_source": last.get("estimator_source"),
+        "command": " ".join(str(part) for part in last.get("command", ())),
+    }
+
+
+def _derived(row: Row) -> Row:
+    """Return columns that are computed once, here: bytes moved, errors from accuracies."""
+    derived: Row = {}
+    if row.get("mac_bytes") is None and row.get("mac_elements") is not None:
+        size = _BYTES.get(str(row.get("precision")), 4)
+        derived["mac_bytes"] = size * float(row["mac_elements"])
+    for rank in ("top1", "top5"):
+        accuracy = row.get(f"test_acc_{rank}")
+        if row.get(f"test_err_{rank}") is None and accuracy is not None:
+            derived[f"test_err_{rank}"] = 100.0 - float(accuracy)
+    return derived
+
+
+def _installed_sources() -> dict[str, str]:
+    """Return a hash of the source file of every installed estimator (nothing is imported)."""
+    from nasbench_snas.registry import Registry
+
+    sources = {}
+    for entry in Registry().estimators():
+        if entry.file is not None and entry.file.is_file():
+            content = entry.file.read_bytes()
+            sources[entry.name] = hashlib.blake2b(content, digest_size=8).hexdigest()
+    return sources
+
+
+def _study_rows(folder: RunFolder) -> Iterator[Row]:
+    """Yield one row for each estimator and point of a gradient study."""
+    result = read_json(folder.path / "result.json")
+    shared = {key: value for key, value in result.items() if not isinstance(value, list | dict)}
+    shared |= {"stage": "gradients", "run_id": folder.run_id, "folder": str(folder.path)}
+    shared.setdefault("status", "done")
+    for row in result.get("rows", ()):
+        yield {**shared, **row, "run_id": folder.run_id}

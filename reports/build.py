@@ -1,0 +1,286 @@
+"""From run stores to a report: selection, tables, files, manifest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from nasbench_snas import __version__
+from nasbench_snas.errors import ConfigError, DataError, ReportRefusedError, suggest
+from nasbench_snas.results import COLUMNS, export_results, load_rows
+from nasbench_snas.store import write_atomic, write_json
+
+from .render_text import csv_text, markdown
+from .selection import Comparable, Exclusion, select
+from .table1 import table1
+from .tables import Table
+from .where import parse_where
+
+TABLES = ("1", "2", "3", "gradients", "constraints", "timing", "tabular")
+FORMATS = ("terminal", "md", "csv", "tex", "html", "parquet")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """What a report holds.
+
+    Attributes:
+        tables: Keys of tables, or ``all``.
+        figures: Names of figures, ``all`` or ``none``.
+        formats: Files to write, of :data:`FORMATS`.
+        where: Selection of runs; see :mod:`nasbench_snas.reports.where`.
+        confidence: Nominal coverage of intervals.
+        min_seeds: Rows with fewer finished seeds are left out.
+        include_truncated: Whether truncated runs are shown (in tables of their own).
+        strict: Refuse runs that cannot stand in one table, or were made on different devices.
+        published: Whether published numbers stand beside the measured ones.
+    """
+
+    tables: tuple[str, ...] = ("all",)
+    figures: tuple[str, ...] = ("all",)
+    formats: tuple[str, ...] = ("md", "csv")
+    where: str = ""
+    confidence: float = 0.95
+    min_seeds: int = 1
+    include_truncated: bool = False
+    strict: bool = False
+    published: bool = True
+
+    def __post_init__(self) -> None:
+        """Check names and numbers."""
+        for kind, given, known in (
+            ("table", self.tables, (*TABLES, "all")),
+            ("format", self.formats, FORMATS),
+        ):
+            for name in given:
+                if name not in known:
+                    raise ConfigError(f"unknown {kind} {name!r}.", suggest(name, known))
+        if not 0 < self.confidence < 1 or self.min_seeds < 1:
+            raise ConfigError(
+                f"confidence {self.confidence}, min_seeds {self.min_seeds}",
+                "expected a confidence between 0 and 1 and at least one seed",
+            )
+
+    def wants(self, table: str) -> bool:
+        """Whether a table is asked for."""
+        return "all" in self.tables or table in self.tables
+
+
+@dataclass
+class Report:
+    """What was selected, and the tables made of it.
+
+    Attributes:
+        rows: Rows of the result schema that were selected.
+        groups: Comparable searches.
+        exclusions: Runs left out or failed, with the reason.
+        tables: All tables, in order.
+        options: What was asked for.
+    """
+
+    rows: list[dict[str, Any]]
+    groups: list[Comparable]
+    exclusions: list[Exclusion]
+    tables: list[Table]
+    options: ReportOptions
+    files: list[Path] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return tables, rows and exclusions as plain containers."""
+        return {
+            "suite_version": __version__,
+            "tables": [_table_json(table) for table in self.tables],
+            "runs": self.rows,
+            "exclusions": [_exclusion(e) for e in self.exclusions],
+        }
+
+
+def build_report(roots: Sequence[Path], options: ReportOptions, runs: Sequence[str] = ()) -> Report:
+    """Select runs and make the tables.
+
+    Args:
+        roots: Run stores.
+        options: What the report holds.
+        runs: Run ids, beginnings of them, or folders; none: all. Retrainings of a selected search
+            are selected, too.
+
+    Raises:
+        DataError: There is no run store, or nothing to report.
+        ReportRefusedError: ``strict``, and the runs cannot be compared.
+    """
+    rows = _chosen(load_rows(roots), runs)
+    keep = parse_where(options.where, COLUMNS)
+    rows = [row for row in rows if keep(row)]
+    groups, exclusions = select(
+        rows, include_truncated=options.include_truncated, min_seeds=options.min_seeds
+    )
+    if options.strict:
+        _refuse_mixed(groups)
+    if not groups and not any(row["stage"] != "search" for row in rows):
+        raise _nothing(roots, rows, options)
+    return Report(rows, groups, exclusions, _tables(rows, groups, options), options)
+
+
+def _tables(
+    rows: Sequence[Mapping[str, Any]], groups: Sequence[Comparable], options: ReportOptions
+) -> list[Table]:
+    tables: list[Table] = []
+    if options.wants("1"):
+        for group in groups:
+            tables += table1(group, confidence=options.confidence, published=options.published)
+    return tables
+
+
+def _chosen(rows: list[dict[str, Any]], runs: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the rows that ``runs`` name.
+
+    Raises:
+        DataError: One of them names none.
+    """
+    if not runs:
+        return rows
+    chosen: list[dict[str, Any]] = []
+    for name in runs:
+        path = Path(name)
+        exact = [r for r in rows if r["run_id"] == name or _same_folder(r, path)]
+        found = exact or [r for r in rows if str(r["run_id"]).startswith(path.name or name)]
+        if not found:
+            known = sorted({str(row["run_id"]) for row in rows})
+            raise DataError(f"{name!r} matches no run.", suggest(name, known[:8]))
+        ids = {row["run_id"] for row in found}
+        chosen += found + [row for row in rows if row["parent_id"] in ids]
+    return [row for row in rows if any(row is other for other in chosen)]
+
+
+def _same_folder(row: Mapping[str, Any], path: Path) -> bool:
+    return path.is_dir() and Path(str(row["folder"])).resolve() == path.resolve()
+
+
+def _refuse_mixed(groups: Sequence[Comparable]) -> None:
+    if len(groups) > 1:
+        subjects = "; ".join(group.subject for group in groups)
+        raise ReportRefusedError(
+            f"--strict: the runs were made with {len(groups)} different settings.",
+            f"They are: {subjects}.",
+            "Select one of them: --where 'setting=…', or leave --strict away for a table each.",
+        )
+    for group in groups:
+        if len(group.devices) > 1:
+            raise ReportRefusedError(
+                f"--strict: the runs were made on different devices: {', '.join(group.devices)}.",
+                "Their costs cannot be compared.",
+                "Select one: --where 'device_name ~ \"…\"', or leave --strict away.",
+            )
+
+
+def _nothing(
+    roots: Sequence[Path], rows: Sequence[Mapping[str, Any]], options: ReportOptions
+) -> DataError:
+    where = ", ".join(str(root) for root in roots)
+    if not rows:
+        selection = f" that matches {options.where!r}" if options.where else ""
+        return DataError(
+            f"there is no run in {where}{selection}.",
+            fix="Make one: nasbench run -e snas -s darts-cnn",
+        )
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[str(row["status"])] = counts.get(str(row["status"]), 0) + 1
+    told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    return DataError(
+        f"no run in {where} can be shown: {told}.",
+        "Tables are made of finished runs.",
+        "See `nasbench ls runs`; truncated runs need --include-truncated.",
+    )
+
+
+def report_folder(root: Path) -> Path:
+    """Return ``root/_reports/<UTC>``, a folder that is not there yet."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    folder = root / "_reports" / stamp
+    for number in range(1, 1000):
+        if not folder.exists():
+            return folder
+        folder = root / "_reports" / f"{stamp}-{number}"
+    raise DataError(f"cannot find a free name beside {folder}.")
+
+
+def write_report(report: Report, out: Path) -> list[Path]:
+    """Write the files of a report and its manifest; return their paths.
+
+    Args:
+        report: The report.
+        out: Its folder; files there are overwritten, others left alone.
+    """
+    formats = report.options.formats
+    files: dict[Path, str] = {}
+    for table in report.tables:
+        if "md" in formats:
+            files[out / "tables" / f"{table.name}.md"] = markdown([table])
+        if "csv" in formats:
+            files[out / "tables" / f"{table.name}.csv"] = csv_text(table)
+    for path, content in files.items():
+        write_atomic(path, content)
+    written = list(files)
+    for suffix in ("csv", "parquet"):
+        if suffix in formats:
+            written.append(out / f"results.{suffix}")
+            export_results(report.rows, written[-1])
+    if written:
+        written.append(_manifest(report, out, written))
+    report.files = written
+    return written
+
+
+def _manifest(report: Report, out: Path, written: Sequence[Path]) -> Path:
+    """Write which runs are in the report and a hash of every file."""
+    hashes = {
+        path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(written)
+    }
+    content = {
+        "suite_version": __version__,
+        "options": asdict(report.options),
+        "runs": sorted({str(row["run_id"]) for row in report.rows}),
+        "tables": {table.name: list(table.runs) for table in report.tables},
+        "exclusions": [_exclusion(e) for e in report.exclusions],
+        "files_sha256": hashes,
+    }
+    write_json(out / "manifest.json", content)
+    return out / "manifest.json"
+
+
+def _exclusion(exclusion: Exclusion) -> dict[str, str]:
+    return {"run_id": exclusion.run_id, "status": exclusion.status, "why": exclusion.why}
+
+
+def _table_json(table: Table) -> dict[str, Any]:
+    rows = []
+    for row in table.rows:
+        cells = {}
+        for column, value in zip(table.columns, row, strict=True):
+            cells[column.key] = {"text": value.text, **value.numbers, "runs": list(value.runs)}
+        rows.append(cells)
+    return {
+        "table": table.key,
+        "name": table.name,
+        "title": table.title,
+        "subject": table.subject,
+        "provisional": table.provisional,
+        "columns": [
+            {"key": c.key, "head": c.head, "group": c.group or None} for c in table.columns
+        ],
+        "rows": rows,
+        "notes": list(table.notes),
+    }
+
+
+def main_tables(report: Report) -> list[Table]:
+    """Return what a terminal shows when no table was asked for: the first of every group."""
+    found = [table for table in report.tables if table.name.startswith("table1-")]
+    companions = ("table1-best-", "table1-differences-", "table1-child-matrix-")
+    return [t for t in found if not t.name.startswith(companions)] or report.tables

@@ -1,0 +1,78 @@
+"""The statistical rules of every table, in words. They stand under each table and in the report."""
+
+from __future__ import annotations
+
+CELL = (
+    "Cells: one seed: its value; two: both; three or four: mean [min, max]; from five: mean ± "
+    "standard deviation (n), n-1 in the denominator; from ten also the interquartile mean "
+    "(IQM) with a stratified bootstrap interval of 10,000 resamples whose seed is a hash of "
+    "the data."
+)
+INTERVAL = (
+    "Intervals of a mean are Student's t, because a bootstrap covers too little below ten seeds."
+)
+UNIT = (
+    "The unit of replication is the search seed: child samples, batches and retrainings of "
+    "one cell are averaged first and never counted as replicates."
+)
+SELECTION = (
+    "Means over seeds and the best of n seeds by search validation (the paper's protocol) "
+    "stand in different tables; a selected value is no estimate of a mean."
+)
+FAILURES = (
+    "Failed and diverged runs are counted (k/n failed), never dropped; the IQM leads where "
+    "some failed, since a mean over survivors flatters. A collapsed run has a value and stays "
+    "in."
+)
+PAIRED = (
+    "Estimators are compared on shared seeds: mean difference with its t interval, two-sided "
+    "exact sign-flip p-value, Holm-adjusted over the table. Below six shared seeds no p-value "
+    "is printed: five cannot reach 0.05."
+)
+BOLD = (
+    "Bold: the best mean and every row whose Holm-adjusted difference from it is not "
+    "significant at 0.05; only where all rows share preset, space, data set and device class "
+    "and have at least six seeds."
+)
+BIAS = (
+    "No estimator is called free of bias: the bias is printed with its standard error and "
+    "interval, the variance as the trace of the covariance, and variance times cost so that "
+    "cheap noisy and dear quiet estimators can be compared."
+)
+APART = (
+    "† marks runs of the presets smoke and small and truncated runs: they are not comparable "
+    "with the paper and share no table with runs of the preset paper."
+)
+COST = (
+    "GPU-days are wall-clock time of the whole search, validation included, times GPUs / "
+    "86,400, on the GPU named in the column head; nothing is converted between devices. On a "
+    "CPU: seconds."
+)
+ROUNDING = (
+    "At most two decimals for accuracies and errors, fewer where the interval carries fewer; "
+    "parameters in millions with one decimal where the network has at least one million."
+)
+AGGREGATE = (
+    "Over several spaces, scores are normalised in each space to 0 for random search and 1 "
+    "for the best mean; a random-search row is part of every comparison."
+)
+SEPARATE = (
+    "Published and measured numbers never share a column, and Δ (measured minus published) is "
+    "printed only where data set, preset and constraint are those of the paper."
+)
+
+ALL: tuple[str, ...] = (
+    CELL,
+    INTERVAL,
+    UNIT,
+    SELECTION,
+    FAILURES,
+    PAIRED,
+    BOLD,
+    BIAS,
+    APART,
+    COST,
+    AGGREGATE,
+    ROUNDING,
+    SEPARATE,
+)

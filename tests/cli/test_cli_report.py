@@ -1,0 +1,118 @@
+"""``nasbench report`` from the outside."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "reports"))
+from report_runs import make_run
+
+from nasbench_snas.cli.main import nasbench
+from nasbench_snas.errors import ConfigError, DataError, ReportRefusedError
+
+
+def call(root: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(nasbench, ["--root", str(root), "report", *arguments])
+
+
+def test_it_prints_table_one_and_says_where_files_are(tmp_path: Path) -> None:
+    make_run(tmp_path, "snas", search=61.25, child=60.5)
+    result = call(tmp_path, "--format", "terminal,md,csv")
+    assert result.exit_code == 0, result.output
+    assert "Table 1." in result.output and "61.25" in result.output and "0.75" in result.output
+    (folder,) = (tmp_path / "_reports").iterdir()
+    assert str(folder) in result.output
+    assert list((folder / "tables").glob("table1-smoke-*.md"))
+    assert list((folder / "tables").glob("table1-smoke-*.csv"))
+
+
+def test_the_manifest_names_runs_and_hashes_of_all_files(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "snas").name
+    assert call(tmp_path, "--format", "md,csv", "--out", str(tmp_path / "out")).exit_code == 0
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["runs"] == [run]
+    files = [p for p in (tmp_path / "out").rglob("*") if p.is_file() and p.suffix != ".json"]
+    assert len(files) == len(manifest["files_sha256"]) > 2
+    for file in files:
+        name = file.relative_to(tmp_path / "out").as_posix()
+        assert hashlib.sha256(file.read_bytes()).hexdigest() == manifest["files_sha256"][name]
+
+
+def test_json_holds_tables_and_runs_and_writes_nothing(tmp_path: Path) -> None:
+    make_run(tmp_path, "snas", search=61.25)
+    result = call(tmp_path, "--json")
+    content = json.loads(result.output)
+    row = content["tables"][0]["rows"][0]
+    assert row["search_valid_acc"]["mean"] == 61.25 and row["search_valid_acc"]["runs"]
+    assert content["runs"][0]["preset"] == "smoke"
+    assert not (tmp_path / "_reports").exists()
+
+
+def test_where_selects_runs_and_arguments_name_them(tmp_path: Path) -> None:
+    first = make_run(tmp_path, "snas", 0).name
+    make_run(tmp_path, "darts", 0)
+    by_where = json.loads(call(tmp_path, "--json", "--where", "estimator=darts").output)
+    assert {run["estimator"] for run in by_where["runs"]} == {"darts"}
+    for name in (first, first[:4], str(tmp_path / first)):
+        by_name = json.loads(call(tmp_path, name, "--json").output)
+        assert [run["run_id"] for run in by_name["runs"]] == [first]
+
+
+def test_stores_of_two_machines_are_merged(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", "snas", 0)
+    make_run(tmp_path / "b", "snas", 1)
+    content = json.loads(call(tmp_path / "a", str(tmp_path / "b"), "--json").output)
+    assert sorted(run["seed"] for run in content["runs"]) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("--strict",), ReportRefusedError),
+        (("--where", "spce=x"), ConfigError),
+        (("--table", "9"), ConfigError),
+        (("--format", "docx"), ConfigError),
+        (("--ci", "95"), ConfigError),
+        (("no-such-run",), DataError),
+    ],
+)
+def test_wrong_use_is_an_error_of_its_kind(
+    tmp_path: Path, arguments: tuple[str, ...], error: type[Exception]
+) -> None:
+    make_run(tmp_path, "snas", 0)
+    make_run(tmp_path, "snas", 1, preset="paper")
+    assert isinstance(call(tmp_path, *arguments).exception, error)
+
+
+def test_refusal_is_exit_code_five_and_help_needs_no_torch_or_pandas(tmp_path: Path) -> None:
+    make_run(tmp_path, "snas", 0)
+    make_run(tmp_path, "snas", 1, preset="paper")
+    command = [sys.executable, "-m", "nasbench_snas", "--root", str(tmp_path), "report", "--strict"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 5 and "different settings" in done.stderr
+    code = (
+        "import sys\nfrom nasbench_snas.cli.main import nasbench\n"
+        "try: nasbench(['report', '--help'])\nexcept SystemExit: pass\n"
+        "print({'torch', 'pandas', 'numpy', 'matplotlib'} & set(sys.modules))"
+    )
+    light = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert light.stdout.strip().endswith("set()") and "--min-seeds" in light.stdout
+
+
+def test_tables_on_the_terminal_need_no_torch(tmp_path: Path) -> None:
+    make_run(tmp_path, "snas", 0)
+    code = (
+        "import sys\nfrom nasbench_snas.cli.main import nasbench\n"
+        f"nasbench(['--root', {str(tmp_path)!r}, 'report', '--format', 'terminal', '--table', '1'],"
+        " standalone_mode=False)\n"
+        "print({'torch', 'matplotlib', 'pandas'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("set()")

@@ -1,0 +1,207 @@
+"""Table 1: what it says, what it refuses to mix, what stands behind its numbers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from report_runs import make_run
+
+from nasbench_snas.errors import DataError, ReportRefusedError
+from nasbench_snas.reports.build import Report, ReportOptions, build_report
+from nasbench_snas.reports.render_text import csv_text, markdown
+from nasbench_snas.reports.tables import DELTA, MEASURED, PUBLISHED, Column, Table, Value
+
+BILEVEL = ("search.level=bilevel",)
+
+
+def report(root: Path, **options: object) -> Report:
+    return build_report([root], ReportOptions(tables=("1",), **options))  # type: ignore[arg-type]
+
+
+def cell(table: Table, row: str, column: str) -> Value:
+    keys = [c.key for c in table.columns]
+    return next(r[keys.index(column)] for r in table.rows if r[0].text.startswith(row))
+
+
+def three_estimators(root: Path, seeds: int = 7) -> None:
+    generator = np.random.default_rng(0)
+    for seed in range(seeds):
+        noise = float(generator.normal())
+        make_run(root, "snas", seed, search=70 + noise, child=69 + 1.1 * noise)
+        make_run(root, "darts", seed, search=80 + noise, child=20 + 1.3 * noise, settings=BILEVEL)
+        make_run(root, "random", seed, search=30 + noise, child=29.5 + noise)
+
+
+def test_table_one_has_a_row_an_estimator_and_the_published_rows(tmp_path: Path) -> None:
+    three_estimators(tmp_path)
+    table = report(tmp_path).tables[0]
+    names = [row[0].text for row in table.rows]
+    assert names[:3] == ["darts †", "random †", "snas †"]
+    assert any(name.startswith("DARTS (2nd order") for name in names) and len(names) == 5
+    assert cell(table, "darts", "level").text == "bilevel"
+    assert cell(table, "snas", "n").number == 7
+
+
+def test_cells_hold_mean_standard_deviation_interval_and_runs(tmp_path: Path) -> None:
+    values = [60.0, 62.0, 61.0, 65.0, 59.0]
+    for seed, value in enumerate(values):
+        make_run(tmp_path, "snas", seed, search=value, child=value - 3)
+    value = cell(report(tmp_path).tables[0], "snas", "search_valid_acc")
+    assert value.number == pytest.approx(np.mean(values))
+    assert value.numbers["std"] == pytest.approx(np.std(values, ddof=1))
+    half = 2.7764451 * np.std(values, ddof=1) / np.sqrt(5)
+    assert value.numbers["ci_high"] == pytest.approx(np.mean(values) + half)
+    assert "± 2.3 (5)" in value.text and len(value.runs) == 5
+    assert all(run in value.title for run in value.runs)
+
+
+def test_published_measured_and_difference_share_no_column(tmp_path: Path) -> None:
+    kind = {"preset": "paper", "constraint": "mild"}
+    for seed in range(2):
+        make_run(tmp_path, "snas", seed, search=88.0, child=90.0, **kind)
+    table = report(tmp_path).tables[0]
+    groups = [column.group for column in table.columns if column.group]
+    assert list(dict.fromkeys(groups)) == [PUBLISHED, MEASURED, DELTA]
+    assert not table.provisional and "†" not in table.rows[0][0].text
+    assert cell(table, "snas", "published_search").text == "88.54"
+    assert cell(table, "snas", "delta_search").number == pytest.approx(88.0 - 88.54)
+    assert cell(table, "snas", "delta_gap").number == pytest.approx(-2.0 - (88.54 - 90.67))
+    with pytest.raises(Exception, match="repeat"):
+        Table(
+            "1",
+            "t",
+            (Column("a", "", MEASURED), Column("b", "", PUBLISHED), Column("c", "", MEASURED)),
+            (),
+        )
+
+
+def test_no_difference_from_the_paper_for_other_settings(tmp_path: Path) -> None:
+    make_run(tmp_path, "snas", preset="paper", constraint="mild", settings=("search.epochs=3",))
+    table = report(tmp_path).tables[0]
+    assert DELTA not in {column.group for column in table.columns}
+    assert any("search.epochs=3 (preset: 150)" in note for note in table.notes)
+
+
+def test_settings_presets_spaces_constraints_and_truncated_runs_stand_apart(
+    tmp_path: Path,
+) -> None:
+    make_run(tmp_path, "snas", 0)
+    make_run(tmp_path, "snas", 1, preset="paper")
+    make_run(tmp_path, "snas", 2, space="snas-unit")
+    make_run(tmp_path, "snas", 3, constraint="mild")
+    make_run(tmp_path, "snas", 4, settings=("search.batch_size=16",))
+    make_run(tmp_path, "snas", 5, status="truncated")
+    plain = report(tmp_path)
+    assert len(plain.groups) == 5 and all(len(g.runs) == 1 for g in plain.groups)
+    assert [e.run_id for e in plain.exclusions if "stopped early" in e.why]
+    shown = report(tmp_path, include_truncated=True)
+    assert len(shown.groups) == 6
+    with pytest.raises(ReportRefusedError) as caught:
+        report(tmp_path, strict=True)
+    assert caught.value.exit_code == 5
+
+
+def test_strict_refuses_mixed_devices_and_passes_equal_ones(tmp_path: Path) -> None:
+    make_run(tmp_path, "snas", 0, device="NVIDIA A", gpu_days=0.5)
+    assert report(tmp_path, strict=True).groups
+    make_run(tmp_path, "snas", 1, device="NVIDIA B", gpu_days=0.25)
+    with pytest.raises(ReportRefusedError, match="devices"):
+        report(tmp_path, strict=True)
+    heads = [column.head for column in report(tmp_path).tables[0].columns]
+    assert "Search cost, GPU-days (NVIDIA A)" in heads
+    assert "Search cost, GPU-days (NVIDIA B)" in heads
+
+
+def test_failed_runs_are_counted_and_never_averaged_away(tmp_path: Path) -> None:
+    for seed in range(4):
+        make_run(tmp_path, "snas", seed, search=60.0)
+    make_run(tmp_path, "snas", 4, status="diverged", reason="search_loss became nan")
+    made = report(tmp_path)
+    failed = cell(made.tables[0], "snas", "failed")
+    assert failed.text == "1/5" and "nan" in failed.title
+    assert cell(made.tables[0], "snas", "search_valid_acc").numbers["failed"] == 1
+    assert any("counted as failed" in e.why for e in made.exclusions)
+
+
+def test_nothing_is_bold_and_no_p_value_below_six_seeds(tmp_path: Path) -> None:
+    three_estimators(tmp_path, seeds=5)
+    tables = {table.name.split("-smoke")[0]: table for table in report(tmp_path).tables}
+    assert not any(v.bold for row in tables["table1"].rows for v in row)
+    assert any("fewer than 6 seeds" in note for note in tables["table1"].notes)
+    assert {row[-1].text for row in tables["table1-differences"].rows} == {"—"}
+
+
+def test_the_best_row_is_bold_from_six_seeds_and_differences_are_paired(tmp_path: Path) -> None:
+    three_estimators(tmp_path, seeds=8)
+    tables = {table.name.split("-smoke")[0]: table for table in report(tmp_path).tables}
+    bold = [row[0].text for row in tables["table1"].rows if any(v.bold for v in row)]
+    assert bold == ["snas †"]
+    differences = tables["table1-differences"]
+    assert "minus random" in differences.columns[0].head
+    assert cell(differences, "snas", "n").number == 8
+    assert cell(differences, "snas", "p").number == pytest.approx(2 / 256 * 2)
+
+
+def test_best_of_n_is_chosen_by_search_accuracy_and_stands_apart(tmp_path: Path) -> None:
+    make_run(tmp_path, "snas", 0, search=60.0, child=90.0)
+    make_run(tmp_path, "snas", 1, search=70.0, child=50.0)
+    tables = report(tmp_path).tables
+    (best,) = [table for table in tables if "best" in table.name]
+    assert cell(best, "snas", "seed").text == "1"
+    assert cell(best, "snas", "child_valid_acc").number == 50.0
+
+
+def test_the_child_matrix_shows_every_view_with_both_statistics(tmp_path: Path) -> None:
+    make_run(tmp_path, "snas", 0, child=50.0, recalibrated=60.0)
+    (matrix,) = [table for table in report(tmp_path).tables if "matrix" in table.name]
+    assert len(matrix.columns) == 2 + 5 and len(matrix.rows) == 2
+    assert [row[1].text for row in matrix.rows] == ["inherited", "recalibrated"]
+    assert [row[5].number for row in matrix.rows] == [48.5, 58.5]
+
+
+def test_variants_of_one_estimator_are_told_apart_by_what_differs(tmp_path: Path) -> None:
+    make_run(tmp_path, "snas", 0)
+    make_run(tmp_path, "snas", 0, settings=("search.alpha.lr=0.5",))
+    names = [row[0].text for row in report(tmp_path, published=False).tables[0].rows]
+    assert names == ["snas (alpha.lr=0.01) †", "snas (alpha.lr=0.5) †"]
+
+
+def test_a_missing_random_search_is_said(tmp_path: Path) -> None:
+    make_run(tmp_path, "snas")
+    assert any("no random-search row" in note for note in report(tmp_path).tables[0].notes)
+    make_run(tmp_path, "random")
+    assert not any("no random-search row" in note for note in report(tmp_path).tables[0].notes)
+
+
+def test_csv_holds_the_numbers_behind_the_text(tmp_path: Path) -> None:
+    three_estimators(tmp_path)
+    table = report(tmp_path).tables[0]
+    rows = list(csv.DictReader(io.StringIO(csv_text(table))))
+    snas = next(row for row in rows if row["estimator"].startswith("snas"))
+    key = "measured_child_valid_acc"
+    assert float(snas[f"{key}_mean"]) == cell(table, "snas", "child_valid_acc").number
+    assert float(snas[f"{key}_ci_low"]) < float(snas[f"{key}_mean"])
+    assert len(snas["runs"].split()) == 7
+    published = next(row for row in rows if row["estimator"].startswith("DARTS"))
+    assert float(published["published_search"]) == 87.67 and not published[f"{key}_mean"]
+
+
+def test_markdown_is_a_table_whatever_a_run_is_called(tmp_path: Path) -> None:
+    make_run(tmp_path, "snas", 0, result={"protocol_note": "a | b <script>"})
+    written = markdown(report(tmp_path).tables)
+    assert "<script>" not in written.replace("\\<script\\>", "")
+    pipes = {len(re.findall(r"(?<!\\)\|", x)) for x in written.splitlines() if x[:1] == "|"}
+    assert len(pipes) <= 4 and "Published: Search acc." in written
+
+
+def test_a_store_without_finished_runs_says_so(tmp_path: Path) -> None:
+    make_run(tmp_path, status="interrupted")
+    with pytest.raises(DataError, match="1 interrupted"):
+        report(tmp_path)
+    with pytest.raises(DataError, match="there is no run"):
+        report(tmp_path, where="space=nowhere")
