@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,6 @@ from torch import Tensor
 from nasbench_snas.api import Categorical, Distribution, Estimator
 from nasbench_snas.seeding import stream
 from nasbench_snas.space import CellType, Layer, Space
-from nasbench_snas.testing.exact import gradients_of_noise
 from nasbench_snas.testing.problems import Problem, ToyLoss, toy_problem
 
 RATE = 0.05  # of the plain gradient steps of a short run
@@ -113,16 +112,32 @@ class Bench:
         copies = self.dist.replicate(replicates)
         return self.estimator.noise(copies, replicates, self.generator(name, seed))
 
-    def gradients(self, noise: Any, replicates: int) -> tuple[Tensor, Tensor]:
-        """Return the draws ``(R, d)`` and ``(R, P)`` that belong to ``noise``, state frozen."""
+    def draws(self, noise: Any, replicates: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return gradients for alpha ``(R, d)``, theta ``(R, P)`` and values ``(R,)``.
+
+        The state is frozen; all is detached.
+        """
         self.estimator.eval()
-        return gradients_of_noise(self.estimator, self.loss, self.dist, noise, replicates)
+        copies = self.dist.replicate(replicates)
+        loss = self.loss.replicate(replicates).viewed_by(self.estimator.needs_all_operations)
+        value = self.estimator.surrogate(loss, copies, noise)
+        leaves = [*copies.parameters(), loss.theta]
+        grads: Sequence[Tensor | None] = [None] * len(leaves)
+        if value.requires_grad:
+            grads = torch.autograd.grad(value.sum(), leaves, allow_unused=True)
+        flat = [
+            (torch.zeros_like(leaf) if grad is None else grad).reshape(replicates, -1)
+            for leaf, grad in zip(leaves, grads, strict=True)
+        ]
+        return torch.cat(flat[:-1], dim=1), flat[-1], value.detach()
+
+    def gradients(self, noise: Any, replicates: int) -> tuple[Tensor, Tensor]:
+        """Return the gradients that belong to ``noise``; see :meth:`draws`."""
+        return self.draws(noise, replicates)[:2]
 
     def value(self, noise: Any, replicates: int) -> Tensor:
-        """Return the surrogate's values, shape ``(R,)``, with their graph, state frozen."""
-        self.estimator.eval()
-        copies, loss = self.dist.replicate(replicates), self.loss.replicate(replicates)
-        return self.estimator.surrogate(loss, copies, noise)
+        """Return the surrogate's values, shape ``(R,)``; see :meth:`draws`."""
+        return self.draws(noise, replicates)[2]
 
     def run(self, steps: int, generator: torch.Generator, first: int = 0, total: int = 8) -> Tensor:
         """Take plain gradient steps as a search does, and return all parameters, flat.
