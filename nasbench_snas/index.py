@@ -37,7 +37,8 @@ def read_index(root: Path, *, rebuild: bool = False) -> list[dict[str, Any]]:
     for folder in run_folders(root):
         stamp = _stamp(folder)
         row = known.get(folder.run_id)
-        if row is None or row.get("stamp") != stamp or row["status"] == "running":
+        living = row is not None and row["status"] in ("running", "stale")
+        if row is None or living or row.get("stamp") != stamp:
             fresh = {**index_row(folder), "stamp": stamp}
             changed |= fresh != row
             row = fresh

@@ -1,0 +1,184 @@
+"""The command line: errors with their mend, exit codes, listings, settings, plain output."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from nasbench_snas.cli.main import main, nasbench
+from nasbench_snas.cli.run import parse_seeds
+from nasbench_snas.errors import ConfigError
+
+TINY = [
+    "data.dataset=fake",
+    "data.fake.train_images=64",
+    "search.epochs=1",
+    "search.batch_size=16",
+    "space.nodes=1",
+    "space.cells=1",
+    "space.channels=2",
+    "child.samples=1",
+    "child.recalibration_images=16",
+]
+
+
+def settings() -> list[str]:
+    return [word for setting in TINY for word in ("--set", setting)]
+
+
+def call(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "nasbench_snas", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "NASBENCH_KERNELS": "reference"},
+        check=False,
+    )
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(nasbench, arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"),
+    [("0", [0]), ("0,3,7", [0, 3, 7]), ("0-3", [0, 1, 2, 3]), ("5,0-2,1", [5, 0, 1, 2])],
+)
+def test_seeds_are_read_in_every_documented_form(text: str, seeds: list[int]) -> None:
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "a", "1-", "-1", "1,,2"])
+def test_unreadable_seeds_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="cannot read seeds"):
+        parse_seeds(text)
+
+
+def test_one_run_from_the_command_line_to_its_listing(tmp_path: Path) -> None:
+    root = ["--root", str(tmp_path)]
+    result = call(*root, "run", "-e", "snas", "-s", "darts-cnn", *settings())
+    assert result.returncode == 0, result.stderr
+    assert "\x1b" not in result.stdout  # no colour and no cursor control in a pipe
+    assert "child  argmax:" in result.stdout
+    assert "next: nasbench report" in result.stdout
+    (folder,) = [p for p in tmp_path.iterdir() if p.is_dir()]
+    names = {p.name for p in folder.iterdir()}
+    assert {
+        "config.toml",
+        "env.json",
+        "env.freeze.txt",
+        "events.jsonl",
+        "result.json",
+        "status.json",
+        "genotype.json",
+        "alpha.npz",
+        "run.log",
+        "checkpoints",
+    } <= names
+    (row,) = json.loads(invoke(*root, "ls", "runs", "--json").output)
+    assert (row["run"], row["status"], row["epoch"]) == (folder.name, "done", "1/1")
+    shown = invoke(*root, "show", folder.name)
+    assert shown.exit_code == 0
+    for word in ("soft", "hard", "mean", "argmax", "top2", "inherited", "recalibrated", "command:"):
+        assert word in shown.output
+    assert "no difference" in invoke(*root, "config", "diff", folder.name, folder.name).output
+
+
+def test_a_quiet_run_prints_its_result_only(tmp_path: Path) -> None:
+    root = ["-q", "--root", str(tmp_path)]
+    result = call(*root, "run", "-e", "random", "-s", "darts-cnn", *settings())
+    assert result.returncode == 0, result.stderr
+    assert len(result.stdout.strip().splitlines()) == 2
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    result = invoke("--root", str(root), "run", "-e", "snas", "-s", "darts-cnn", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "new" in result.output
+    assert "epochs = 20  # preset smoke" in result.output
+    assert not root.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["rn"], 2, "Did you mean 'run'"),
+        (["run", "-e", "snass", "-s", "darts-cnn"], 2, "Did you mean 'snas'"),
+        (["run", "-e", "snas", "-s", "darts"], 2, "Did you mean 'darts-cnn'"),
+        (["run", "-s", "darts-cnn"], 2, "--estimator is missing"),
+        (["run", "-e", "snas", "-s", "darts-cnn", "-p", "smok"], 2, "Did you mean 'smoke'"),
+        (
+            ["run", "-e", "snas", "-s", "darts-cnn", "--set", "search.epoch=1"],
+            2,
+            "Did you mean 'search.epochs'",
+        ),
+        (
+            ["run", "-e", "snas", "-s", "darts-cnn", "--set", "estimator.tau=1"],
+            2,
+            "unknown setting estimator.tau",
+        ),
+        (
+            ["run", "-e", "snas", "-s", "darts-cnn", "--set", "space.operations=['pool']"],
+            2,
+            "unknown operation 'pool'",
+        ),
+        (["run", "-e", "snas", "-s", "darts-cnn", "--device", "tpu"], 2, "device"),
+        (["run", "-e", "snas", "-s", "darts-cnn", "--device", "cuda:99"], 3, "no device"),
+        (
+            ["run", "-e", "snas", "-s", "darts-cnn", "--dataset", "cifar10"],
+            3,
+            "nasbench data prepare cifar10",
+        ),
+        (["show", "nothing"], 1, "matches no run"),
+        (["data", "verify", "cifar10"], 3, "nasbench data prepare cifar10"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_errors_say_what_is_wrong_and_how_to_mend_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(["--root", str(tmp_path / "runs"), *arguments])
+    assert stop.value.code == code
+    text = capsys.readouterr().err
+    assert message in text
+    assert "Traceback" not in text
+
+
+def test_vv_shows_the_traceback_of_an_error(tmp_path: Path) -> None:
+    result = call("-vv", "run", "-e", "snass", "-s", "darts-cnn", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "Traceback" in result.stderr
+
+
+def test_the_exit_codes_are_in_the_help_text() -> None:
+    text = invoke("--help").output
+    for code in ("0 ok", "1 a run", "2 usage", "3 missing", "4 sweep", "5 report", "130", "143"):
+        assert code in text
+
+
+def test_every_command_has_a_line_of_help() -> None:
+    for name in nasbench.list_commands(None):  # type: ignore[arg-type]
+        result = invoke(name, "--help")
+        assert result.exit_code == 0, name
+        assert len(result.output.splitlines()) > 3
+
+
+def test_the_schema_describes_every_setting() -> None:
+    lines = invoke("config", "schema").output.splitlines()
+    assert len(lines) > 40
+    assert not [line for line in lines if len(line.split(None, 1)) < 2]
