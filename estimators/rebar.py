@@ -65,7 +65,8 @@ class REBAR(Estimator):
             raise ConfigError(f"rebar: tau must be positive, got {tau}.")
         self.log_tau = nn.Parameter(torch.tensor(math.log(tau)), requires_grad=tune)
         self.eta = nn.Parameter(torch.tensor(float(eta)), requires_grad=tune)
-        self.tunes_variance, self.n = tune, n
+        self.tunes_variance = self.needs_double_backward = tune
+        self.n = n
 
     def noise(
         self, dist: Categorical, replicates: int, generator: torch.Generator

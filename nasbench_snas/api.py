@@ -102,6 +102,8 @@ class Estimator(nn.Module):
             used.
         tunes_variance: Whether its own parameters are trained by the gradient of the estimate's
             squared norm; the driver then differentiates the estimate itself.
+        needs_double_backward: Whether it differentiates gradients of the loss (a plain parent
+            network then runs, since the fused one offers first derivatives only).
         partial_channels: ``k``: the parent sends only ``1/k`` of the channels through operations.
     """
 
@@ -120,6 +122,7 @@ class Estimator(nn.Module):
     n: int = 1
     updates: int = 1
     tunes_variance: bool = False
+    needs_double_backward: bool = False
     partial_channels: int = 1
 
     def make_distribution(self, space: Space, generator: torch.Generator) -> Distribution:

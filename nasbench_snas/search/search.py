@@ -82,7 +82,7 @@ class Search:
             dtype=torch.float32,
             partial_channels=self.estimator.partial_channels,
             double_backward=self.settings.level == "unrolled"
-            or getattr(self.estimator, "needs_double_backward", False),
+            or self.estimator.needs_double_backward,
             synchronised=self.settings.sync_batchnorm,
         )
         self.parent: nn.Module = parent
