@@ -113,14 +113,14 @@ def _resolve(session: Any, target: str, settings: ChildSettings | None) -> list[
     from nasbench_snas.cost_report import genotype_reports
     from nasbench_snas.errors import GenotypeError, suggest
     from nasbench_snas.genotype_io import is_genotype_text, load_genotype
+    from nasbench_snas.genotype_runs import find_run
     from nasbench_snas.genotype_zoo import zoo, zoo_key, zoo_names
 
     if zoo_key(target) == "zoo":
         return [r for name in zoo_names() for r in genotype_reports(zoo(name), name, settings)]
     if not is_genotype_text(target):
-        for folder in (Path(target), session.root / target):
-            if (folder / "genotype.json").is_file():
-                return _run(session, folder, target, settings)
+        if (folder := find_run(target, session.root)) is not None:
+            return _run(session, folder, target, settings)
         if not Path(target).exists() and zoo_key(target) not in zoo_names():
             names = [entry.name for entry in session.registry().spaces()]
             if target in names:
@@ -137,35 +137,17 @@ def _run(session: Any, folder: Path, target: str, settings: ChildSettings | None
     """Return a run's child at its own size, and as a published network if it has such cells."""
     from nasbench_snas.cost_report import genotype_reports, plan_report
     from nasbench_snas.genotype_io import read_genotype
+    from nasbench_snas.genotype_runs import run_space
     from nasbench_snas.supernet.child_plan import plan_in_space
 
     genotype = read_genotype(folder / "genotype.json")
     reports = []
-    space = _run_space(session, folder) if settings is None else None
+    space = run_space(session.registry(), folder) if settings is None else None
     if space is not None:
         reports.append(plan_report(plan_in_space(genotype, space), target, f"in {space.name}"))
     if space is None or {"normal", "reduce"} <= set(genotype.cells):
         reports += genotype_reports(genotype, target, settings)
     return reports
-
-
-def _run_space(session: Any, folder: Path) -> Space | None:
-    """Return the space that a run searched, or None if the folder does not say."""
-    if not (folder / "config.toml").is_file():
-        return None
-    from nasbench_snas.search.plan import load_config
-
-    config = load_config(folder / "config.toml")
-    data = config.data
-    if data.dataset == "fake":
-        shape = (data.fake.channels, data.fake.classes, data.resolution or data.fake.size)
-    elif data.info.shape is not None and data.info.classes is not None:
-        shape = (data.info.shape[0], data.info.classes, data.resolution or data.info.shape[1])
-    else:
-        return None
-    family = session.registry().space(config.space.name)(**config.space.parameters)
-    space: Space = family.build(*shape)
-    return space
 
 
 def _sized(

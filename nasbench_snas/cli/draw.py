@@ -1,0 +1,183 @@
+"""Draw cells and the distribution of a search: SVG, PDF, PNG and .dot text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from nasbench_snas.genotype import Genotype
+
+_FORMATS = ("svg", "pdf", "png", "dot")
+
+
+@click.command("draw")
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET…")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("."),
+    show_default=True,
+    help="Folder for the drawings.",
+)
+@click.option(
+    "--format",
+    "formats",
+    default="svg",
+    show_default=True,
+    help="Comma-separated: svg, pdf, png, dot.",
+)
+@click.option("--together", is_flag=True, help="All cells of a genotype in one picture.")
+@click.option(
+    "--frequency",
+    is_flag=True,
+    help="One picture of all targets: line width is how many of them chose an edge.",
+)
+@click.option(
+    "--min-frequency",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="With --frequency: leave out rarer edges.",
+)
+@click.option("--evolution", is_flag=True, help="Runs: heat map of the distribution over epochs.")
+@click.option("--animate", is_flag=True, help="Runs: animated GIF of the distribution.")
+@click.option("--dpi", type=click.IntRange(30), default=200, show_default=True, help="For PNG.")
+@click.pass_obj
+def command(
+    session: Any,
+    targets: tuple[str, ...],
+    out: Path,
+    formats: str,
+    together: bool,
+    frequency: bool,
+    min_frequency: float,
+    evolution: bool,
+    animate: bool,
+    dpi: int,
+) -> None:
+    """Draw the normal and the reduction cell of genotypes and runs.
+
+    A TARGET is a genotype (a name of the zoo, a file, JSON or DARTS text), `zoo` for all of them,
+    or a run (a folder, or its name in --root). Dropped nodes are grey. No external program is
+    needed; the same cell always gives the same file.
+    """
+    kinds = _kinds(formats)
+    found = [pair for target in targets for pair in _genotypes(session, target)]
+    if frequency:
+        _draw_frequencies([g for _, g in found], out, kinds, min_frequency, dpi)
+    else:
+        for name, genotype in found:
+            _draw(name, genotype, out, kinds, together, dpi)
+    if evolution or animate:
+        for target in targets:
+            _draw_evolution(session, target, out, kinds, evolution, animate, dpi)
+
+
+def _kinds(formats: str) -> list[str]:
+    kinds = [kind.strip() for kind in formats.split(",") if kind.strip()]
+    unknown = [kind for kind in kinds if kind not in _FORMATS]
+    if unknown or not kinds:
+        raise click.UsageError(
+            f"unknown format {', '.join(unknown) or '(none)'}. Known: {', '.join(_FORMATS)}."
+        )
+    return kinds
+
+
+def _genotypes(session: Any, target: str) -> list[tuple[str, Genotype]]:
+    from nasbench_snas.genotype_io import is_genotype_text, load_genotype
+    from nasbench_snas.genotype_runs import find_run
+    from nasbench_snas.genotype_zoo import zoo, zoo_key, zoo_names
+
+    if zoo_key(target) == "zoo":
+        return [(name, zoo(name)) for name in zoo_names()]
+    if is_genotype_text(target):
+        genotype = load_genotype(target)
+        return [(genotype.name or "genotype", genotype)]
+    folder = find_run(target, session.root)
+    genotype = load_genotype(folder or target)
+    return [(folder.resolve().name if folder else genotype.name, genotype)]
+
+
+def _file_name(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name) or "genotype"
+
+
+def _draw(
+    name: str, genotype: Genotype, out: Path, kinds: list[str], together: bool, dpi: int
+) -> None:
+    from nasbench_snas.reports.draw import (
+        dot_text,
+        draw_cells,
+        genotype_panels,
+        save_figure,
+    )
+
+    stem = _file_name(name)
+    panels = genotype_panels([genotype])
+    pictures = [(stem, panels)] if together else []
+    if not together:
+        cells = zip(genotype.cells, panels, strict=True)
+        pictures = [(f"{stem}-{cell}", [panel]) for cell, panel in cells]
+    for kind in kinds:
+        if kind == "dot":
+            out.mkdir(parents=True, exist_ok=True)
+            for cell_name, cell in genotype.cells.items():
+                path = out / f"{stem}-{cell_name}.dot"
+                path.write_text(dot_text(cell, f"{name} {cell_name}"), encoding="utf-8")
+                click.echo(str(path))
+            continue
+        for file, parts in pictures:
+            path = out / f"{file}.{kind}"
+            save_figure(draw_cells(parts, captions=together), path, dpi=dpi)
+            click.echo(str(path))
+
+
+def _draw_frequencies(
+    genotypes: list[Genotype], out: Path, kinds: list[str], least: float, dpi: int
+) -> None:
+    from nasbench_snas.reports.draw import draw_frequencies, save_figure
+
+    if kinds == ["dot"]:
+        raise click.UsageError("--frequency is drawn as svg, pdf or png.")
+    for kind in kinds:
+        if kind != "dot":
+            path = out / f"frequency.{kind}"
+            save_figure(draw_frequencies(genotypes, min_frequency=least), path, dpi=dpi)
+            click.echo(f"{path}  ({len(genotypes)} genotypes)")
+
+
+def _draw_evolution(
+    session: Any, target: str, out: Path, kinds: list[str], still: bool, moving: bool, dpi: int
+) -> None:
+    from nasbench_snas.errors import DataError
+    from nasbench_snas.genotype_runs import PROBABILITIES_FILE, find_run, run_space
+
+    folder = find_run(target, session.root)
+    space = run_space(session.registry(), folder) if folder else None
+    file = folder / PROBABILITIES_FILE if folder else Path(PROBABILITIES_FILE)
+    if folder is None or space is None or not file.is_file():
+        raise DataError(
+            f"{target!r} is not a run with {PROBABILITIES_FILE} and config.toml.",
+            "The evolution of a distribution is kept by runs only.",
+        )
+    import numpy as np
+
+    from nasbench_snas.reports.draw import save_figure
+    from nasbench_snas.reports.draw_evolution import animate_evolution, draw_evolution
+
+    with np.load(file, allow_pickle=False) as data:
+        probs = data["probs"]
+    names, operations = space.edge_names, space.operations
+    stem = _file_name(folder.resolve().name)
+    for kind in kinds if still else []:
+        if kind != "dot":
+            path = out / f"{stem}-evolution.{kind}"
+            save_figure(draw_evolution(probs, names, operations), path, dpi=dpi)
+            click.echo(str(path))
+    if moving:
+        path = out / f"{stem}-evolution.gif"
+        animate_evolution(probs, names, operations, path)
+        click.echo(str(path))
