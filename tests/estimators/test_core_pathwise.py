@@ -352,3 +352,17 @@ def test_temperature_is_that_of_the_backward_pass(estimator):
     assert not torch.allclose(results[0][0], results[1][0])
     if estimator is not SNASCredit:
         assert torch.equal(results[0][1], results[1][1])
+
+
+@pytest.mark.parametrize("estimator", [GDAS, DSNAS])
+def test_single_path_estimators_ignore_operations_that_were_not_drawn(estimator):
+    problem = cell_problem("initial")
+    dist, made = problem.distribution(), estimator()
+    noise = made.noise(dist, 1, stream(0, "g"))
+    grads = [
+        torch.autograd.grad(
+            made.surrogate(problem.loss.viewed_by(everything), dist, noise).sum(), dist.alpha
+        )[0]
+        for everything in (False, True)
+    ]
+    assert torch.equal(*grads) and grads[0].any()
