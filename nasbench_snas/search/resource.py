@@ -61,7 +61,7 @@ class ResourceTerm:
         uniform = torch.full_like(z, 1 / z.shape[-1])
         costs = self.model.edge_costs
         baseline = costs(uniform) if dist.factorised else self.model.cost(uniform)
-        return score_cost(z, dist.log_prob(z), costs(z), baseline, local=dist.factorised)
+        return score_cost(costs(z), dist.log_prob(z), baseline, local=dist.factorised)
 
     def update(self, dist: Distribution) -> None:
         """Move eta towards the target, if there is one; called after every step."""
