@@ -1,9 +1,9 @@
 """One cell of a study: one estimator variant at one point. Draws are kept as block moments on disk.
 
-A cell's file is replaced whole after every block of draws, so that a killed study goes on where it
-stood. The noise of pass ``i`` is the stream ``<point>/alpha/<i>``: nothing of the generator needs to
-be stored, a continued study draws what an uninterrupted one would, and estimators of the same noise
-share it.
+A cell's file is replaced whole after every block of draws, so that a killed study goes on where
+it stood. The noise of pass ``i`` is the stream ``<point>/alpha/<i>``: nothing of the generator
+needs to be stored, a continued study draws what an uninterrupted one would, and estimators whose
+noise has the same form share it.
 """
 
 from __future__ import annotations
@@ -144,9 +144,7 @@ class Cell:
         draws = []
         for index, loss in enumerate(losses):
             generator = stream(self.seed, f"{self.point}/batch/{index}")
-            rows = alpha_draws(
-                self.estimator, loss, self.dist, settings.draws_per_batch, generator
-            )
+            rows = alpha_draws(self.estimator, loss, self.dist, settings.draws_per_batch, generator)
             draws.append(rows.detach())
         parts = decompose_draws(torch.stack(draws).numpy(), confidence=settings.confidence)
         self.extra["decomposition"] = asdict(parts)

@@ -35,7 +35,7 @@ class _Normalise(torch.autograd.Function):
         return y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None]:
         y, scale = ctx.saved_tensors
         projection = (dy * y).mean(dim=_AXES, keepdim=True)
@@ -49,7 +49,7 @@ def normalise(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
         scale = (norm.running_var + norm.eps).rsqrt()
         y = (x - norm.running_mean[:, None, None]) * scale[:, None, None]
     else:
-        y = _Normalise.apply(x, norm.eps)  # type: ignore[no-untyped-call]
+        y = _Normalise.apply(x, norm.eps)
     if norm.affine:
         y = torch.addcmul(norm.bias[:, None, None], y, norm.weight[:, None, None])
     return y
@@ -90,7 +90,7 @@ def apply_module(module: nn.Module, x: Tensor) -> Tensor:
         case ResidualReduction():
             s = module.stride
             pooled = functional.avg_pool2d(x.flatten(0, 1), s, s, ceil_mode=True)
-            short = _convolve(module.shortcut, pooled.unflatten(0, x.shape[:2]))
+            short = _convolve(module.shortcut, _unfold(pooled, x))
             return apply_module(module.conv_b, apply_module(module.conv_a, x)) + short
         case nn.Sequential() | nn.ModuleList():
             for part in module:
@@ -105,7 +105,7 @@ def apply_module(module: nn.Module, x: Tensor) -> Tensor:
 def _convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
     if conv.kernel_size == (1, 1) and conv.stride == (1, 1) and conv.groups == 1:
         weight = conv.weight.flatten(1)
-        return torch.matmul(weight, x.flatten(3)).unflatten(3, x.shape[3:])
+        return torch.matmul(weight, x.flatten(3)).view(*x.shape[:2], -1, *x.shape[3:])
     flat = functional.conv2d(
         x.flatten(0, 1),
         conv.weight,
@@ -115,7 +115,7 @@ def _convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
         conv.dilation,
         conv.groups,
     )
-    return flat.unflatten(0, x.shape[:2])
+    return _unfold(flat, x)
 
 
 def _pool(pool: Pool, x: Tensor) -> Tensor:
@@ -124,4 +124,9 @@ def _pool(pool: Pool, x: Tensor) -> Tensor:
         flat = functional.max_pool2d(flat, 3, pool.stride, 1)
     else:
         flat = functional.avg_pool2d(flat, 3, pool.stride, 1, count_include_pad=False)
-    return flat.unflatten(0, x.shape[:2])
+    return _unfold(flat, x)
+
+
+def _unfold(flat: Tensor, x: Tensor) -> Tensor:
+    """Return ``(P B, …)`` as ``(P, B, …)`` with the leading axes of ``x``."""
+    return flat.view(*x.shape[:2], *flat.shape[1:])

@@ -21,8 +21,8 @@ from torch.nn import functional
 
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.gradients.functional import apply_module, normalise
+from nasbench_snas.supernet.modules import Zero
 from nasbench_snas.supernet.reference import MixedEdge, ReferenceCell, ReferenceParent
-from nasbench_snas.supernet.skeleton import Head
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 """Maps logits ``(S, B, classes)`` and labels ``(B,)`` to losses ``(S,)``."""
@@ -82,57 +82,70 @@ class BatchedNetwork:
             else:
                 x = apply_module(self.parent.blocks[str(index)], x)
             history = [history[-1], x]
-        return self.classify(self.pooled(x)).expand(z.shape[0], -1, -1)
+        logits = self.classify(self.pooled(x)).expand(z.shape[0], -1, -1)
+        # an architecture of zeros only must still have a (zero) gradient for its weights
+        return logits + 0 * z.flatten(1).sum(dim=1)[:, None, None] if z.requires_grad else logits
 
     def pooled(self, x: Tensor, channels: slice = slice(None)) -> Tensor:
         """Return the head's pooled features ``(P, B, C)`` of (a slice of channels of) its input."""
-        head = cast(Head, self.parent.head)
+        head = self.parent.head
         if isinstance(head.norm, nn.Sequential):
             x = normalise_slice(cast(nn.BatchNorm2d, head.norm[0]), x, channels).relu()
         return x.mean(dim=(3, 4))
 
     def classify(self, features: Tensor) -> Tensor:
         """Return logits for pooled features ``(P, B, C)``."""
-        linear = cast(Head, self.parent.head).linear
+        linear = self.parent.head.linear
         return functional.linear(features, linear.weight, linear.bias)
 
     def _cell(self, layer: int, nodes: list[Tensor], z: Tensor, everything: bool) -> Tensor:
         cell = self.space.cell(self.space.layers[layer].cell)
         for target in range(cell.num_inputs, cell.num_inputs + cell.num_nodes):
-            terms = [
-                self._edge(layer, index, nodes[source], z[:, index], everything)
-                for index, (source, end) in enumerate(cell.edges)
-                if end == target
-            ]
-            nodes.append(torch.stack(torch.broadcast_tensors(*terms)).sum(dim=0))
+            total: Tensor | None = None
+            for index, (source, end) in enumerate(cell.edges):
+                if end == target:
+                    term = self._edge(layer, index, nodes[source], z[:, index], everything)
+                    total = term if total is None else total + term
+            if total is None:
+                raise ConfigError(f"cell {cell.name!r}: node {target} has no incoming edge.")
+            nodes.append(total)
         if cell.output == "last":
             return nodes[-1]
-        kept = torch.broadcast_tensors(*nodes[cell.num_inputs :])
+        kept = torch.broadcast_tensors(*nodes[cell.num_inputs :])  # type: ignore[no-untyped-call]
         return torch.cat(kept, dim=2)
 
     def _edge(self, layer: int, edge: int, x: Tensor, row: Tensor, everything: bool) -> Tensor:
         """Return ``sum_k row[:, k] O_k(x)``, shape ``(S, B, C, H, W)``; ``row`` is ``(S, K)``."""
-        modules, used = self.modules_of(layer, edge), row.detach() != 0
+        used = row.detach() != 0
         row = row if everything else torch.where(used, row, torch.zeros_like(row))
-        weights = row[:, :, None, None, None, None]
+        some = [
+            (k, module)
+            for k, module in enumerate(self.modules_of(layer, edge))
+            if not isinstance(module, Zero) and (everything or bool(used[:, k].any()))
+        ]
+        if not some:
+            return self._blank(layer, edge, x)
+        if x.shape[0] == 1:
+            outputs = torch.cat([apply_module(module, x) for _, module in some])
+            mixed = row[:, [k for k, _ in some]] @ outputs.flatten(1)
+            return mixed.view(len(row), *outputs.shape[1:])
         total: Tensor | None = None
-        for k, module in enumerate(modules):
+        for k, module in some:
             rows = used[:, k].nonzero().flatten()
-            if not everything and not len(rows):
-                continue
-            if everything or len(rows) == len(row) or x.shape[0] == 1:
-                term = weights[:, k] * apply_module(module, x)
+            if everything or len(rows) == len(row):
+                term = row[:, k, None, None, None, None] * apply_module(module, x)
                 total = term if total is None else total + term
-                continue
-            term = weights[rows, k] * apply_module(module, x[rows])
-            total = term.new_zeros(row.shape[:1] + term.shape[1:]) if total is None else total
-            total = total.index_add(0, rows, term)
-        if total is None:
-            stride = self.space.layers[layer].stride
-            cell = self.space.cell(self.space.layers[layer].cell)
-            step = stride if cell.edges[edge][0] < cell.num_inputs else 1
-            total = torch.zeros_like(x[..., ::step, ::step])
-        return total
+            else:
+                part = row[rows, k, None, None, None, None] * apply_module(module, x[rows])
+                blank = part.new_zeros(row.shape[:1] + part.shape[1:])
+                total = (blank if total is None else total).index_add(0, rows, part)
+        return self._blank(layer, edge, x) if total is None else total
+
+    def _blank(self, layer: int, edge: int, x: Tensor) -> Tensor:
+        cell = self.space.cell(self.space.layers[layer].cell)
+        stride = self.space.layers[layer].stride
+        step = stride if cell.edges[edge][0] < cell.num_inputs else 1
+        return torch.zeros_like(x[..., ::step, ::step])
 
 
 def normalise_slice(norm: nn.BatchNorm2d, x: Tensor, channels: slice) -> Tensor:
@@ -207,7 +220,7 @@ class BatchedLoss:
         return (predicted != self.labels).to(z.dtype).mean(dim=1).view(z.shape[:2])
 
     def _logits(self, z: Tensor) -> Tensor:
-        parts = z.split(self.draws_per_pass or max(len(z), 1))
+        parts = torch.split(z, self.draws_per_pass or max(len(z), 1))
         results = [
             self.network.logits(self.images, part, all_operations=self.all_operations)
             for part in parts
@@ -225,5 +238,5 @@ def count_backward(losses: Tensor, counter: Counter, count: int) -> Tensor:
         if bool((gradient != 0).any()):
             counter.backward += count
 
-    losses.register_hook(reached)
+    losses.register_hook(reached)  # type: ignore[no-untyped-call]
     return losses

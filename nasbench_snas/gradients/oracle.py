@@ -84,7 +84,7 @@ def log_probabilities(dist: Distribution) -> Tensor:
     """Return ``log p(Z)`` of all architectures, shape ``(A,)``, graph attached (one replicate)."""
     table = architectures(dist.num_edges, dist.num_operations)
     parts = []
-    for part in table.split(_CHUNK):
+    for part in torch.split(table, _CHUNK):
         z = one_hot(part, dist.num_operations, dist.dtype)[None]
         parts.append(dist.log_prob(z).sum(dim=-1)[0])
     return torch.cat(parts)
@@ -155,7 +155,7 @@ class Oracle:
         if self.prefixes is not None:
             return self.prefixes.losses()
         with torch.no_grad():
-            return torch.cat([self._chunk(part) for part in self.table.split(self._step())])
+            return torch.cat([self._chunk(part) for part in torch.split(self.table, self._step())])
 
     def theta_gradient(self, weights: Tensor) -> Tensor:
         """Return the gradient of ``sum_a weights_a L_a`` by theta, flattened, shape ``(d,)``.
@@ -169,7 +169,9 @@ class Oracle:
         total = torch.zeros(sum(p.numel() for p in parameters), dtype=weights.dtype)
         step = self._step()
         with torch.enable_grad():
-            for part, weight in zip(self.table.split(step), weights.split(step), strict=True):
+            for part, weight in zip(
+                torch.split(self.table, step), torch.split(weights, step), strict=True
+            ):
                 value = (weight * self._chunk(part)).sum()
                 total += flatten(
                     torch.autograd.grad(value, parameters, allow_unused=True), parameters
@@ -186,7 +188,7 @@ class Oracle:
     def credits(self) -> Tensor:
         """Return ``h = dL/dZ`` at every architecture, shape ``(A, E, K)``: all operations run."""
         space, parts = self.network.space, []
-        for part in self.table.split(max(1, self._step() // space.num_operations)):
+        for part in torch.split(self.table, max(1, self._step() // space.num_operations)):
             z = one_hot(part, space.num_operations, self.images.dtype).requires_grad_()
             with torch.enable_grad():
                 logits = self.network.logits(self.images, z, all_operations=True)

@@ -27,7 +27,6 @@ from nasbench_snas.gradients.network import BatchedNetwork, Criterion
 from nasbench_snas.gradients.sums import applicable, pooled_sums
 from nasbench_snas.space import Space
 from nasbench_snas.supernet.modules import Zero
-from nasbench_snas.supernet.skeleton import Head
 
 _COPIES = 12
 """Tensors of a node's size that a block holds for each value at most, with its graph."""
@@ -259,9 +258,8 @@ class PrefixTable:
         *firsts, last = self._terms(self.last, nodes, ready, start, stop)
         spans = [edge.span for edge in self._incoming(self.last)[:-1]]
         prefix, parts = torch.arange(start, stop) // min(spans, default=stop), []
-        for rows in torch.arange(stop - start).split(
-            torch.unique_consecutive(prefix, return_counts=True)[1].tolist()
-        ):
+        runs = torch.unique_consecutive(prefix, return_counts=True)[1].tolist()
+        for rows in torch.split(torch.arange(stop - start), runs):
             u = torch.zeros_like(last[:1, 0])
             for term in firsts:
                 u = (u[:, None] + term[rows[0]]).flatten(0, 1)
@@ -290,7 +288,7 @@ class PrefixTable:
 
     def _norm(self) -> nn.BatchNorm2d | None:
         """Return the head's batch norm, or None."""
-        norm = cast(Head, self.network.parent.head).norm
+        norm = self.network.parent.head.norm
         return cast(nn.BatchNorm2d, norm[0]) if isinstance(norm, nn.Sequential) else None
 
     def _channels(self, node: int) -> slice:

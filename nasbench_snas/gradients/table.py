@@ -25,7 +25,7 @@ class _Lookup(torch.autograd.Function):
         return losses.clone()
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (credits_,) = ctx.saved_tensors
         return gradient[..., None, None] * credits_, None, None
@@ -68,5 +68,5 @@ class TableLoss(BatchedLoss):
             return losses
         h = self.credits_[index]
         h = h if self.all_operations else h * z.detach()
-        looked: Tensor = _Lookup.apply(z, losses, h)  # type: ignore[no-untyped-call]
+        looked: Tensor = _Lookup.apply(z, losses, h)
         return count_backward(looked, self.counter, count)

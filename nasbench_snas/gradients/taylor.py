@@ -14,6 +14,7 @@ temperature and logits.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +30,7 @@ from nasbench_snas.stats.jackknife import (
     leave_one_out,
     pooled,
 )
-from nasbench_snas.stats.moments import GradientMoments
+from nasbench_snas.stats.moments import GradientMoments, IndexArray
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,26 @@ def eq7_gap(
     generator: torch.Generator,
     *,
     replicates: int = 64,
-    columns: list[int] | None = None,
     confidence: float = 0.95,
 ) -> Gap:
-    """Estimate the gap of eq. (7) from paired draws.
+    """Estimate the gap of eq. (7) from paired draws; arguments as in :func:`eq7_gaps`."""
+    return eq7_gaps(
+        loss, dist, tau, draws, generator, replicates=replicates, confidence=confidence
+    )["all"]
+
+
+def eq7_gaps(
+    loss: Loss,
+    dist: Categorical,
+    tau: float,
+    draws: int,
+    generator: torch.Generator,
+    *,
+    replicates: int = 64,
+    columns: Mapping[str, list[int]] | None = None,
+    confidence: float = 0.95,
+) -> dict[str, Gap]:
+    """Estimate the gap of eq. (7), on all coordinates and on those of some operations.
 
     Args:
         loss: The objective.
@@ -118,26 +135,32 @@ def eq7_gap(
         draws: ``N``, at least 100.
         generator: Source of the noise.
         replicates: Draws of a pass.
-        columns: Operations whose coordinates count; None: all.
+        columns: Operations whose coordinates make a group, by the group's name.
         confidence: Nominal coverage.
+
+    Returns:
+        The gap of ``all`` coordinates and of each group.
     """
     edges, operations = dist.num_edges, dist.num_operations
     grid = np.arange(edges * operations).reshape(edges, operations)
-    index = (grid if columns is None else grid[:, columns]).ravel()
-    left, right, difference = (GradientMoments(len(index)) for _ in range(3))
+    groups = {"all": grid.ravel()} | {n: grid[:, k].ravel() for n, k in (columns or {}).items()}
+    sides = [GradientMoments(edges * operations) for _ in range(3)]
     for start in range(0, draws, replicates):
         noise = dist.noise(min(replicates, draws - start), 1, generator)
         lhs, rhs, _ = both_sides(loss, dist, tau, noise)
-        for moments, rows in ((left, lhs), (right, rhs), (difference, rhs - lhs)):
-            moments.update(rows.numpy()[:, index])
-    everything = [pooled(m) for m in (left, right, difference)]
-    without = [leave_one_out(m) for m in (left, right, difference)]
-    full, jackknifed = _ratios(everything), _ratios(without)
-    variance = jackknife_variance(
-        float(full[0][0]), jackknifed[0], left.count.astype(np.float64)
-    )
-    squared = jackknife_interval(float(full[0][0]), variance, draws, left.n_blocks, confidence)
-    relative = math.sqrt(max(squared.estimate, 0.0))
+        for moments, rows in zip(sides, (lhs, rhs, rhs - lhs), strict=True):
+            moments.update(rows.numpy())
+    return {name: _gap(sides, index, tau, confidence) for name, index in groups.items()}
+
+
+def _gap(sides: list[GradientMoments], index: IndexArray, tau: float, confidence: float) -> Gap:
+    full = _ratios([pooled(m, index) for m in sides])
+    jackknifed = _ratios([leave_one_out(m, index) for m in sides])
+    counts = sides[0].count.astype(np.float64)
+    estimate = float(full[0][0])
+    variance = jackknife_variance(estimate, jackknifed[0], counts)
+    squared = jackknife_interval(estimate, variance, sides[0].n, sides[0].n_blocks, confidence)
+    relative = math.sqrt(max(estimate, 0.0))
     error = squared.standard_error / (2 * relative) if relative > 0 else squared.standard_error
     return Gap(tau, squared, relative, error, float(full[1][0]))
 

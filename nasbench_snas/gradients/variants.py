@@ -47,9 +47,7 @@ class Variant:
         return estimator
 
 
-def variants(
-    settings: StudySettings, registry: Registry
-) -> tuple[list[Variant], dict[str, str]]:
+def variants(settings: StudySettings, registry: Registry) -> tuple[list[Variant], dict[str, str]]:
     """Return the rows of the study, and the estimators that are left out with the reason."""
     found: dict[str, Variant] = {}
     skipped: dict[str, str] = {}
@@ -61,9 +59,7 @@ def variants(
     return list(found.values()), skipped
 
 
-def _expanded(
-    texts: Iterable[str], registry: Registry, skipped: dict[str, str]
-) -> Iterable[str]:
+def _expanded(texts: Iterable[str], registry: Registry, skipped: dict[str, str]) -> Iterable[str]:
     for text in texts:
         if text != "all":
             yield text

@@ -1,0 +1,172 @@
+"""Bias, variance and cost of gradient estimators at fixed architecture points."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nasbench_snas.cli.main import Session
+from nasbench_snas.errors import ConfigError
+
+
+@click.command(name="gradients")
+@click.option(
+    "-e",
+    "--estimator",
+    "estimators",
+    multiple=True,
+    metavar="SPEC",
+    help="NAME, NAME:key=value,… or all; repeatable. [default: all]",
+)
+@click.option("-s", "--space", metavar="NAME", help="The space. [default: snas-unit]")
+@click.option("-c", "--config", "file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Repeatable.")
+@click.option("--seed", type=int, help="Seed of weights, batches and noise. [default: 0]")
+@click.option("--points", metavar="LIST", help="init,mid,late, a fraction, or a run's id.")
+@click.option("--temperatures", metavar="LIST", help="For estimators that anneal one.")
+@click.option("--samples", type=int, help="Draws of each estimator at most. [default: 2048]")
+@click.option("--until-se", type=float, help="Stop at this standard error over |gradient|.")
+@click.option("--max-time", metavar="TIME", help="Stop after so long: 90, 15m, 2h.")
+@click.option("--reference", metavar="exact|mc:N", help="What is compared with. [default: exact]")
+@click.option("--claims", is_flag=True, default=None, help="Measure the paper's own claims too.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Copy of figures.")
+@click.option("--figures/--no-figures", default=True, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
+@click.pass_obj
+def command(session: Session, **options: Any) -> None:
+    """Measure bias, variance and cost of gradient estimators at fixed points.
+
+    Everything is frozen: theta, architecture parameters, minibatch. Draws are compared with the
+    exact gradient, by enumeration of all architectures. The study is a folder under
+    ROOT/_gradients; the same command continues one that was stopped, with more --samples too.
+    """
+    from nasbench_snas.gradients.study import run_study, study_folder
+    from nasbench_snas.reports import gradient_report
+
+    settings = _settings(options)
+    registry = session.registry()
+    folder = study_folder(settings, session.root)
+    with _progress(session, settings) as report:
+        result = run_study(settings, registry, session.root, report)
+    written = gradient_report.write(result, folder.path / "report", figures=options["figures"])
+    if options["out"] is not None:
+        gradient_report.write(result, options["out"], figures=options["figures"])
+    if options["as_json"]:
+        import json
+
+        click.echo(json.dumps(result["rows"]))
+        return
+    console = session.console()
+    for table in gradient_report.terminal_tables(result):
+        console.print(table)
+    for name, why in result["skipped"].items():
+        console.print(f"left out: {name} ({why.rstrip('.')})", markup=False)
+    if result["truncated"]:
+        console.print("time is up: the same command continues the study")
+    console.print(f"done in {result['seconds']:.0f} s -> {folder.path}", markup=False)
+    console.print(f"tables and figures: {written}", markup=False)
+
+
+def _settings(options: dict[str, Any]) -> Any:
+    """Return the study's settings from file, --set and options, the later ones stronger."""
+    import pydantic
+
+    from nasbench_snas.gradients.settings import StudySettings
+    from nasbench_snas.parameters import config_error
+
+    values: dict[str, Any] = {}
+    if options["file"] is not None:
+        try:
+            values = tomllib.loads(options["file"].read_text(encoding="utf-8"))
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"cannot read {options['file']}: {error}") from error
+    if isinstance(values.get("space"), str):
+        values["space"] = {"name": values["space"]}
+    if options["space"] is not None:
+        values["space"] = {"name": options["space"]}
+    for text in options["assignments"]:
+        _assign(values, text)
+    lists = {"points": str, "temperatures": float}
+    for key, kind in lists.items():
+        if options[key] is not None:
+            values[key] = [_number(kind, part, key) for part in options[key].split(",")]
+    for key in ("seed", "samples", "until_se", "reference", "claims"):
+        if options[key] is not None:
+            values[key] = options[key]
+    if options["estimators"]:
+        values["estimators"] = [part for part in options["estimators"]]
+    if options["max_time"] is not None:
+        values["max_time"] = _seconds(options["max_time"])
+    try:
+        settings = StudySettings.model_validate(values)
+    except pydantic.ValidationError as error:
+        raise config_error(error) from error
+    _ = settings.reference_draws
+    return settings
+
+
+def _assign(values: dict[str, Any], text: str) -> None:
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise ConfigError(f"--set {text!r}: expected KEY=VALUE, for example recipe.steps=100.")
+    *path, last = key.split(".")
+    where = values
+    for part in path:
+        where = where.setdefault(part, {})
+    if path[:1] == ["space"] or (len(path) == 0 and last == "space"):
+        values.setdefault("space", {}) if path else None
+    try:
+        where[last] = tomllib.loads(f"x = {value}")["x"]
+    except tomllib.TOMLDecodeError:
+        where[last] = value
+
+
+def _number(kind: type, text: str, option: str) -> Any:
+    try:
+        return kind(text.strip())
+    except ValueError as error:
+        raise ConfigError(f"--{option}: {text!r} is not a number.") from error
+
+
+def _seconds(text: str) -> float:
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    try:
+        return float(number) * unit
+    except ValueError as error:
+        raise ConfigError(f"--max-time {text!r}: expected 90, 15m or 2h.") from error
+
+
+@contextmanager
+def _progress(session: Session, settings: Any) -> Iterator[Any]:
+    """Show a bar on a terminal, one line for each point elsewhere; both on stderr."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = session.console(stderr=True)
+    if not console.is_terminal or session.quiet:
+
+        def line(event: dict[str, Any]) -> None:
+            if event["kind"] != "cell" and event["kind"] != "once" and not session.quiet:
+                console.print(f"{event['kind']} {event['point']}", markup=False)
+
+        yield line
+        return
+    columns: Sequence[Any] = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} draws"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("theta and alpha", total=settings.samples)
+
+        def bar(event: dict[str, Any]) -> None:
+            text = f"{event['point']}  {event.get('estimator', event['kind'])}"
+            progress.update(task, description=text, completed=event.get("draws", 0))
+
+        yield bar
