@@ -178,6 +178,16 @@ def test_gates_close_and_open_with_their_closed_form_probabilities(alpha):
     assert positive == pytest.approx(1 - closed, rel=1e-12)
 
 
+def test_gates_of_an_estimator_know_its_own_interval():
+    """Marginals come from the interval of the settings, not only from the default one."""
+    estimator, count = HardConcrete(beta=0.5, gamma=-0.3, zeta=1.2), 100_000
+    dist = estimator.make_distribution(tiny_space(), stream(0, "alpha"))
+    many = HardConcrete(beta=0.5, gamma=-0.3, zeta=1.2, n=count)
+    z = many.relax(dist, many.noise(dist, 1, stream(0, "interval"))).detach()
+    p = dist.strengths(stream(0, "x"))[0]
+    assert (((z > 0).float().mean(1)[0] - p).abs() < 4.5 * (p * (1 - p) / count).sqrt()).all()
+
+
 def test_gate_gradient_has_the_mean_that_quadrature_gives():
     """E[f(Z)] for f = exp, differentiated numerically, against the mean over logistic quantiles."""
 
