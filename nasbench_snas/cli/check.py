@@ -191,13 +191,15 @@ def run_checks(modules: list[str], options: list[str], show: Printer | None) -> 
     with tempfile.TemporaryDirectory(prefix="nasbench-check-") as folder, _apart():
         files = []
         for number, text in enumerate(modules):
-            files.append(Path(folder) / f"test_conformance_{number}.py")
+            unique = Path(folder).name.replace("-", "_")  # modules of one process share a table
+            files.append(Path(folder) / f"test_{unique}_{number}.py")
             files[-1].write_text(text, encoding="utf-8")
         settings = Path(folder) / "pytest.ini"
         settings.write_text("[pytest]\n", encoding="utf-8")
-        fixed = ["-q", "--capture=sys", "-p", "no:cacheprovider", "--tb=short", "-c", str(settings)]
+        fixed = ["-q", "--capture=sys", "--tb=short", "--import-mode=importlib"]
+        fixed += ["-p", "no:cacheprovider", "-c", str(settings), f"--rootdir={folder}"]
         with contextlib.redirect_stdout(io.StringIO()):
-            pytest.main([*fixed, f"--rootdir={folder}", *options, *map(str, files)], [recorder])
+            pytest.main([*fixed, *options, *map(str, files)], [recorder])
     return recorder.rows
 
 
@@ -214,7 +216,8 @@ def _refuse_unknown(session: Any, targets: tuple[str, ...]) -> None:
     """Raise the error of a target that cannot be found, before pytest is started."""
     from nasbench_snas.testing.target import find_targets
 
-    sys.path.insert(0, "")
+    if any(":" in text for text in targets) and "" not in sys.path:
+        sys.path.insert(0, "")  # a module in the current folder, as `python -m` finds it
     for text in targets:
         find_targets(text, session.plugins, session.environment_plugins)
 
