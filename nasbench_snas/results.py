@@ -15,79 +15,20 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasbench_snas.errors import CheckpointError, ConfigError, DataError, NasbenchError
 from nasbench_snas.index import index_row
-from nasbench_snas.store import SCHEMA_VERSION, RunFolder, read_json, run_folders
+from nasbench_snas.results_schema import COLUMNS, TYPES, Row, migrate
+from nasbench_snas.store import RunFolder, read_json, run_folders
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from nasbench_snas.config import RunConfig
 
-Row = dict[str, Any]
-
-SCHEMA: dict[str, tuple[str, ...]] = {
-    "identity": tuple(
-        "run_id parent_id stage estimator estimator_version estimator_params space dataset "
-        "constraint preset seed retrain_seed config_hash schema_version".split()
-    ),
-    "status": tuple("status reason truncated epochs_done epochs_planned stale_source".split()),
-    "accuracy": tuple(
-        "search_valid_acc child_valid_acc child_gap child_valid_acc_std_over_samples "
-        "n_child_samples test_err_top1 test_err_top5".split()
-    ),
-    "architecture": tuple(
-        "genotype n_edges_kept n_nodes_dropped entropy_normal entropy_reduce max_prob_mean".split()
-    ),
-    "cost": tuple(
-        "params macs mac_bytes expected_cost wall_s gpu_days peak_mem_bytes steps "
-        "imgs_per_s".split()
-    ),
-    "gradient study": tuple(
-        "point n_samples coord_set bias_l2 bias_se bias_ci_lo bias_ci_hi var_trace var_ci_lo "
-        "var_ci_hi mse cos_to_ref ms_per_sample var_x_time".split()
-    ),
-    "provenance": tuple(
-        "device_name n_devices precision deterministic torch cuda git_sha dirty host_id started "
-        "finished".split()
-    ),
-    "further": tuple(
-        "comparison setting level alpha_settings space_params split protocol protocol_note "
-        "search_view derive_rule child_valid_acc_recalibrated child_matrix n_edges entropy "
-        "parent_params mac_elements child_cost kernels suite_version estimator_source test_regret "
-        "rank_correlation temperature command folder".split()
-    ),
-}
-"""Columns by group. ``further``: what the report needs beyond the documented schema.
-
-``setting`` is a hash of what the rows of one table share: all settings but estimator, seed,
-architecture optimiser and optimisation level. ``genotype``, ``child_matrix``, ``space_params``,
-``alpha_settings`` and ``estimator_params`` hold JSON text.
-"""
-
-COLUMNS: tuple[str, ...] = tuple(name for group in SCHEMA.values() for name in group)
-
-_TYPES: dict[str, str] = {
-    **dict.fromkeys(
-        "run_id parent_id stage estimator estimator_params space dataset constraint preset "
-        "config_hash status reason genotype point coord_set device_name precision torch cuda "
-        "git_sha host_id comparison setting level alpha_settings space_params split protocol "
-        "protocol_note search_view derive_rule child_matrix kernels suite_version "
-        "estimator_source command folder".split(),
-        "object",
-    ),
-    **dict.fromkeys(
-        "estimator_version seed retrain_seed schema_version epochs_done epochs_planned "
-        "n_child_samples n_edges_kept n_nodes_dropped n_edges peak_mem_bytes steps n_samples "
-        "n_devices parent_params".split(),
-        "Int64",
-    ),
-    **dict.fromkeys("truncated stale_source deterministic dirty".split(), "boolean"),
-}
 _BYTES = {"float32": 4, "bf16": 2, "float64": 8}
 
 
@@ -122,6 +63,7 @@ def load_rows(roots: str | Path | Iterable[str | Path] = "runs") -> list[Row]:
                 continue
             found[key] = (folder.path, content)
             rows += loader.rows(stage, folder)
+    _join_parents(rows)
     order = {"search": 0, "retrain": 1, "transfer": 2, "gradients": 3}
     return sorted(rows, key=lambda row: (order.get(row["stage"], 9), row["run_id"]))
 
@@ -156,49 +98,8 @@ def _frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     columns = {}
     for name in COLUMNS:
         values = [row[name] for row in rows]
-        columns[name] = pd.Series(values, dtype=_TYPES.get(name, "float64"))
+        columns[name] = pd.Series(values, dtype=TYPES.get(name, "float64"))
     return pd.DataFrame(columns)
-
-
-def _from_version_0(result: Row) -> Row:
-    """Version 0: accuracies as fractions and other names, multiply-adds counted twice."""
-    new = dict(result)
-    for old, name in (("search_acc", "search_valid_acc"), ("child_acc", "child_valid_acc")):
-        if old in new:
-            new[name] = 100.0 * float(new.pop(old))
-    if "search_valid_acc" in new and "child_valid_acc" in new:
-        new.setdefault("child_gap", new["search_valid_acc"] - new["child_valid_acc"])
-    if "flops" in new:
-        new["macs"] = float(new.pop("flops")) / 2
-    if "seconds" in new:
-        new["wall_s"] = new.pop("seconds")
-    new.setdefault("stage", "search")
-    new.setdefault("truncated", False)
-    return new
-
-
-MIGRATIONS: dict[int, Callable[[Row], Row]] = {0: _from_version_0}
-"""From each older schema version to the next one."""
-
-
-def migrate(result: Mapping[str, Any]) -> Row:
-    """Return a result in the schema of today; one without a version is of version 0.
-
-    Raises:
-        DataError: It is of a newer version than this suite knows.
-    """
-    current = dict(result)
-    version = int(current.get("schema_version", 0))
-    if version > SCHEMA_VERSION:
-        raise DataError(
-            f"schema version {version} is newer than {SCHEMA_VERSION}.",
-            "The run was made with a newer release of nasbench-snas.",
-            "pip install --upgrade nasbench-snas",
-        )
-    for step in range(version, SCHEMA_VERSION):
-        current = MIGRATIONS[step](current)
-    current["schema_version"] = SCHEMA_VERSION
-    return current
 
 
 def _distinct(paths: Sequence[Path]) -> list[Path]:
@@ -264,7 +165,7 @@ class _Loader:
 
     def _run(self, stage: str, folder: RunFolder) -> Row:
         result = folder.result()
-        row: Row = {**self._from_config(folder), "stage": stage, "run_id": folder.run_id}
+        row: Row = {"stage": stage, **self._from_config(stage, folder), "run_id": folder.run_id}
         status = folder.status() if result else index_row(folder)
         if status.get("status") == "damaged":
             raise CheckpointError(status["note"])
@@ -274,19 +175,20 @@ class _Loader:
         row |= _environment(folder)
         if result is not None:
             row |= {k: v for k, v in migrate(result).items() if v is not None or k not in row}
-            row["stage"] = result.get("stage") or stage
             row |= _derived(row)
         row["truncated"] = bool(row.get("truncated")) or row["status"] == "truncated"
         row["stale_source"] = self._is_stale(row)
         row["folder"] = str(folder.path)
         return row
 
-    def _from_config(self, folder: RunFolder) -> Row:
+    def _from_config(self, stage: str, folder: RunFolder) -> Row:
         """Return what ``config.toml`` says about a run; each variant is parsed once."""
         try:
             text = folder.config_file.read_text(encoding="utf-8")
         except OSError as error:
             raise CheckpointError(f"cannot read {folder.config_file}: {error}") from error
+        if stage == "retrain":
+            return _retraining_columns(text)
         lines = [line.rsplit("  # ", 1)[0] for line in text.splitlines()]
         seeds = [line for line in lines[:12] if line.startswith("seed =")]
         key = "\n".join(line for line in lines if line not in seeds)
@@ -341,12 +243,48 @@ def _setting_columns(text: str) -> Row:
         "epochs_planned": config.search.epochs,
         "comparison": config.comparison(),
         "setting": _setting(config),
+        "unconstrained_setting": _setting(config, with_constraint=False),
     }
 
 
-def _setting(config: RunConfig) -> str:
+def _retraining_columns(text: str) -> Row:
+    from nasbench_snas.retrain_config import retraining_from_toml
+
+    try:
+        config = retraining_from_toml(text)
+    except NasbenchError:
+        return {}
+    return {
+        "name": config.name,
+        "parent_id": config.parent or None,
+        "stage": config.stage,
+        "preset": config.preset,
+        "retrain_seed": config.seed,
+        "dataset": config.data.dataset,
+        "genotype": config.genotype,
+        "selection": config.selection,
+        "epochs_planned": config.training.epochs,
+        "setting": config.setting(),
+    }
+
+
+def _join_parents(rows: Sequence[Row]) -> None:
+    """Let retrainings say what their search was, where it is in the same stores."""
+    searches = {row["run_id"]: row for row in rows if row["stage"] == "search"}
+    names = (
+        "estimator estimator_version estimator_params level alpha_settings space constraint seed"
+    )
+    for row in rows:
+        parent = searches.get(row["parent_id"])
+        if row["stage"] in ("retrain", "transfer") and parent is not None:
+            row |= {name: parent[name] for name in names.split() if row[name] is None}
+
+
+def _setting(config: RunConfig, *, with_constraint: bool = True) -> str:
     """Return the hash of what the rows of one table share."""
     values = config.identity(0)
+    if not with_constraint:
+        values = {k: v for k, v in values.items() if k not in ("cost", "constraint")}
     for key in ("estimator", "estimator_version", "seed"):
         values.pop(key, None)
     for key in ("alpha", "level", "unrolled_hessian"):
@@ -404,10 +342,27 @@ def _installed_sources() -> dict[str, str]:
 
 
 def _study_rows(folder: RunFolder) -> Iterator[Row]:
-    """Yield one row for each estimator and point of a gradient study."""
+    """Yield one row for each estimator, point and set of coordinates of a gradient study."""
     result = read_json(folder.path / "result.json")
-    shared = {key: value for key, value in result.items() if not isinstance(value, list | dict)}
-    shared |= {"stage": "gradients", "run_id": folder.run_id, "folder": str(folder.path)}
-    shared.setdefault("status", "done")
+    settings, status = result.get("settings") or {}, folder.status()
+    shared: Row = {
+        "stage": "gradients",
+        "run_id": folder.run_id,
+        "folder": str(folder.path),
+        "schema_version": result.get("schema_version", 0),
+        "status": status.get("status", "done"),
+        "reason": status.get("reason", ""),
+        "truncated": bool(result.get("truncated")),
+        "space": (settings.get("space") or {}).get("name"),
+        "dataset": (settings.get("data") or {}).get("dataset"),
+        "seed": settings.get("seed"),
+        "setting": folder.run_id.rpartition("-")[2],
+        **_environment(folder),
+    }
     for row in result.get("rows", ()):
-        yield {**shared, **row, "run_id": folder.run_id}
+        square = {end: row.get(f"bias_sq_ci_{end}") for end in ("lo", "hi")}
+        roots = {
+            f"bias_ci_{end}": None if value is None else math.sqrt(max(float(value), 0.0))
+            for end, value in square.items()
+        }
+        yield {**roots, **row, **shared}

@@ -11,13 +11,18 @@ from typing import Any
 
 from nasbench_snas import __version__
 from nasbench_snas.errors import ConfigError, DataError, ReportRefusedError, suggest
-from nasbench_snas.results import COLUMNS, export_results, load_rows
+from nasbench_snas.results import export_results, load_rows
+from nasbench_snas.results_schema import COLUMNS
 from nasbench_snas.store import write_atomic, write_json
 
+from .render_latex import document, latex
 from .render_text import csv_text, markdown
 from .selection import Comparable, Exclusion, select
 from .table1 import table1
 from .tables import Table
+from .tables_cost import constraint_tables, timing_table
+from .tables_retrained import retrained_tables
+from .tables_studies import gradient_tables, tabular_table
 from .where import parse_where
 
 TABLES = ("1", "2", "3", "gradients", "constraints", "timing", "tabular")
@@ -128,10 +133,29 @@ def build_report(roots: Sequence[Path], options: ReportOptions, runs: Sequence[s
 def _tables(
     rows: Sequence[Mapping[str, Any]], groups: Sequence[Comparable], options: ReportOptions
 ) -> list[Table]:
+    level, published = options.confidence, options.published
     tables: list[Table] = []
     if options.wants("1"):
         for group in groups:
-            tables += table1(group, confidence=options.confidence, published=options.published)
+            tables += table1(group, confidence=level, published=published)
+    for number in (2, 3):
+        if options.wants(str(number)):
+            tables += retrained_tables(
+                number,
+                rows,
+                confidence=level,
+                published=published,
+                include_truncated=options.include_truncated,
+            )
+    if options.wants("constraints"):
+        tables += constraint_tables(groups, confidence=level)
+    if options.wants("gradients"):
+        tables += gradient_tables(rows)
+    if options.wants("timing"):
+        tables += [timing_table(group, confidence=level) for group in groups]
+    if options.wants("tabular"):
+        found = (tabular_table(group, confidence=level) for group in groups)
+        tables += [table for table in found if table is not None]
     return tables
 
 
@@ -223,6 +247,10 @@ def write_report(report: Report, out: Path) -> list[Path]:
             files[out / "tables" / f"{table.name}.md"] = markdown([table])
         if "csv" in formats:
             files[out / "tables" / f"{table.name}.csv"] = csv_text(table)
+        if "tex" in formats:
+            files[out / "tables" / f"{table.name}.tex"] = latex(table)
+    if "tex" in formats and report.tables:
+        files[out / "tables.tex"] = document(report.tables)
     for path, content in files.items():
         write_atomic(path, content)
     written = list(files)

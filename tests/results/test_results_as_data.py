@@ -17,7 +17,8 @@ from report_runs import make_run
 
 import nasbench_snas
 from nasbench_snas.errors import DataError
-from nasbench_snas.results import COLUMNS, SCHEMA, export_results, load_rows, migrate
+from nasbench_snas.results import export_results, load_rows
+from nasbench_snas.results_schema import COLUMNS, SCHEMA, migrate
 
 
 def test_every_run_is_one_row_with_the_documented_columns(tmp_path: Path) -> None:
