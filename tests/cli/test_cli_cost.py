@@ -128,3 +128,13 @@ def test_a_run_is_reported_inside_its_own_space(tmp_path: Path) -> None:
 def test_the_module_imports_no_torch() -> None:
     code = "import sys; import nasbench_snas.cli.cost; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_documentation_shows_the_tables_that_the_command_prints() -> None:
+    document = Path(__file__).parents[2] / "docs" / "cost.md"
+    text = document.read_text(encoding="utf-8")
+    rows = [line for line in run("--tables", "--format", "md").output.splitlines() if "|" in line]
+    assert len(rows) == 2 + 27
+    assert "\n".join(rows) in text
+    space = run("darts-cnn", "--convention", "released", "--format", "md").output
+    assert "\n".join(space.strip().splitlines()[-7:]) in text
