@@ -185,12 +185,16 @@ class RunConfig(BaseModel):
 class Layers:
     """Nested settings merged from several sources, remembering where each value came from.
 
+    Args:
+        model: The settings whose keys are known; None: those of a search.
+
     Attributes:
         values: The merged nested dictionary.
         sources: Source of each dotted key.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, model: type[BaseModel] | None = None) -> None:
+        self._model = model or RunConfig
         self.values: dict[str, Any] = {}
         self.sources: dict[str, str] = {}
 
@@ -200,7 +204,7 @@ class Layers:
         Raises:
             ConfigError: A key is unknown, or belongs on the command line.
         """
-        check_known(flatten(values))
+        check_known(flatten(values), self._model)
         for key, value in flatten(values).items():
             target = self.values
             *parents, last = key.split(".")
@@ -347,12 +351,12 @@ def validate(values: Mapping[str, Any]) -> RunConfig:
         raise config_error(error) from error
 
 
-def check_known(keys: Iterable[str]) -> None:
+def check_known(keys: Iterable[str], model: type[BaseModel] = RunConfig) -> None:
     """Raise a :class:`ConfigError` with a suggestion for the first unknown dotted key.
 
     The settings of estimator and space are checked by the plug-ins themselves.
     """
-    known = set(flatten_fields(RunConfig))
+    known = set(flatten_fields(model))
     for key in keys:
         if key not in known and not key.startswith(("estimator.", "space.")):
             raise ConfigError(f"unknown setting {key!r}.", suggest(key, known))

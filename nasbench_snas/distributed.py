@@ -72,7 +72,7 @@ class World:
         """Return the mean over ranks, of any shape, differentiably (any number of times)."""
         if self.size == 1:
             return value
-        result: Tensor = _Mean.apply(value, self)  # type: ignore[no-untyped-call]
+        result: Tensor = _Mean.apply(value, self)
         return result
 
     def total(self, value: Tensor) -> Tensor:
@@ -104,10 +104,9 @@ class World:
         for group in groups.values():
             flat = torch.cat([tensor.detach().reshape(-1) for tensor in group])
             flat = self.total(flat).div_(self.size)
+            parts = torch.split(flat, [tensor.numel() for tensor in group])
             with torch.no_grad():
-                for tensor, part in zip(
-                    group, flat.split([tensor.numel() for tensor in group]), strict=True
-                ):
+                for tensor, part in zip(group, parts, strict=True):
                     tensor.copy_(part.view(tensor.shape))
 
     def highest(self, value: int) -> int:
@@ -132,7 +131,7 @@ class _Mean(torch.autograd.Function):
         return world.total(value).div_(world.size)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return ctx.world.mean(gradient), None
 
 

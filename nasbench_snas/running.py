@@ -230,7 +230,7 @@ class _Runner:
                 listener(event)
 
     def _restore(self) -> None:
-        """Continue from the checkpoint, if there is one; all processes read it before any writes."""
+        """Continue from the checkpoint, if any; all processes read it before one writes."""
         file, work, note = self.folder.checkpoint_file, self.work, ""
         found = self.options.resume and file.exists()
         size = 0

@@ -181,6 +181,7 @@ class LazyStream:
         generator: CPU generator of order and augmentation.
         workers: Number of worker processes.
         drop_last: Whether the images left over at the end of an epoch are skipped.
+        rows: The rows of every batch that are decoded (a process's share); None: all.
 
     Raises:
         ConfigError: The batch is larger than the data set.
@@ -194,7 +195,9 @@ class LazyStream:
         *,
         workers: int = 0,
         drop_last: bool = True,
+        rows: slice | None = None,
     ) -> None:
+        self._rows = slice(None) if rows is None else rows
         if not 1 <= batch_size <= len(images):
             raise ConfigError(
                 f"a batch of {batch_size} images does not fit the split, which has {len(images)}",
@@ -238,7 +241,7 @@ class LazyStream:
         seeds = torch.randint(2**62, (count,), generator=self._generator).tolist()
         items = list(zip(order, seeds, strict=True))
         starts = range(self.position * self._size, len(self) * self._size, self._size)
-        batches = [items[start : start + self._size] for start in starts]
+        batches = [items[start : start + self._size][self._rows] for start in starts]
         for images, labels in build_loader(
             self._images, batches, self._generator, workers=self._workers
         ):

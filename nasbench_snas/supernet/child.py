@@ -231,6 +231,7 @@ class ChildNetwork(nn.Module):
         *,
         drop_path: float = 0.0,
         generator: torch.Generator | None = None,
+        masks: Tensor | None = None,
     ) -> ChildOutput:
         """Return the logits of one batch.
 
@@ -238,8 +239,10 @@ class ChildNetwork(nn.Module):
             images: Normalised images, shape ``(B, in_channels, resolution, resolution)``.
             drop_path: Probability that an edge is dropped for an image; training mode only.
             generator: Source of the masks; needed when ``drop_path`` acts.
+            masks: Ready masks from :meth:`draw_masks`, ``(edges of the network, B)``, instead.
         """
-        masks = self._masks(images, drop_path, generator)
+        if masks is None and self.training and drop_path != 0:
+            masks = self.draw_masks(len(images), drop_path, generator).to(images)
         history, seen, extra = self._stem_outputs(images), 0, None
         for layer in self.plan.layers:
             if isinstance(layer, CellPlan):
@@ -264,19 +267,24 @@ class ChildNetwork(nn.Module):
         older = first(images)
         return [older, second(older)]
 
-    def _masks(
-        self, images: Tensor, drop_path: float, generator: torch.Generator | None
-    ) -> Tensor | None:
-        """Return the scaled masks of all edges, shape ``(edges of the network, B)``, or None."""
-        if not self.training or drop_path == 0:
-            return None
+    def draw_masks(self, batch: int, drop_path: float, generator: torch.Generator | None) -> Tensor:
+        """Return path-dropout masks: 0 or ``1 / (1 - drop_path)`` for each edge and image.
+
+        Args:
+            batch: Images ``B``.
+            drop_path: Probability that an edge is dropped for an image, in (0, 1).
+            generator: Source of the masks.
+
+        Returns:
+            Shape ``(edges of the network, B)``, float64, on the generator's device.
+        """
         if not 0 < drop_path < 1:
             raise ConfigError(f"drop_path must be in [0, 1), got {drop_path}.")
         if generator is None:
             raise ConfigError("drop_path needs a generator: all randomness is passed in.")
-        shape = (self.plan.num_edges, len(images))
+        shape = (self.plan.num_edges, batch)
         draws = torch.rand(shape, generator=generator, device=generator.device)
-        return (draws >= drop_path).to(images.device, images.dtype) / (1 - drop_path)
+        return (draws >= drop_path).double() / (1 - drop_path)
 
 
 def child_from_parent(parent: TrainedParent, genotype: Genotype) -> ChildNetwork:

@@ -134,7 +134,7 @@ def test_path_dropout_zeroes_whole_images_scales_the_rest_and_spares_identities(
     network = ChildNetwork(genotype, settings, stream(0, "init"))
     first = network.cells["0"]
     x = torch.randn(64, 12, 8, 8)
-    mask = network._masks(x, 0.25, stream(3, "drop"))
+    mask = network.draw_masks(len(x), 0.25, stream(3, "drop")).to(x)
     assert mask is not None and mask.shape == (network.plan.num_edges, 64)
     torch.testing.assert_close(mask.unique(), torch.tensor([0.0, 1 / 0.75]))
     plain, dropped = first([x, x], None), first([x, x], mask[:2])
