@@ -8,26 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nasbench_snas.errors import ConfigError
+from nasbench_snas.seeds import parse_seeds
 
 if TYPE_CHECKING:
     from nasbench_snas.cli.main import Session
     from nasbench_snas.search.plan import PlannedRun
-
-
-def parse_seeds(text: str) -> list[int]:
-    """Return the seeds of ``0``, ``0,3,7`` or ``0-9`` (mixtures allowed), in order, without
-    repeats.
-
-    Raises:
-        ConfigError: The text is not of that form.
-    """
-    seeds: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise ConfigError(f"cannot read seeds {text!r}.", fix="Examples: 0 | 0,3,7 | 0-9")
-        seeds.extend(range(int(first), int(last if dash else first) + 1))
-    return list(dict.fromkeys(seeds))
 
 
 @click.command(name="run")
@@ -219,12 +204,13 @@ def _must_repeat(session: Session, folder: Any, plan: PlannedRun, rerun: str) ->
 
 def _show_plans(session: Session, plans: list[PlannedRun]) -> None:
     from nasbench_snas.config import to_toml
-    from nasbench_snas.search.estimate import estimate
+    from nasbench_snas.search.estimate import estimate, measured_times
     from nasbench_snas.store import RunFolder
 
     console = session.console()
     console.print(to_toml(plans[0].config, plans[0].sources), markup=False)
+    times = measured_times(session.root)
     for plan in plans:
         folder = RunFolder(session.root / plan.run_id)
         status = folder.status().get("status", "new")
-        console.print(f"{plan.run_id}   {status}   {estimate(session.root, plan)}", markup=False)
+        console.print(f"{plan.run_id}   {status}   {estimate(times, plan)}", markup=False)

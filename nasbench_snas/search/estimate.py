@@ -8,30 +8,37 @@ from nasbench_snas.search.plan import PlannedRun
 from nasbench_snas.store import run_folders
 
 
-def expected_seconds(root: Path, plan: PlannedRun) -> tuple[float, int] | None:
+Times = list[tuple[tuple[str, str, str], str, float]]
+
+
+def measured_times(root: Path) -> Times:
+    """Return (space, preset, data set), estimator and seconds per epoch of all finished runs."""
+    times: Times = []
+    for folder in run_folders(root):
+        result = folder.result() or {}
+        if result.get("wall_s") and result.get("epochs_done"):
+            key = (result["space"], result["preset"], result["dataset"])
+            times.append((key, result["estimator"], result["wall_s"] / result["epochs_done"]))
+    return times
+
+
+def expected_seconds(times: Times, plan: PlannedRun) -> tuple[float, int] | None:
     """Return (seconds, number of measured runs) for ``plan``, or None if nothing like it finished.
 
     Measured are finished runs of the same space, preset and data set; those of the same estimator
     if there are any. The time is scaled by the number of epochs.
     """
     config = plan.config
-    same, near = [], []
-    for folder in run_folders(root):
-        result = folder.result()
-        if result is None or result.get("truncated"):
-            continue
-        key = (result["space"], result["preset"], result["dataset"])
-        if key != (config.space.name, config.preset, config.data.dataset):
-            continue
-        seconds = result["wall_s"] * config.search.epochs / max(result["epochs_done"], 1)
-        (same if result["estimator"] == config.estimator.name else near).append(seconds)
-    found = same or near
-    return (sum(found) / len(found), len(found)) if found else None
+    wanted = (config.space.name, config.preset, config.data.dataset)
+    near = [(estimator, seconds) for key, estimator, seconds in times if key == wanted]
+    same = [seconds for estimator, seconds in near if estimator == config.estimator.name]
+    found = same or [seconds for _, seconds in near]
+    return (sum(found) / len(found) * config.search.epochs, len(found)) if found else None
 
 
-def estimate(root: Path, plan: PlannedRun) -> str:
+def estimate(times: Times, plan: PlannedRun) -> str:
     """Return the estimate in words."""
-    found = expected_seconds(root, plan)
+    found = expected_seconds(times, plan)
     if found is None:
         return "time unknown (no finished run of this kind)"
     seconds, runs = found

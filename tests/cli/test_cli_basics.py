@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from nasbench_snas.cli.main import main, nasbench
-from nasbench_snas.cli.run import parse_seeds
 from nasbench_snas.errors import ConfigError
+from nasbench_snas.seeds import parse_seeds
 
 TINY = [
     "data.dataset=fake",

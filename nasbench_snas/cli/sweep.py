@@ -1,0 +1,166 @@
+"""Run the product of estimators, spaces, constraints and seeds on an executor."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nasbench_snas.errors import ConfigError
+from nasbench_snas.seeds import parse_seeds
+
+if TYPE_CHECKING:
+    from nasbench_snas.cli.main import Session
+    from nasbench_snas.executors import Outcome
+    from nasbench_snas.sweep import SweepRun, SweepSettings
+
+
+@click.command(name="sweep")
+@click.argument("file", required=False, type=click.Path(exists=True, path_type=Path))
+@click.option("--estimators", metavar="A,B", help="Names, separated by commas.")
+@click.option("--spaces", metavar="X,Y", help="Default: darts-cnn.")
+@click.option("--constraints", metavar="C,D", help="Default: none.")
+@click.option("--seeds", metavar="SPEC", help="0 | 0,3 | 0-9. Default: 0.")
+@click.option("-p", "--preset", help="Default: smoke.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="For all runs.")
+@click.option(
+    "--executor",
+    default="local",
+    show_default=True,
+    metavar="local|print|slurm|ray",
+    help="Where the runs go.",
+)
+@click.option("--executor-config", type=click.Path(exists=True, path_type=Path), metavar="FILE")
+@click.option(
+    "--jobs", type=int, default=0, help="Runs at the same time. Default: 1, or one a GPU."
+)
+@click.option("--gpus-per-run", type=float, default=1, show_default=True)
+@click.option("--retries", type=int, default=1, show_default=True, help="For runs that crash.")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first failure.")
+@click.option("--dry-run", is_flag=True, help="Show the plan; nothing is written.")
+@click.pass_obj
+def command(session: Session, file: Path | None, **options: Any) -> int:
+    """Sweep over the settings in FILE (TOML), or those given as options.
+
+    Skips what is done, continues what was interrupted, retries what crashed, and goes on when a
+    run fails (exit code 4).
+    """
+    from nasbench_snas.config import read_toml
+    from nasbench_snas.executors import make_executor
+    from nasbench_snas.sweep import arguments_of, execute, plan_sweep, summary
+
+    settings = _settings(file, options)
+    runs = plan_sweep(session.registry(), settings, session.root)
+    printing = options["executor"] == "print"
+    if not session.quiet and not printing:
+        click.echo(summary(runs, session.root))
+    if options["dry_run"]:
+        for run in runs:
+            epochs = run.plan.config.search.epochs
+            click.echo(f"{run.plan.run_id}   {run.status}   {run.epochs_done}/{epochs}")
+        return 0
+    chosen = options["executor_config"]
+    executor = make_executor(
+        options["executor"],
+        jobs=options["jobs"],
+        gpus_per_run=options["gpus_per_run"],
+        options=read_toml(chosen) if chosen else {},
+    )
+    plugins = [word for plugin in session.plugins for word in ("--plugin", plugin)]
+    todo = [r for r in runs if not r.is_done]
+    tasks = [arguments_of(run, settings, session.root.resolve(), plugins) for run in todo]
+    with _live_table(session, runs) if not printing else contextlib.nullcontext():
+        report = execute(
+            executor,
+            tasks,
+            retries=options["retries"],
+            fail_fast=options["fail_fast"],
+            progress=lambda outcome, state: _say(session, outcome, state),
+        )
+    for outcome in report.failed:
+        click.echo(f"failed ({outcome.code}): {outcome.task.name}: {outcome.message}", err=True)
+    if not session.quiet and not printing:
+        click.echo(f"{len(report.succeeded)} finished, {len(report.failed)} failed.")
+    return 4 if report.failed else 0
+
+
+def _settings(file: Path | None, options: dict[str, Any]) -> SweepSettings:
+    """Return the settings of the file, overridden by what was given as an option."""
+    import pydantic
+
+    from nasbench_snas.parameters import config_error
+    from nasbench_snas.sweep import SweepSettings, load_sweep
+
+    values: dict[str, Any] = load_sweep(file).model_dump() if file else {}
+    for name in ("estimators", "spaces", "constraints"):
+        if options[name]:
+            values[name] = tuple(part.strip() for part in options[name].split(","))
+    if options["seeds"]:
+        values["seeds"] = tuple(parse_seeds(options["seeds"]))
+    if options["preset"]:
+        values["preset"] = options["preset"]
+    values["set"] = (*values.get("set", ()), *options["assignments"])
+    if "estimators" not in values:
+        raise ConfigError(
+            "which estimators?", fix="Example: nasbench sweep --estimators snas,darts --seeds 0-4"
+        )
+    try:
+        return SweepSettings(**values)
+    except pydantic.ValidationError as error:
+        raise config_error(error, "sweep") from error
+
+
+def _say(session: Session, outcome: Outcome, state: str) -> None:
+    """Print one line for an outcome, where there is no live table."""
+    if not session.quiet and not sys.stdout.isatty():
+        click.echo(f"{state}: {outcome.task.name}")
+
+
+@contextlib.contextmanager
+def _live_table(session: Session, runs: list[SweepRun]) -> Iterator[None]:
+    """Show a table of all runs that follows their folders, on a terminal."""
+    if session.quiet or not sys.stdout.isatty():
+        yield
+        return
+    from rich.live import Live
+
+    stop = threading.Event()
+    with Live(_table(runs), console=session.console(), auto_refresh=False) as live:
+
+        def follow() -> None:
+            while not stop.wait(1.0):
+                live.update(_table(runs), refresh=True)
+
+        thread = threading.Thread(target=follow, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+            live.update(_table(runs), refresh=True)
+
+
+def _table(runs: list[SweepRun]) -> Any:
+    from rich.table import Table
+
+    from nasbench_snas.index import index_row
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("run", "status", "epoch", "search", "child"):
+        table.add_column(column, justify="left" if column in ("run", "status") else "right")
+    for run in runs:
+        row = index_row(run.folder) if run.folder.config_file.exists() else {"status": "new"}
+        accuracies = [row.get(key) for key in ("search_valid_acc", "child_valid_acc")]
+        table.add_row(
+            run.plan.run_id,
+            row["status"],
+            f"{row.get('epochs_done') or 0}/{run.plan.config.search.epochs}",
+            *("-" if value is None else f"{value:.2f}" for value in accuracies),
+        )
+    return table

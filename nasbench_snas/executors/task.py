@@ -1,0 +1,115 @@
+"""Tasks, their outcomes, and the choice of an executor by name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from nasbench_snas.errors import ConfigError, MissingDependencyError, suggest
+
+EXECUTORS = ("local", "print", "ray", "slurm")
+"""Names that ``--executor`` accepts."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run as a command.
+
+    Attributes:
+        name: The run id.
+        folder: The run's folder.
+        arguments: Arguments of ``nasbench`` that run (or continue) it.
+    """
+
+    name: str
+    folder: Path
+    arguments: tuple[str, ...]
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The whole command, with this interpreter."""
+        return (sys.executable, "-m", "nasbench_snas", *self.arguments)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task.
+
+    Attributes:
+        task: The task.
+        code: Exit code; 0 is success, negative a signal.
+        message: Last line of its error output.
+    """
+
+    task: Task
+    code: int
+    message: str = ""
+
+
+class Executor(Protocol):
+    """Runs tasks somewhere."""
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
+        """Run all tasks and yield each outcome as it is known, in any order."""
+
+
+def run_command(
+    command: tuple[str, ...], environment: Mapping[str, str] | None = None
+) -> tuple[int, str]:
+    """Run ``command`` to its end; return its exit code and the last line of its error output."""
+    result = subprocess.run(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
+    )
+    return result.returncode, last_line(result.stderr)
+
+
+def last_line(text: bytes) -> str:
+    """Return the last non-empty line of ``text``."""
+    lines = [line for line in text.decode(errors="replace").splitlines() if line.strip()]
+    return lines[-1].strip() if lines else ""
+
+
+def make_executor(
+    name: str, *, jobs: int, gpus_per_run: float, options: dict[str, Any]
+) -> Executor:
+    """Return the executor called ``name``.
+
+    Args:
+        name: One of :data:`EXECUTORS`.
+        jobs: Runs at the same time (local, Ray).
+        gpus_per_run: GPUs of a run, where there are any.
+        options: Further settings, from ``--executor-config``.
+
+    Raises:
+        ConfigError: There is no such executor, or an option is unknown.
+        MissingDependencyError: Its package is not installed.
+    """
+    if name not in EXECUTORS:
+        raise ConfigError(f"unknown executor {name!r}.", suggest(name, EXECUTORS))
+    try:
+        if name == "local":
+            from nasbench_snas.executors.local import LocalExecutor
+
+            return LocalExecutor(jobs=jobs, gpus_per_run=gpus_per_run, **options)
+        if name == "print":
+            from nasbench_snas.executors.printer import PrintExecutor
+
+            return PrintExecutor(**options)
+        if name == "ray":
+            from nasbench_snas.executors.on_ray import RayExecutor
+
+            return RayExecutor(jobs=jobs, gpus_per_run=gpus_per_run, **options)
+        from nasbench_snas.executors.slurm import SlurmExecutor
+
+        return SlurmExecutor(gpus_per_run=gpus_per_run, **options)
+    except TypeError as error:
+        raise ConfigError(f"executor {name!r}: {error}.") from error
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"executor {name!r} needs the package {error.name!r}.",
+            fix=f"pip install 'nasbench-snas[{name}]'",
+        ) from error
