@@ -105,7 +105,7 @@ def build_cpu_kernels(timeout: float = 1800.0) -> Path:
 
     directory.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(directory / "lock", timeout=timeout):
+        with FileLock(directory / "build.lock", timeout=timeout):
             if not is_built():
                 cpp_extension.load(
                     NAME,
@@ -160,7 +160,7 @@ def build_in_background() -> str:
     if (directory / "failed").exists():
         return f"the C++ kernels could not be built (see {directory / 'build.log'})"
     directory.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(directory / "lock")
+    lock = FileLock(directory / "build.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:

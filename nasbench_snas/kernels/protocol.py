@@ -105,11 +105,13 @@ class Entries:
             of the target in ``out``, position in ``z``, row of ``gamma`` and ``beta``.
         starts: For each candidate, shape ``(rows + 1,)``: row ``i`` owns the entries
             ``starts[i]:starts[i + 1]``.
+        counts: For each candidate, how many entries it has.
         mask: Factors ``m_q`` of the images, shape ``(Q, B)``, or None.
     """
 
     table: Tensor
     starts: tuple[Tensor, ...]
+    counts: tuple[int, ...]
     mask: Tensor | None = None
 
 

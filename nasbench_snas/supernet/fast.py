@@ -105,7 +105,9 @@ class FastParent(nn.Module):
             if layer.kind == "cell":
                 cell, rows = self.cells[str(index)], self.space.rows[layer.cell]
                 inputs = history[-self.space.cell(layer.cell).num_inputs :]
-                mask = None if edge_mask is None else edge_mask[seen, : rows.stop - rows.start]
+                mask = None
+                if edge_mask is not None:
+                    mask = edge_mask[seen, : rows.stop - rows.start].to(x.dtype)
                 wanted = tuple(tuple(map(tuple, draw[rows])) for draw in used)
                 x = self._cell(cell, inputs, z[:, rows], wanted, mask)
                 seen += 1
@@ -144,7 +146,7 @@ class FastParent(nn.Module):
         run = CellRun(
             cell, self.kernels, plans, draws, self.training, mask, self.recompute, repeats
         )
-        flat = z.reshape(-1)
+        flat = z.to(inputs[0].dtype).reshape(-1)
         result: Tensor = CellFunction.apply(run, len(inputs), flat, *inputs, *cell.parameters())
         return result
 

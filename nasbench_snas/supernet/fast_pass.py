@@ -10,7 +10,7 @@ only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -144,7 +144,7 @@ def forward_source(
 ) -> SourceRecord:
     """Run all candidates of a source and add them to their nodes."""
     mask = None if run.mask is None else run.mask[plan.entry_edges].contiguous()
-    entries = Entries(plan.entries.table, plan.entries.starts, mask)
+    entries = replace(plan.entries, mask=mask)
     record = SourceRecord(plan, entries, x)
     for candidate in plan.candidates:
         units: list[UnitRecord] = []
@@ -202,7 +202,7 @@ def preprocess_parts(run: CellRun, index: int, x: Tensor) -> tuple[CandidatePlan
     )  # fmt: skip
     table = [(0, row, row if run.training else 0, row, row, 0) for row in range(rows)]
     entries = Entries(
-        indices([v for line in table for v in line], where).view(-1, 6), (plan.starts,)
+        indices([v for line in table for v in line], where).view(-1, 6), (plan.starts,), (rows,)
     )
     return plan, entries, x.new_ones(rows)
 

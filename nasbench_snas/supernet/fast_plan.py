@@ -163,6 +163,7 @@ def plan_source(
     entries = Entries(
         kernels.indices([x for line in table for x in line], where).view(-1, 6),
         tuple(candidate.starts for candidate in candidates),
+        tuple(int(candidate.starts[-1]) for candidate in candidates),
     )
     return SourcePlan(tuple(candidates), entries, kernels.indices(entry_edges, where), stride)
 

@@ -1,0 +1,168 @@
+"""Backend ``cpu``: the primitives in C++ (``*.cpp``, ``*.h`` here), compiled at first use by ``build.py``.
+
+Float32 and float64, any number of channels and any size. Dense convolutions (``conv_3x3``, ``conv_7x1_1x7``) go to
+PyTorch's own. For the formulas see :mod:`nasbench_snas.kernels.protocol`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from nasbench_snas.kernels.protocol import (
+    MOMENTUM,
+    Candidate,
+    Entries,
+    Norm,
+    UnitSpec,
+    Upstream,
+)
+from nasbench_snas.kernels.reference import ReferenceKernels
+
+_KINDS = {"depthwise": 0, "point": 1, "shifted": 2}
+
+
+class CpuKernels(ReferenceKernels):
+    """The compiled kernels; see :class:`~nasbench_snas.kernels.protocol.Kernels`.
+
+    Args:
+        compiled: The module that ``build.load_cpu_kernels`` returns.
+    """
+
+    name = "cpu"
+
+    def __init__(self, compiled: Any) -> None:
+        self._c = compiled
+
+    def _upstream(self, upstream: Upstream) -> Any:
+        return self._c.Upstream(
+            upstream.g, upstream.index, upstream.starts, upstream.a, upstream.p, upstream.r,
+            upstream.mask,
+        )  # fmt: skip
+
+    @staticmethod
+    def _norms(candidates: Sequence[Candidate]) -> list[list[Tensor | None]]:
+        return [[c.mean, c.var, c.gamma, c.beta] for c in candidates]
+
+    def statistics(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and biased variance, both ``(G, C)``; two passes a part, merged pairwise."""
+        result: tuple[Tensor, Tensor] = self._c.statistics(y)
+        return result
+
+    def unit_forward(
+        self,
+        spec: UnitSpec,
+        x: Tensor,
+        norm: Norm | None,
+        weights: Sequence[Tensor],
+        x_rows: Tensor,
+        w_rows: Tensor,
+        statistics: bool,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return ``y`` and its statistics."""
+        if spec.kind == "dense":
+            return super().unit_forward(spec, x, norm, weights, x_rows, w_rows, statistics)
+        result: tuple[Tensor, Tensor | None, Tensor | None] = self._c.unit_forward(
+            _KINDS[spec.kind], spec.kernel, spec.dilation, spec.stride, x,
+            norm and norm.scale, norm and norm.shift, weights, x_rows, w_rows, statistics,
+        )  # fmt: skip
+        return result
+
+    def unit_backward(
+        self,
+        spec: UnitSpec,
+        x: Tensor,
+        norm: Norm | None,
+        weights: Sequence[Tensor],
+        x_rows: Tensor,
+        w_rows: Tensor,
+        y: Tensor,
+        upstream: Upstream,
+        dx: Tensor,
+        overwrite: bool,
+        dweights: Sequence[Tensor] | None,
+    ) -> Tensor | None:
+        """Add gradients; return the sums for the norm before the unit."""
+        if spec.kind == "dense":
+            return super().unit_backward(
+                spec, x, norm, weights, x_rows, w_rows, y, upstream, dx, overwrite, dweights
+            )
+        sums: Tensor | None = self._c.unit_backward(
+            _KINDS[spec.kind], spec.kernel, spec.dilation, spec.stride, x,
+            norm and norm.scale, norm and norm.shift, norm and norm.mean, weights, x_rows, w_rows,
+            y, self._upstream(upstream), dx, overwrite, dweights or [],
+        )  # fmt: skip
+        return sums
+
+    def pool_forward(
+        self, kind: str, stride: int, x: Tensor, statistics: bool
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return the pooling and its statistics."""
+        result: tuple[Tensor, Tensor | None, Tensor | None] = self._c.pool_forward(
+            kind == "max", stride, x, statistics
+        )
+        return result
+
+    def pool_backward(
+        self, kind: str, stride: int, x: Tensor, y: Tensor, upstream: Upstream, dx: Tensor
+    ) -> None:
+        """Add the gradient of the pooling's input."""
+        self._c.pool_backward(kind == "max", stride, x, y, self._upstream(upstream), dx)
+
+    def add_upstream(self, upstream: Upstream, dx: Tensor) -> None:
+        """Add the gradient itself."""
+        self._c.add_upstream(self._upstream(upstream), dx)
+
+    def mix_forward(
+        self, z: Tensor, entries: Entries, candidates: Sequence[Candidate], out: Tensor
+    ) -> None:
+        """Add all entries to their targets."""
+        ys = [candidate.y for candidate in candidates]
+        self._c.mix_forward(z, entries.table, entries.mask, ys, self._norms(candidates), out)
+
+    def mix_backward(
+        self,
+        z: Tensor,
+        entries: Entries,
+        candidates: Sequence[Candidate],
+        g: Tensor,
+        dz: Tensor,
+        dgammas: Sequence[Tensor | None],
+        dbetas: Sequence[Tensor | None],
+        batch_statistics: bool,
+    ) -> list[Upstream]:
+        """Add small gradients; return each candidate's upstream gradient."""
+        ys = [candidate.y for candidate in candidates]
+        a, ps, rs = self._c.mix_backward(
+            z, entries.table, entries.mask, ys, self._norms(candidates), g, dz, dgammas, dbetas,
+            batch_statistics,
+        )  # fmt: skip
+        targets = entries.table[:, 3].contiguous().split(entries.counts)
+        factors, nothing = a.split(entries.counts), [None] * len(ps)
+        masks = nothing if entries.mask is None else entries.mask.split(entries.counts)
+        parts = zip(targets, entries.starts, factors, ps, rs, masks, strict=True)
+        return [Upstream(g, *part) for part in parts]
+
+    def update_running(
+        self,
+        running: tuple[Tensor, Tensor, Tensor],
+        mean: Tensor,
+        var: Tensor,
+        rows: Tensor,
+        w_rows: Tensor,
+        count: int,
+    ) -> None:
+        """Update running statistics one row after another."""
+        self._c.update_running(*running, mean, var, rows, w_rows, count, MOMENTUM)
+
+    def concrete_forward(self, logits: Tensor, noise: Tensor, tau: float) -> Tensor:
+        """Return the concrete sample."""
+        z: Tensor = self._c.concrete_forward(logits.contiguous(), noise.contiguous(), tau)
+        return z
+
+    def concrete_backward(self, z: Tensor, g: Tensor, tau: float) -> Tensor:
+        """Return the gradient of ``logits + noise``."""
+        d: Tensor = self._c.concrete_backward(z.contiguous(), g.contiguous(), tau)
+        return d

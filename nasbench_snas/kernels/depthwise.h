@@ -1,0 +1,103 @@
+// Depthwise convolutions of one block of V channels of one padded image, [rows][columns][V].
+#pragma once
+#include "simd.h"
+
+template <class T, int K, int D, int ST>
+struct Depthwise {
+  using S = Simd<T>;
+  using vec = typename S::vec;
+  static constexpr int V = S::V;
+
+  // `width` results of one row from (w * ST): out[w] (+)= sum_ij x[i * D rows, w * ST + j * D] * taps[i][j].
+  template <int W, bool Add>
+  static inline void strip(const T* x, int64_t line, const T* taps, T* out, int64_t count) {
+    vec acc[W];
+#pragma GCC unroll 8
+    for (int t = 0; t < W; t++) acc[t] = Add ? S::load(out + t * V) : vec{};
+#pragma GCC unroll 7
+    for (int i = 0; i < K; i++) {
+      const T* row = x + i * D * line * V;
+#pragma GCC unroll 7
+      for (int j = 0; j < K; j++) {
+        vec tap = S::load(taps + (i * K + j) * V);
+#pragma GCC unroll 8
+        for (int t = 0; t < W; t++) acc[t] += S::load(row + (t * ST + j * D) * V) * tap;
+      }
+    }
+    if (count >= W) {
+#pragma GCC unroll 8
+      for (int t = 0; t < W; t++) S::store(out + t * V, acc[t]);
+    } else {
+      for (int t = 0; t < count; t++) S::store(out + t * V, acc[t]);
+    }
+  }
+
+  // out[h * out_line + w] (+)= the convolution, h < height, w < width. Reads up to 7 * ST pixels past a row's end.
+  template <bool Add>
+  static void forward(const T* x, int64_t line, const T* taps, T* out, int64_t out_line, int64_t height, int64_t width) {
+    for (int64_t h = 0; h < height; h++) {
+      const T* row = x + h * ST * line * V;
+      T* o = out + h * out_line * V;
+      int64_t w = 0;
+      for (; width - w > 4; w += 8) strip<8, Add>(row + w * ST * V, line, taps, o + w * V, width - w);
+      if (w < width) strip<4, Add>(row + w * ST * V, line, taps, o + w * V, width - w);
+    }
+  }
+
+  // dtaps[i][j] = sum_hw g[h, w] * x[h * ST + i * D, w * ST + j * D]; R rows of taps at once, from row i.
+  template <int R>
+  static inline void taps_rows(const T* x, int64_t line, const T* g, int64_t g_line, int64_t height, int64_t width, int i,
+                               T* dtaps) {
+    constexpr int U = R * K < 8 ? 2 : 1;
+    vec acc[U][R][K] = {};
+    for (int64_t h = 0; h < height; h++) {
+      const T* row = x + (h * ST + i * D) * line * V;
+      const T* gr = g + h * g_line * V;
+      int64_t w = 0;
+      for (; w + U <= width; w += U)
+#pragma GCC unroll 2
+        for (int u = 0; u < U; u++) {
+          vec gg = S::load(gr + (w + u) * V);
+          const T* at = row + (w + u) * ST * V;
+#pragma GCC unroll 3
+          for (int r = 0; r < R; r++)
+#pragma GCC unroll 7
+            for (int j = 0; j < K; j++) acc[u][r][j] += gg * S::load(at + (r * D * line + j * D) * V);
+        }
+      for (; w < width; w++)
+        for (int r = 0; r < R; r++)
+          for (int j = 0; j < K; j++)
+            acc[0][r][j] += S::load(gr + w * V) * S::load(row + (w * ST + r * D * line + j * D) * V);
+    }
+    for (int r = 0; r < R; r++)
+      for (int j = 0; j < K; j++) S::store(dtaps + ((i + r) * K + j) * V, acc[0][r][j] + (U > 1 ? acc[U - 1][r][j] : vec{}));
+  }
+  static void taps_gradient(const T* x, int64_t line, const T* g, int64_t g_line, int64_t height, int64_t width, T* dtaps) {
+    if constexpr (K == 3) {
+      taps_rows<3>(x, line, g, g_line, height, width, 0, dtaps);
+    } else if constexpr (K == 5) {
+      taps_rows<2>(x, line, g, g_line, height, width, 0, dtaps);
+      taps_rows<2>(x, line, g, g_line, height, width, 2, dtaps);
+      taps_rows<1>(x, line, g, g_line, height, width, 4, dtaps);
+    } else {
+      for (int i = 0; i < K; i++) taps_rows<1>(x, line, g, g_line, height, width, i, dtaps);
+    }
+  }
+
+  // dx[h * ST + i * D, w * ST + j * D] += g[h, w] * taps[i][j], for strides (at stride 1 the flipped forward is faster).
+  static void scatter(T* dx, int64_t line, const T* taps, const T* g, int64_t g_line, int64_t height, int64_t width) {
+    for (int64_t h = 0; h < height; h++)
+      for (int i = 0; i < K; i++) {
+        T* row = dx + (h * ST + i * D) * line * V;
+        const T* gr = g + h * g_line * V;
+        vec tap[K];
+        for (int j = 0; j < K; j++) tap[j] = S::load(taps + (i * K + j) * V);
+        for (int64_t w = 0; w < width; w++) {
+          vec gg = S::load(gr + w * V);
+          T* at = row + w * ST * V;
+#pragma GCC unroll 7
+          for (int j = 0; j < K; j++) S::store(at + j * D * V, S::load(at + j * D * V) + gg * tap[j]);
+        }
+      }
+  }
+};
