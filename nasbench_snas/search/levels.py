@@ -138,17 +138,17 @@ def _joint(learner: Learner, batch: Batch, train_alpha: bool) -> StepResult:
         weights = learner.estimator.weights(learner.dist, noise).detach()
         value = loss(weights).mean()
         _check_finite(value)
-        _zero(learner.theta())
+        zero_gradients(learner.theta())
         value.backward()
-        _finish(learner.theta(), learner.theta_optimizer, learner.theta_clip, learner.reduce)
+        finish_step(learner.theta(), learner.theta_optimizer, learner.theta_clip, learner.reduce)
         return StepResult(*loss.means(), 0.0)
     value, cost = _surrogate(learner, loss, noise)
-    _zero(learner.theta() + learner.alpha() + learner.control())
+    zero_gradients(learner.theta() + learner.alpha() + learner.control())
     control = _control_gradients(learner, value)
     value.backward()
     for parameter, gradient in zip(learner.control(), control, strict=True):
         parameter.grad = gradient
-    _finish(learner.theta(), learner.theta_optimizer, learner.theta_clip, learner.reduce)
+    finish_step(learner.theta(), learner.theta_optimizer, learner.theta_clip, learner.reduce)
     _finish_alpha(learner)
     return StepResult(*loss.means(), cost)
 
@@ -158,7 +158,7 @@ def _alpha_step(learner: Learner, loss: Loss) -> float:
     noise = learner.estimator.noise(learner.dist, 1, learner.generator)
     value, cost = _surrogate(learner, Recorded(loss), noise)
     inputs = learner.alpha() + learner.control()
-    _zero(inputs)
+    zero_gradients(inputs)
     control = _control_gradients(learner, value)
     if value.requires_grad:
         value.backward(inputs=inputs)
@@ -175,9 +175,9 @@ def _theta_step(learner: Learner, batch: Batch, cost: float) -> StepResult:
         weights = learner.estimator.weights(learner.dist, noise)
     value = loss(weights).mean()
     _check_finite(value)
-    _zero(learner.theta())
+    zero_gradients(learner.theta())
     value.backward()
-    _finish(learner.theta(), learner.theta_optimizer, learner.theta_clip, learner.reduce)
+    finish_step(learner.theta(), learner.theta_optimizer, learner.theta_clip, learner.reduce)
     return StepResult(*loss.means(), cost)
 
 
@@ -214,12 +214,12 @@ def _finish_alpha(learner: Learner) -> None:
             again = learner.estimator.replay(learner.dist)
             if again is None:
                 break
-            _zero(parameters)
+            zero_gradients(parameters)
             again.sum().backward()
-        _finish(parameters, learner.alpha_optimizer, learner.alpha_clip, learner.reduce)
+        finish_step(parameters, learner.alpha_optimizer, learner.alpha_clip, learner.reduce)
 
 
-def _zero(parameters: Iterable[Tensor]) -> None:
+def zero_gradients(parameters: Iterable[Tensor]) -> None:
     """Set gradients to zero tensors: unused weights keep decaying, whatever parent runs."""
     for parameter in parameters:
         if parameter.grad is None:
@@ -228,12 +228,13 @@ def _zero(parameters: Iterable[Tensor]) -> None:
             parameter.grad.detach_().zero_()
 
 
-def _finish(
+def finish_step(
     parameters: list[Tensor],
     optimizer: torch.optim.Optimizer,
     clip: float,
     reduce: Callable[[Iterable[Tensor]], None],
 ) -> None:
+    """Average gradients over processes, clip their norm (0: not), and step."""
     reduce(parameters)
     if clip > 0 and parameters:
         nn.utils.clip_grad_norm_(parameters, clip)

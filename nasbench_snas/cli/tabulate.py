@@ -1,0 +1,103 @@
+"""Train every architecture of a small space into a table, or compare runs with one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nasbench_snas.errors import ConfigError
+from nasbench_snas.seeds import parse_seeds
+
+if TYPE_CHECKING:
+    from nasbench_snas.cli.main import Session
+
+
+@click.command(name="tabulate")
+@click.argument("runs", nargs=-1)
+@click.option("-s", "--space", help="Space to tabulate.")
+@click.option("-p", "--preset", default="smoke", show_default=True, help="Training settings.")
+@click.option("--seeds", default="0", show_default=True, metavar="SPEC", help="Training seeds.")
+@click.option("--sample", type=int, help="Number of architectures; default: all.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE")
+@click.option("--shards", type=int, default=8, show_default=True, help="Parts of the work.")
+@click.option("--shard", type=int, help="Make this part only, here.")
+@click.option("--executor", default="local", show_default=True, metavar="local|print|slurm|ray")
+@click.option("--jobs", type=int, default=0, help="Parts at the same time.")
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--table", type=click.Path(exists=True, path_type=Path), help="Compare RUNS with it.")
+@click.pass_obj
+def command(session: Session, runs: tuple[str, ...], **options: Any) -> int:
+    """Tabulate a space (continues where it was stopped), or compare RUNS with --table.
+
+    A comparison is written to tabular.json in the run's folder, and shown by `nasbench report`.
+    """
+    if runs:
+        return _compare(session, runs, options["table"])
+    if not options["space"]:
+        raise ConfigError("which space?", fix="Example: nasbench tabulate --space snas-unit")
+    return _tabulate(session, options)
+
+
+def _tabulate(session: Session, options: dict[str, Any]) -> int:
+    from nasbench_snas.executors import Task, make_executor
+    from nasbench_snas.search.plan import plan_run
+    from nasbench_snas.sweep import execute
+    from nasbench_snas.tabular import TablePlan, make_shard, merge
+
+    registry = session.registry()
+    planned = plan_run(
+        registry,
+        "random",
+        options["space"],
+        preset=options["preset"],
+        assignments=options["assignments"],
+    )
+    seeds = tuple(parse_seeds(options["seeds"]))
+    plan = TablePlan(planned.config, seeds, options["sample"], options["shards"])
+    folder = plan.folder(session.root)
+    if options["shard"] is not None:
+        make_shard(plan, registry, folder, options["shard"], options["device"])
+        return 0
+    tasks = []
+    for shard in range(plan.shards):
+        arguments = ["-q", "--root", str(session.root.resolve()), "tabulate"]
+        arguments += ["--space", options["space"], "--preset", options["preset"]]
+        arguments += ["--seeds", options["seeds"], "--shards", str(plan.shards)]
+        arguments += ["--shard", str(shard), "--device", options["device"]]
+        if options["sample"]:
+            arguments += ["--sample", str(options["sample"])]
+        for assignment in options["assignments"]:
+            arguments += ["--set", assignment]
+        tasks.append(Task(f"shard {shard}", folder / "locks" / str(shard), tuple(arguments)))
+    executor = make_executor(options["executor"], jobs=options["jobs"], gpus_per_run=1, options={})
+    report = execute(
+        executor,
+        tasks,
+        progress=lambda outcome, state: click.echo(f"{state}: {outcome.task.name}", err=True),
+    )
+    if report.failed:
+        for outcome in report.failed:
+            click.echo(f"failed: {outcome.task.name}: {outcome.message}", err=True)
+        return 4
+    if options["executor"] != "print":
+        click.echo(f"table -> {merge(plan, folder)}")
+    return 0
+
+
+def _compare(session: Session, runs: tuple[str, ...], table_file: Path | None) -> int:
+    from nasbench_snas.search.load import load_search
+    from nasbench_snas.store import find_run, write_json
+    from nasbench_snas.tabular import Table, compare
+
+    if table_file is None:
+        raise ConfigError("compare with which table?", fix="Add --table FILE.")
+    table = Table.read(table_file)
+    for name in runs:
+        folder = find_run(session.root, name)
+        values = compare(load_search(folder, session.registry()), table)
+        write_json(folder.path / "tabular.json", {"table": str(table_file), **values})
+        click.echo(f"{folder.run_id} {json.dumps(values)}")
+    return 0

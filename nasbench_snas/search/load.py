@@ -1,0 +1,23 @@
+"""A finished (or interrupted) search from its folder."""
+
+from __future__ import annotations
+
+from nasbench_snas.checkpoint import load_checkpoint
+from nasbench_snas.registry import Registry
+from nasbench_snas.search.plan import load_config
+from nasbench_snas.search.search import Search
+from nasbench_snas.store import RunFolder
+
+
+def load_search(folder: RunFolder, registry: Registry, device: str = "cpu") -> Search:
+    """Return the search of ``folder`` at its last checkpoint.
+
+    Raises:
+        CheckpointError: There is no checkpoint, or it does not belong to the settings.
+    """
+    config = load_config(folder.config_file)
+    digest = config.digest(registry.estimator(config.estimator.name).version)
+    state = load_checkpoint(folder.checkpoint_file, config_hash=digest, device=device)
+    search = Search(config, registry, device)
+    search.load_state_dict(state["search"])
+    return search
