@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nasbench_snas.cli.main import Session
+    from nasbench_snas.retrain_plan import PlannedRetraining
     from nasbench_snas.search.plan import PlannedRun
     from nasbench_snas.store import RunFolder
 
@@ -45,8 +46,18 @@ class RunDisplay:
         device: Where it computes.
     """
 
-    def __init__(self, session: Session, plan: PlannedRun, folder: RunFolder, device: str) -> None:
-        self._session, self._plan, self._folder, self._device = session, plan, folder, device
+    header = _HEADER
+    task = "search"
+
+    def __init__(
+        self,
+        session: Session,
+        plan: PlannedRun | PlannedRetraining,
+        folder: RunFolder,
+        device: str,
+    ) -> None:
+        self._session, self._folder, self._device = session, folder, device
+        self._plan: Any = plan
         self._console = session.console()
         self._progress: Any = None
         self._task: Any = None
@@ -71,7 +82,7 @@ class RunDisplay:
                 transient=True,
             )
             self._progress.start()
-            self._task = self._progress.add_task("search", total=None, now="")
+            self._task = self._progress.add_task(self.task, total=None, now="")
         return self
 
     def __exit__(
@@ -93,11 +104,11 @@ class RunDisplay:
             self._console.print(event["note"], markup=False)
             if event["epoch"]:
                 self._console.print(f"continued after epoch {event['epoch']}", markup=False)
-            self._console.print(_HEADER, markup=False)
+            self._console.print(self.header, markup=False)
         elif kind == "epoch":
             self._console.print(self._epoch_line(event), markup=False)
         elif kind == "step" and self._progress is not None:
-            now = f"loss {event['train_loss']:.3f}"
+            now = f"loss {event['train_loss']:.3f}" if "train_loss" in event else ""
             if "temperature" in event:
                 now += f"  temperature {event['temperature']:.3f}"
             self._progress.update(

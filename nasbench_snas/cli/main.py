@@ -119,6 +119,9 @@ class Session:
         quiet: Number of ``-q``.
         plugins: Files or modules from ``--plugin``.
         environment_plugins: Files or modules from ``NASBENCH_PLUGINS``.
+
+    Attributes:
+        silent: Whether this is one of several processes of a job, and not the one that speaks.
     """
 
     def __init__(
@@ -131,6 +134,7 @@ class Session:
     ) -> None:
         self.root, self.verbose, self.quiet = root, verbose, quiet
         self.plugins, self.environment_plugins = plugins, environment_plugins
+        self.silent = int(os.environ.get("WORLD_SIZE", "1")) > 1 and os.environ.get("RANK") != "0"
 
     def registry(self) -> Any:
         """Return the plug-in registry with this session's plug-ins (nothing is imported yet)."""
@@ -143,7 +147,9 @@ class Session:
         from rich.console import Console
 
         width = None if sys.stdout.isatty() else max(120, int(os.environ.get("COLUMNS", "0")))
-        return Console(stderr=stderr, highlight=False, soft_wrap=True, width=width)
+        return Console(
+            stderr=stderr, highlight=False, soft_wrap=True, width=width, quiet=self.silent
+        )
 
 
 def _configure_logging(verbose: int, quiet: int, log_format: str) -> None:

@@ -80,6 +80,7 @@ if TYPE_CHECKING:
 def command(session: Session, **options: Any) -> int:
     """Run a search and leave its folder; the same command continues an interrupted one."""
     from nasbench_snas.cli._run_display import announce, final_line
+    from nasbench_snas.distributed import joined
     from nasbench_snas.search.device import resolve_device
 
     device = resolve_device(options["device"], deterministic=options["deterministic"])
@@ -90,8 +91,9 @@ def command(session: Session, **options: Any) -> int:
     if not session.quiet:
         announce(session, plans[0], device)
     failures = 0
-    for plan in plans:
-        failures += _one(session, plan, options, device)
+    with joined(device):
+        for plan in plans:
+            failures += _one(session, plan, options, device)
     if not session.quiet:
         final_line(session)
     return 1 if failures else 0
@@ -164,7 +166,7 @@ def _one(session: Session, plan: PlannedRun, options: dict[str, Any], device: st
         return 0
     with RunDisplay(session, plan, folder, device) as display:
         listeners = [display.event]
-        if options["track"] != "none":
+        if options["track"] != "none" and not session.silent:
             listeners.append(open_tracker(options["track"], folder, plan.config))
         try:
             result = run_search(

@@ -12,6 +12,8 @@ from nasbench_snas.errors import ConfigError, MissingDependencyError
 def resolve_device(name: str, *, deterministic: bool = True) -> str:
     """Return ``cpu`` or ``cuda:i`` for ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
 
+    Under torchrun, ``auto`` and ``cuda`` mean the GPU of this process's local rank.
+
     Args:
         name: What was asked for; ``auto`` takes a GPU if there is one.
         deterministic: On CUDA, use deterministic algorithms only (some are slower).
@@ -22,6 +24,8 @@ def resolve_device(name: str, *, deterministic: bool = True) -> str:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and "LOCAL_RANK" in os.environ:
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         device = torch.device(name)
     except RuntimeError as error:

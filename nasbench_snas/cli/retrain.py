@@ -1,0 +1,221 @@
+"""Train derived networks from scratch: test error of the last epoch (Tables 2 and 3)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nasbench_snas.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nasbench_snas.cli.main import Session
+    from nasbench_snas.retrain_plan import PlannedRetraining, Target
+    from nasbench_snas.store import RunFolder
+
+
+@click.command(name="retrain")
+@click.argument("targets", nargs=-1, metavar="[RUN|GENOTYPE]...")
+@click.option(
+    "--select",
+    metavar="ESTIMATOR/SPACE",
+    help="Take the search with the best search validation accuracy over its seeds.",
+)
+@click.option("--search-preset", help="With --select: preset of the searches.")
+@click.option("--search-dataset", help="With --select: data set of the searches.")
+@click.option(
+    "--constraint",
+    type=click.Choice(["none", "mild", "moderate", "aggressive"]),
+    help="With --select: level of resource constraint of the searches.",
+)
+@click.option(
+    "-p",
+    "--preset",
+    default="smoke",
+    show_default=True,
+    help="smoke, small, paper (Table 2) or imagenet (Table 3).",
+)
+@click.option(
+    "--seed",
+    "--seeds",
+    "seeds",
+    default="0",
+    show_default=True,
+    metavar="SPEC",
+    help="Seeds of the retraining: 0 | 0,3 | 0-9",
+)
+@click.option("--dataset", help="Data set; default: the search's, or the preset's.")
+@click.option("--data-root", type=click.Path(path_type=Path), help="Folder that holds the data.")
+@click.option("-c", "--config", "file", type=click.Path(exists=True, path_type=Path))
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Repeatable.")
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]")
+@click.option("--deterministic/--no-deterministic", default=True, show_default=True)
+@click.option("--amp", type=click.Choice(["off", "bf16", "fp16"]), help="Default: off.")
+@click.option("--channels-last", is_flag=True, help="Memory layout that GPUs prefer.")
+@click.option("--compile", "backend", metavar="BACKEND", help="torch.compile, e.g. inductor.")
+@click.option("--allow-over-budget", is_flag=True, help="Train above the multiply-add limit.")
+@click.option("--resume", default="auto", show_default=True, metavar="auto|never|RETRAINING")
+@click.option(
+    "--rerun",
+    type=click.Choice(["none", "failed", "all"]),
+    default="none",
+    show_default=True,
+    help="Which finished retrainings to repeat.",
+)
+@click.option("--dry-run", is_flag=True, help="Show what would run; nothing is written.")
+@click.option("--max-epochs", type=int, help="Stop early; the retraining is marked truncated.")
+@click.option("--max-time", type=float, metavar="SECONDS", help="As --max-epochs.")
+@click.pass_obj
+def command(session: Session, **options: Any) -> int:
+    """Train the network of every RUN or GENOTYPE from scratch and measure its test error.
+
+    A genotype is a name of the zoo, a file, JSON or DARTS text. The same command continues an
+    interrupted retraining. The error is that of the last epoch, never of the best. Several
+    processes: torchrun --nproc-per-node N -m nasbench_snas retrain …
+    """
+    from nasbench_snas.cli._retrain_display import announce_retraining
+    from nasbench_snas.distributed import joined
+    from nasbench_snas.search.device import resolve_device
+
+    device = resolve_device(options["device"], deterministic=options["deterministic"])
+    plans = _plans(session, options)
+    if options["dry_run"]:
+        _show_plans(session, plans, options)
+        return 0
+    if not session.quiet:
+        announce_retraining(session, plans[0][1].config.preset, device)
+    failures = 0
+    with joined(device):
+        for folder, plan in plans:
+            failures += _one(session, folder, plan, options, device)
+    if not session.quiet:
+        session.console().print("next: nasbench report", markup=False)
+    return 1 if failures else 0
+
+
+def _targets(session: Session, options: dict[str, Any]) -> list[Target]:
+    from nasbench_snas.retrain_plan import best_search, find_target
+
+    targets = [find_target(session.root, text) for text in options["targets"]]
+    if options["select"]:
+        estimator, slash, space = options["select"].partition("/")
+        if not (estimator and slash and space):
+            raise ConfigError(
+                f"--select {options['select']!r} is not ESTIMATOR/SPACE.",
+                fix="Example: --select snas/darts-cnn",
+            )
+        targets.append(
+            best_search(
+                session.root,
+                estimator,
+                space,
+                preset=options["search_preset"],
+                constraint=options["constraint"],
+                dataset=options["search_dataset"],
+            )
+        )
+    if not targets:
+        raise ConfigError(
+            "there is nothing to retrain.",
+            "Name a run or a genotype, or choose a run with --select.",
+            "Example: nasbench retrain snas-mild, or nasbench retrain --select snas/darts-cnn",
+        )
+    return targets
+
+
+def _assignments(options: dict[str, Any]) -> list[str]:
+    shortcuts = {
+        "dataset": "data.dataset",
+        "data_root": "data.root",
+        "amp": "training.amp",
+        "backend": "speed.compile",
+    }
+    chosen = [f'{key}="{options[option]}"' for option, key in shortcuts.items() if options[option]]
+    if options["channels_last"]:
+        chosen.append("speed.channels_last=true")
+    return chosen + list(options["assignments"])
+
+
+def _plans(session: Session, options: dict[str, Any]) -> list[tuple[RunFolder, PlannedRetraining]]:
+    from nasbench_snas.cli.run import parse_seeds
+    from nasbench_snas.retrain_plan import plan_retraining, stored_retraining
+    from nasbench_snas.retrain_runner import retrain_folder
+
+    if options["resume"] not in ("auto", "never"):
+        return [stored_retraining(session.root, options["resume"])]
+    plans = [
+        plan_retraining(
+            session.registry(),
+            target,
+            preset=options["preset"],
+            seed=seed,
+            file=options["file"],
+            assignments=_assignments(options),
+        )
+        for target in _targets(session, options)
+        for seed in parse_seeds(options["seeds"])
+    ]
+    return [(retrain_folder(session.root, plan.config), plan) for plan in plans]
+
+
+def _one(
+    session: Session,
+    folder: RunFolder,
+    plan: PlannedRetraining,
+    options: dict[str, Any],
+    device: str,
+) -> int:
+    """Train, continue, take over or skip one plan; return the number of failures."""
+    from nasbench_snas.cli._retrain_display import RetrainDisplay, show_retraining
+    from nasbench_snas.errors import DivergedError
+    from nasbench_snas.retrain_runner import find_twin, run_retraining, take_over
+    from nasbench_snas.running import RunOptions
+
+    status, done = folder.status().get("status"), folder.result()
+    repeat = options["rerun"] == "all" or options["resume"] == "never"
+    repeat |= options["rerun"] == "failed" and status in ("failed", "diverged")
+    if done is not None and status == "done" and not repeat:
+        show_retraining(session, folder, done, "finished before; --rerun all repeats it")
+        return 0
+    twin = None if repeat else find_twin(session.root, plan.config)
+    if twin is not None and not session.silent and plan.config.selection == "best of n":
+        result = take_over(plan.config, twin, folder)
+        show_retraining(session, folder, result, f"taken over from {twin.run_id}")
+    if twin is not None and plan.config.selection == "best of n":
+        return 0
+    with RetrainDisplay(session, plan, folder, device) as display:
+        try:
+            result = run_retraining(
+                plan.config,
+                session.registry(),
+                folder,
+                RunOptions(
+                    device=device,
+                    resume=not repeat,
+                    max_epochs=options["max_epochs"],
+                    max_seconds=options["max_time"],
+                    listeners=(display.event,),
+                    sources=plan.sources,
+                ),
+                parent=plan.parent,
+                allow_over_budget=options["allow_over_budget"],
+            )
+        except DivergedError as error:
+            click.echo(f"Error: retraining {folder.run_id} diverged: {error}", err=True)
+            return 1
+    show_retraining(session, folder, result)
+    return 0
+
+
+def _show_plans(
+    session: Session, plans: list[tuple[RunFolder, PlannedRetraining]], options: dict[str, Any]
+) -> None:
+    from nasbench_snas.config import to_toml
+
+    console = session.console()
+    _, first = plans[0]
+    console.print(to_toml(first.config, first.sources), markup=False)
+    for folder, plan in plans:
+        status = folder.status().get("status", "new")
+        console.print(f"{folder.run_id}   {status}   {plan.config.selection}", markup=False)
