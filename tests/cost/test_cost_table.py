@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from nasbench_snas.spaces.darts_cnn import DartsCNN
 from torch.utils.flop_counter import FlopCounterMode
 
 from nasbench_snas.cost_network import network_parts, outside_parts, searched, total
@@ -15,6 +14,7 @@ from nasbench_snas.genotype_zoo import zoo
 from nasbench_snas.operations import DARTS_OPERATIONS, OPERATIONS, operation
 from nasbench_snas.seeding import stream
 from nasbench_snas.space import CellType, Layer, Space
+from nasbench_snas.spaces.darts_cnn import DartsCNN
 from nasbench_snas.supernet.child import ChildNetwork, ChildSettings
 from nasbench_snas.supernet.child_plan import plan_child, plan_in_space
 from nasbench_snas.supernet.modules import build_operation
@@ -59,6 +59,14 @@ def test_released_strided_costs_are_the_known_formulas(channels: int, size: int)
     moved = 2 * n * (4 * channels + channels // 2) + channels**2
     assert cost("skip_connect") == (channels**2, n * channels**2, moved)
     assert cost("none") == (0, 0, 0)
+
+
+def test_the_released_code_halves_odd_resolutions_downwards_and_the_sound_count_does_not() -> None:
+    pool = operation("max_pool_3x3")
+    released = operation_cost(pool, 6, 2, 9, convention="released")
+    assert (released.flops, released.access) == (9 * 16 * 6, (64 + 16) * 6)
+    sound = operation_cost(pool, 6, 2, 9)
+    assert (sound.flops, sound.access) == (9 * 25 * 6, (81 + 25) * 6)
 
 
 def test_the_papers_equations_are_followed_to_the_letter_under_its_convention() -> None:
