@@ -20,7 +20,7 @@ from nasbench_snas.registry import Registry
 from nasbench_snas.running import InterruptedRunError, Job, Listener, RunOptions, run_job
 from nasbench_snas.search.result import search_result
 from nasbench_snas.search.search import Search
-from nasbench_snas.store import RunFolder, write_atomic
+from nasbench_snas.store import RunFolder, read_json, write_atomic
 
 __all__ = ["InterruptedRunError", "Listener", "RunOptions", "run_search"]
 
@@ -57,6 +57,15 @@ class SearchWork(Search):
         write_atomic(folder.path / "alpha.npz", buffer.getvalue())
 
 
+def _kernels(folder: RunFolder, options: RunOptions) -> str:
+    """Return the backend to use: a continued run keeps its own, so that it stays bit-equal."""
+    file = folder.path / "env.json"
+    if options.kernels != "auto" or not (options.resume and folder.checkpoint_file.exists()):
+        return options.kernels
+    last = read_json(file)[-1] if file.exists() else {}
+    return str(last.get("kernels", "auto")) if last.get("device") == options.device else "auto"
+
+
 def run_search(
     config: RunConfig, registry: Registry, folder: RunFolder, options: RunOptions
 ) -> dict[str, Any]:
@@ -77,9 +86,12 @@ def run_search(
     estimator = registry.estimator(config.estimator.name)
     identity = config.identity(estimator.version)
     source = source_hash(estimator)
+    record = {"estimator_source": source}
 
     def make(world: World) -> SearchWork:
-        return SearchWork(config, registry, options.device, options.kernels, world)
+        work = SearchWork(config, registry, options.device, _kernels(folder, options), world)
+        record["kernels"] = work.kernels
+        return work
 
     def finish(search: SearchWork, truncated: bool) -> dict[str, Any]:
         genotype = from_choices(search.space, search.derived().tolist(), folder.run_id)
@@ -95,7 +107,7 @@ def run_search(
         same=lambda text: from_toml(text).identity(estimator.version) == identity,
         make=make,
         finish=finish,
-        record={"estimator_source": source},
+        record=record,
         checkpoint_seconds=config.checkpoint_seconds,
         finite=("train_loss", "search_loss", "entropy"),
         synchronised=config.search.sync_batchnorm,
