@@ -84,7 +84,7 @@ class BiasChecks(BenchBuilder):
         """No single draw outweighs all others, which is how an infinite variance shows."""
         bench = self.bench()
         squares = np.square(draw(bench, self.quick_draws).alpha).sum(axis=1)
-        assert np.isfinite(squares).all()
+        assert np.isfinite(squares).all(), "a draw is not finite"
         share = squares.max() / max(float(squares.sum()), 1e-300)
         assert share < 0.5, f"one of {self.quick_draws} draws has {share:.0%} of the second moment"
 

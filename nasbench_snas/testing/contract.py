@@ -40,7 +40,8 @@ class BenchBuilder:
         """Return a new estimator."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            return self.estimator(**{**self.settings, **changes})
+            cheap = getattr(self.estimator, "conformance_settings", {})
+            return self.estimator(**{**cheap, **self.settings, **changes})
 
     def bench(self, problem: Problem | None = None, **options: Any) -> Bench:
         """Return a new bench with a new estimator."""
@@ -109,7 +110,8 @@ class InterfaceChecks(BenchBuilder):
                 assert value.shape == (replicates,), f"shape {tuple(value.shape)}"
                 assert torch.isfinite(value).all(), f"values {value}"
                 assert value.dtype == dtype, f"{value.dtype} for parameters of {dtype}"
-                assert value.device.type == torch.device(self.device).type
+                device = torch.device(self.device).type
+                assert value.device.type == device, f"value on {value.device}"
 
     def test_gradients_are_finite_at_every_stage_of_the_schedule(self) -> None:
         """In single and double precision, from the first step to the last."""
@@ -157,7 +159,7 @@ class InterfaceChecks(BenchBuilder):
             weights = bench.estimator.weights(bench.dist.replicate(4), bench.noise(4))
             expected = (4, n, bench.dist.num_edges, bench.dist.num_operations)
             assert weights.shape == expected, f"shape {tuple(weights.shape)}, expected {expected}"
-            assert bench.value(bench.noise(4), 4).shape == (4,)
+            assert bench.value(bench.noise(4), 4).shape == (4,), f"no value for n = {n}"
 
     def test_weights_are_one_hot_or_on_the_simplex(self) -> None:
         """Weights for theta are one-hot if the search view is hard, else rows of a simplex."""
@@ -195,7 +197,7 @@ class InterfaceChecks(BenchBuilder):
         estimate = torch.autograd.grad(value, alpha, create_graph=True)
         grads = torch.autograd.grad(estimate[0].square().sum(), own, allow_unused=True)
         assert any(g is not None and g.any() for g in grads), "no parameter is reached"
-        assert all(g is None or torch.isfinite(g).all() for g in grads)
+        assert all(g is None or torch.isfinite(g).all() for g in grads), "a gradient is not finite"
 
     def test_replay_serves_the_declared_updates(self) -> None:
         """With ``updates > 1`` a stored draw gives further surrogates; otherwise None."""
@@ -207,7 +209,7 @@ class InterfaceChecks(BenchBuilder):
             return
         assert again is not None and again.shape == (1,), "replay must return shape (R,)"
         grads = torch.autograd.grad(again.sum(), list(bench.dist.parameters()), allow_unused=True)
-        assert any(g is not None and torch.isfinite(g).all() for g in grads)
+        assert any(g is not None and torch.isfinite(g).all() for g in grads), "no finite gradient"
 
     def test_real_parent_network_is_trained(self) -> None:
         """On a convolutional parent a step gives finite gradients to theta, and to alpha."""
@@ -224,10 +226,11 @@ class InterfaceChecks(BenchBuilder):
         value = estimator.surrogate(loss, dist, estimator.noise(dist, 1, generator)).sum()
         torch.autograd.backward(value)
         grads = [p.grad for p in parent.parameters() if p.grad is not None]
-        assert all(torch.isfinite(g).all() for g in grads)
-        assert any(g.any() for g in grads) == estimator.has_theta_gradient
+        assert all(torch.isfinite(g).all() for g in grads), "theta: not finite"
+        reached = any(bool(g.any()) for g in grads)
+        assert reached == estimator.has_theta_gradient, f"gradient for theta: {reached}"
         alpha = [p.grad for p in dist.parameters() if p.grad is not None]
-        assert all(torch.isfinite(g).all() for g in alpha)
+        assert all(torch.isfinite(g).all() for g in alpha), "alpha: not finite"
 
 
 class RandomnessChecks(BenchBuilder):
@@ -245,7 +248,8 @@ class RandomnessChecks(BenchBuilder):
         ):
             assert torch.equal(left, right), "gradients differ for equal noise"
         if noises[0] is not None:
-            assert not same_tensors(noises[0], first.noise(REPLICATES, seed=1))
+            other = first.noise(REPLICATES, seed=1)
+            assert not same_tensors(noises[0], other), "noise ignores its generator"
 
     def test_draw_is_a_pure_function_of_its_noise(self) -> None:
         """In evaluation mode the same noise gives the same draw, whatever came between."""
@@ -254,7 +258,9 @@ class RandomnessChecks(BenchBuilder):
         before = bench.gradients(noise, REPLICATES)
         bench.gradients(bench.noise(REPLICATES, seed=3), REPLICATES)
         after = bench.gradients(noise, REPLICATES)
-        assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True)), (
+            "the draw depends on what came between"
+        )
 
     def test_global_generators_are_untouched(self) -> None:
         """torch's, numpy's and Python's global generators stand where they stood."""
@@ -282,7 +288,9 @@ class RandomnessChecks(BenchBuilder):
         bench.estimator.weights(bench.dist, noise)
         after = [*bench.dist.parameters(), bench.loss.theta]
         assert same_tensors(noise, kept), "the noise was modified"
-        assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True)), (
+            "alpha or theta was modified"
+        )
 
 
 class StateChecks(BenchBuilder):
@@ -310,7 +318,8 @@ class StateChecks(BenchBuilder):
         generator.set_state(place)
         got = resumed.run(4, generator, first=4)
         assert torch.equal(got, expected), "the resumed run differs: something is not in the state"
-        assert _equal_states(resumed.estimator.state_dict(), bench.estimator.state_dict())
+        states = (resumed.estimator.state_dict(), bench.estimator.state_dict())
+        assert _equal_states(*states), "the state after the resumed run differs"
 
     def test_schedules_fit_any_number_of_steps(self) -> None:
         """What is logged depends on the fraction done only; temperatures move one way, > 0."""

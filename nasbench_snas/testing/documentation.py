@@ -125,7 +125,8 @@ class DocumentationChecks:
         assert not missing, f"write {missing} as literal strings in {self.subject.__name__}"
         wrong = [name for name in self.documented_attributes if not isinstance(found[name], str)]
         assert not wrong, f"{wrong} must be strings"
-        assert all(found[name] == getattr(self.subject, name) for name in found)
+        for name in self.documented_attributes:
+            assert found[name] == getattr(self.subject, name), f"{name} is changed later"
 
     def test_name_is_lower_case_with_dashes(self) -> None:
         """The name serves as a key, in file names and on the command line."""

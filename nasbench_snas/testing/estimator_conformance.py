@@ -18,7 +18,8 @@ class EstimatorConformance(
 
     Attributes:
         estimator: The class under test.
-        settings: Keyword arguments it is constructed with.
+        settings: Keyword arguments it is constructed with; they override the estimator's own
+            ``conformance_settings``, which make the checks cheap (a smaller controller, say).
         expected_failed_checks: Check to the reason why it cannot hold.
         device: Where the checks run.
         documented_attributes: Literal class attributes that listings need.

@@ -2,9 +2,10 @@
 
 The null hypothesis is that the expected draw equals the exact gradient, jointly in all directions:
 Hotelling's T² (:mod:`nasbench_snas.stats.hotelling`). Noise is the same for value, alpha and theta
-of a draw. Gradients of more than :data:`MOST_DIRECTIONS` coordinates (theta, controllers) are tested along
-:data:`DIRECTIONS` fixed random directions: in directions that only rare architectures move, the F
-distribution would be no approximation. A bias orthogonal to all of them would be missed.
+of a draw. Gradients of more than :data:`MOST_DIRECTIONS` coordinates (theta, controllers) are
+tested along :data:`DIRECTIONS` fixed random directions: in directions that only rare architectures
+move, the F distribution would be no approximation. A bias orthogonal to all of them would be
+missed.
 """
 
 from __future__ import annotations

@@ -64,7 +64,8 @@ class SpaceConformance(DocumentationChecks, Conformance):
         """All settings have defaults, cannot be changed later, and compare by value."""
         assert dataclasses.is_dataclass(self.space), "use @dataclass(frozen=True, kw_only=True)"
         family = self.family()
-        assert family == self.family() and hash(family) == hash(self.family())
+        assert family == self.family(), "equal settings must compare equal"
+        assert hash(family) == hash(self.family()), "settings must be hashable"
         fields = dataclasses.fields(self.space)
         if fields:
             with pytest.raises(dataclasses.FrozenInstanceError):
@@ -76,25 +77,28 @@ class SpaceConformance(DocumentationChecks, Conformance):
             space = self.family().build(in_channels, classes, resolution)
             got = (space.in_channels, space.num_classes, space.resolution)
             assert got == (in_channels, classes, resolution), f"declared {got}"
-            assert space == self.family().build(in_channels, classes, resolution)
+            again = self.family().build(in_channels, classes, resolution)
+            assert space == again, "building twice gives two different spaces"
             assert space.name == self.space.name, f"space.name is {space.name!r}"
 
     def test_edges_are_sorted_and_acyclic(self) -> None:
         """Edges go by target, then source; every cell type is used; K is at least two."""
         space = self.family().build(*self.sizes[1])
         for cell in space.cells:
-            assert list(cell.edges) == sorted(set(cell.edges), key=lambda edge: edge[::-1])
-            assert all(source < target for source, target in cell.edges)
+            expected = sorted(set(cell.edges), key=lambda edge: edge[::-1])
+            assert list(cell.edges) == expected, f"{cell.name}: edges are not sorted"
+            forward = all(source < target for source, target in cell.edges)
+            assert forward, f"{cell.name}: an edge points back"
         used = {layer.cell for layer in space.layers if layer.kind == "cell"}
         assert used == {cell.name for cell in space.cells}, f"layers use the cells {sorted(used)}"
         assert len(set(space.operations)) == space.num_operations >= 2, "operations must differ"
-        assert len(space.edge_names) == space.num_edges == len(set(space.edge_names))
+        assert len(set(space.edge_names)) == space.num_edges, "edge names are not unique"
 
     def test_rows_cover_alpha_once(self) -> None:
         """The rows of the cell types are disjoint and cover all ``E`` rows in order."""
         space = self.family().build(*self.sizes[1])
         rows = [row for part in space.rows.values() for row in range(part.start, part.stop)]
-        assert rows == list(range(space.num_edges))
+        assert rows == list(range(space.num_edges)), f"rows {rows} of {space.num_edges}"
 
     def test_parent_runs_hard_and_soft_architectures(self) -> None:
         """A parent network classifies; its logits are finite and respond to the weights."""
@@ -113,7 +117,7 @@ class SpaceConformance(DocumentationChecks, Conformance):
         """Weights exist, and the same seed gives the same ones."""
         space = self.small()
         first, second = (ReferenceParent(space, stream(0, "theta")) for _ in range(2))
-        assert parameter_count(first) > 0
+        assert parameter_count(first) > 0, "the parent has no weights"
         pairs = zip(first.parameters(), second.parameters(), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs), "initial weights depend on global state"
 
@@ -125,16 +129,19 @@ class SpaceConformance(DocumentationChecks, Conformance):
         z = torch.full(shape, 1 / space.num_operations, device=self.device, requires_grad=True)
         size = (2, space.in_channels, space.resolution, space.resolution)
         parent(torch.ones(size, device=self.device), z).square().sum().backward()
-        assert z.grad is not None and torch.isfinite(z.grad).all()
-        assert any(p.grad is not None and p.grad.any() for p in parent.parameters())
+        assert z.grad is not None and torch.isfinite(z.grad).all(), "no finite dL/dz"
+        reached = any(p.grad is not None and p.grad.any() for p in parent.parameters())
+        assert reached, "no weight has a gradient"
 
     def test_genotypes_survive_the_round_trip(self) -> None:
         """Every drawn architecture becomes a genotype, its dictionary, and the same again."""
         space = self.small()
         for z in self.draws(space, 8).tolist():
             genotype = from_choices(space, z)
-            assert Genotype.from_dict(genotype.to_dict()) == genotype
-            assert set(genotype.cells) == {cell.name for cell in space.cells}
+            again = Genotype.from_dict(genotype.to_dict())
+            assert again == genotype, "the genotype changes in its dictionary"
+            names = {cell.name for cell in space.cells}
+            assert set(genotype.cells) == names, f"cells {set(genotype.cells)}"
 
     def test_impossible_settings_are_refused_with_an_explanation(self) -> None:
         """Nonsense sizes raise a :class:`NasbenchError`, not something deep inside torch."""

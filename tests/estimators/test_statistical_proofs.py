@@ -16,6 +16,7 @@ import numpy as np
 import planted_errors as wrong
 import pytest
 import torch
+
 from nasbench_snas.estimators.dsnas import DSNAS
 from nasbench_snas.estimators.gumbel_rao import GumbelRao
 from nasbench_snas.estimators.muprop import MuProp
@@ -26,7 +27,6 @@ from nasbench_snas.estimators.self_critical import SelfCritical
 from nasbench_snas.estimators.snas import SNAS
 from nasbench_snas.estimators.st_gumbel import STGumbel
 from nasbench_snas.estimators.straight_through import StraightThrough
-
 from nasbench_snas.registry import Registry
 from nasbench_snas.stats import (
     GradientMoments,
@@ -140,40 +140,43 @@ EXACT_VARIANCE = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXACT_VARIANCE)
 def test_sampled_variance_is_the_enumerated_one(name):
-    """Trace of the covariance against all 729 architectures: N = 20,000, 99.99 % interval."""
+    """Trace of the covariance against all 729 architectures: N = 10,000, four standard errors."""
     problem = cell_problem("initial")
     estimator = EXACT_VARIANCE[name]()
     problem.loss.all_operations = estimator.needs_all_operations
     trace = float(exact_moments(estimator, problem.loss, problem.distribution()).covariance.trace())
-    found = summary(Bench.build(EXACT_VARIANCE[name](), problem), FULL).trace
+    found = summary(Bench.build(EXACT_VARIANCE[name](), problem), 10_000).trace
     assert abs(np.log(found.estimate / trace)) < 4 * found.standard_error / found.estimate
     assert found.standard_error / found.estimate < 0.05
 
 
-# Trace of the covariance over |g|^2 on the initial cell of seed 0, from 200,000 draws.
-VARIANCE = {}
+# Estimator, and the trace of its covariance over |g|^2 on the initial cell of seed 0, measured with
+# 60,000 draws of another seed (standard errors at most 1 per cent; float64, CPU, torch 2.14.1).
+VARIANCE = {
+    "snas-1": (lambda: at(SNAS, 1.0), 0.557),
+    "snas-0.1": (lambda: at(SNAS, 0.1), 22.9),
+    "st-gumbel-0.5": (lambda: at(STGumbel, 0.5), 4.12),
+    "gumbel-rao-0.5": (lambda: at(GumbelRao, 0.5), 2.20),
+    "rebar": (lambda: REBAR(tau=0.5, eta=1.0), 11.3),
+    "unordered-set": (lambda: Registry().estimator("unordered-set")(n=4), 6.03),
+    "arsm": (lambda: Registry().estimator("arsm")(), 11.4),
+}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANCE)
 def test_variance_stays_in_its_band(name):
-    """Ratio to the stored value within 15 per cent; N = 20,000 has an error of at most 4."""
-    found = summary(Bench.build(BANDS[name](), cell_problem("initial")), FULL).relative_trace
+    """Within 15 per cent of the stored value; N = 10,000 has a standard error of at most 4."""
+    build_it, stored = VARIANCE[name]
+    found = summary(Bench.build(build_it(), cell_problem("initial")), 10_000).relative_trace
     assert found.standard_error / found.estimate < 0.04
-    assert found.estimate == pytest.approx(VARIANCE[name], rel=0.15)
+    assert found.estimate == pytest.approx(stored, rel=0.15)
 
 
-BANDS = {
-    "snas-1": lambda: at(SNAS, 1.0),
-    "snas-0.1": lambda: at(SNAS, 0.1),
-    "st-gumbel-0.5": lambda: at(STGumbel, 0.5),
-    "gumbel-rao-0.5": lambda: at(GumbelRao, 0.5),
-    "rebar": lambda: REBAR(tau=0.5, eta=1.0),
-    "local-expectation": lambda: Registry().estimator("local-expectation")(),
-    "unordered-set": lambda: Registry().estimator("unordered-set")(),
-    "arsm": lambda: Registry().estimator("arsm")(),
-    "rloo": lambda: Registry().estimator("rloo")(),
-}
+@pytest.mark.slow
+def test_variance_band_rejects_a_decoupled_control_variate():
+    found = summary(Bench.build(wrong.Decoupled(), cell_problem("initial")), 10_000)
+    assert found.relative_trace.estimate > 1.15 * VARIANCE["rebar"][1] * 1.5
 
 
 def at(cls, tau: float, **settings):

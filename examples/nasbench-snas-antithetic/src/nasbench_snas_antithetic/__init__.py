@@ -1,0 +1,1 @@
+"""Antithetic REINFORCE for nasbench-snas."""
