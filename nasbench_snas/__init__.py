@@ -15,9 +15,13 @@ if not (_root / "nasbench_snas" / "estimators").is_dir() and (_root / "estimator
 
 
 def __getattr__(name: str) -> _Any:
-    """Return :func:`nasbench_snas.results.load_results`, imported when it is first asked for."""
+    """Return ``load_results`` or ``load``, imported when it is first asked for."""
     if name == "load_results":
         from nasbench_snas.results import load_results
 
         return load_results
+    if name == "load":
+        from nasbench_snas.loading import load
+
+        return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
