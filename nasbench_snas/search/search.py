@@ -21,6 +21,7 @@ from nasbench_snas.data import evaluation_batches, load_splits, make_augmenter, 
 from nasbench_snas.data.shards import ShardAugment, ShardedStream
 from nasbench_snas.distributed import World, synchronise_batch_norms
 from nasbench_snas.errors import CheckpointError
+from nasbench_snas.gradients.tracking import GradientTracker
 from nasbench_snas.objective import SupernetLoss, losses_and_errors
 from nasbench_snas.parameters import create
 from nasbench_snas.registry import Registry
@@ -92,6 +93,7 @@ class Search:
         self.generators = {name: stream(self.seed, name, self.device) for name in _STREAMS}
         self.resource = ResourceTerm(self.space, config.cost, self.generators["cost"])
         self._build_learner()
+        self.tracker = GradientTracker(self.settings.track_gradients, self.seed)
         self.epoch = self.step = 0
         self.elapsed = 0.0
         self.sums: dict[str, float] = {}
@@ -156,14 +158,14 @@ class Search:
             share=self.world.mean,
         )
 
-    def _make_loss(self, batch: Batch) -> SupernetLoss:
+    def _make_loss(self, batch: Batch, *, path_dropout: bool = True) -> SupernetLoss:
         images, labels = batch
         return SupernetLoss(
             self.parent,
             images,
             labels,
             all_operations=self.estimator.needs_all_operations,
-            edge_mask=self._path_dropout(len(labels)),
+            edge_mask=self._path_dropout(len(labels)) if path_dropout else None,
             autocast=self.settings.amp == "bf16",
             share=self.world.mean if self.world.size > 1 else None,
         )
@@ -211,9 +213,16 @@ class Search:
             self.world.average_statistics(self.parent)
         self.resource.update(self.dist)
         self.step += 1
-        for key, value in (("loss", result.loss), ("error", result.error), ("cost", result.cost)):
+        measured = {"loss": result.loss, "error": result.error, "cost": result.cost, "steps": 1.0}
+        if self.tracker.due(self.step):
+            batch = arch_batch or train_batch
+            loss = self._make_loss(batch, path_dropout=False)
+            found = self.tracker.measure(
+                self.step, self.estimator, self.dist, loss, self.parent, batch
+            )
+            measured |= {"tracked": 1.0, **found}
+        for key, value in measured.items():
             self.sums[key] = self.sums.get(key, 0.0) + value
-        self.sums["steps"] = self.sums.get("steps", 0.0) + 1
 
     @property
     def epoch_finished(self) -> bool:
@@ -232,6 +241,9 @@ class Search:
             "resource_term": self.sums.get("cost", 0.0) / steps,
             "theta_lr": self.theta_rate(),
         }
+        tracked = self.sums.get("tracked", 0.0)
+        for key in [name for name in self.sums if name.startswith("gradient_")]:
+            event[key] = self.sums[key] / tracked
         self.epoch += 1
         self.sums = {}
         last = self.epoch == self.settings.epochs
