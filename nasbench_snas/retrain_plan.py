@@ -75,12 +75,14 @@ def find_target(root: Path, text: str) -> Target:
         GenotypeError: It is neither, or the genotype is malformed.
         CheckpointError: The search has no genotype yet, or several searches match.
     """
+    if is_genotype_text(text):
+        genotype = load_genotype(text)
+        return Target(_file_name(genotype.name), genotype)
     path = Path(text)
-    if is_genotype_text(text) or zoo_key(text) in zoo_names() or path.is_file():
+    if path.is_file() or zoo_key(text) in zoo_names():
         genotype = load_genotype(text)
         stem = path.stem if path.is_file() else zoo_key(text)
-        name = genotype.name or ("genotype" if is_genotype_text(text) else stem)
-        return Target(_file_name(name), genotype)
+        return Target(_file_name(genotype.name or stem), genotype)
     try:
         folder = find_run(root, text)
     except CheckpointError as error:
