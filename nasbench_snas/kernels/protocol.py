@@ -21,7 +21,7 @@ either.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from torch import Tensor
@@ -107,12 +107,14 @@ class Entries:
             ``starts[i]:starts[i + 1]``.
         counts: For each candidate, how many entries it has.
         mask: Factors ``m_q`` of the images, shape ``(Q, B)``, or None.
+        cache: Index tensors a backend derives from the table once.
     """
 
     table: Tensor
     starts: tuple[Tensor, ...]
     counts: tuple[int, ...]
     mask: Tensor | None = None
+    cache: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -140,6 +140,10 @@ class ReferenceKernels:
         """Return ``values`` on ``device``."""
         return torch.tensor(values, dtype=torch.int64, device=str(device))
 
+    def gradient_of(self, upstream: Upstream, y: Tensor) -> Tensor:
+        """Return the upstream gradient of ``y`` as a tensor."""
+        return combine(upstream, y, y.shape[0])
+
     def statistics(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and biased variance, both ``(G, C)``, in two passes."""
         var, mean = torch.var_mean(y.flatten(1, -2), dim=1, correction=0)
@@ -175,13 +179,14 @@ class ReferenceKernels:
         dweights: Sequence[Tensor] | None,
     ) -> Tensor | None:
         """Add gradients; return the sums for the norm before the unit."""
+        dy = self.gradient_of(upstream, y)
         with torch.enable_grad():
             u = self._normalised(x, norm).detach().requires_grad_()
             leaves = [weight.detach().requires_grad_(dweights is not None) for weight in weights]
             rows = [weight[w_rows] for weight in leaves]
             out = convolve(spec, functional.relu(u)[x_rows], rows)
             wanted = [u, *leaves] if dweights is not None else [u]
-            du, *dws = torch.autograd.grad(out, wanted, combine(upstream, y, out.shape[0]))
+            du, *dws = torch.autograd.grad(out, wanted, dy)
         if overwrite:
             dx.copy_(du)
         else:
@@ -204,10 +209,11 @@ class ReferenceKernels:
         self, kind: str, stride: int, x: Tensor, y: Tensor, upstream: Upstream, dx: Tensor
     ) -> None:
         """Add the gradient of the pooling's input."""
+        dy = self.gradient_of(upstream, y)
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
             out = pool(kind, stride, leaf)
-            (du,) = torch.autograd.grad(out, leaf, combine(upstream, y, out.shape[0]))
+            (du,) = torch.autograd.grad(out, leaf, dy)
         dx += du
 
     def add_upstream(self, upstream: Upstream, dx: Tensor) -> None:

@@ -98,7 +98,10 @@ class FastParent(nn.Module):
             ConfigError: Training on a single value a channel, of which there is no variance.
         """
         draws = z.shape[0]
-        used = (all_operations | (z.detach() != 0)).tolist()
+        if all_operations:  # nothing is read back from the device: the step can be captured
+            used = [[[True] * z.shape[2]] * z.shape[1]] * draws
+        else:
+            used = (z.detach() != 0).tolist()
         x = self._stem(images, draws)
         history, seen = [x, x], 0
         for index, layer in enumerate(self.space.layers):

@@ -1,0 +1,49 @@
+"""The factory says which parent and kernels run, and falls back where it must."""
+
+import pytest
+import torch
+
+from nasbench_snas.spaces.darts_cnn import DartsCNN
+from nasbench_snas.supernet.build import build_parent
+from nasbench_snas.supernet.fast import FastParent
+from nasbench_snas.supernet.reference import ReferenceParent
+
+
+@pytest.fixture
+def space():
+    return DartsCNN(cells=2, channels=4, nodes=2).build(3, 5, 8)
+
+
+def seeded():
+    return torch.Generator().manual_seed(0)
+
+
+def test_the_fast_parent_is_the_default_and_names_its_kernels(space):
+    parent, note = build_parent(space, seeded(), kernels="reference")
+    assert isinstance(parent, FastParent)
+    assert "fused" in note and "reference" in note and "\n" not in note
+
+
+@pytest.mark.parametrize("options", [{"partial_channels": 2}, {"double_backward": True}])
+def test_what_the_fast_parent_cannot_do_takes_the_reference_and_says_why(space, options):
+    parent, note = build_parent(space, seeded(), **options)
+    assert isinstance(parent, ReferenceParent)
+    assert "partial channels" in note or "gradients of gradients" in note
+
+
+def test_without_a_compiler_the_parent_runs_on_plain_pytorch(space, monkeypatch, tmp_path):
+    monkeypatch.setenv("NASBENCH_NO_COMPILER", "1")
+    monkeypatch.setenv("NASBENCH_CACHE", str(tmp_path))
+    monkeypatch.delenv("NASBENCH_KERNELS", raising=False)
+    parent, note = build_parent(space, seeded())
+    assert parent.kernels.name == "reference" and "no C++ compiler" in note
+    z = torch.rand(1, space.num_edges, space.num_operations, requires_grad=True)
+    parent(torch.randn(2, 3, 8, 8), z).sum().backward()
+    assert torch.isfinite(z.grad).all()
+
+
+def test_all_parents_start_from_the_same_weights(space):
+    fast, _ = build_parent(space, seeded(), kernels="reference", dtype=torch.float64)
+    plain, _ = build_parent(space, seeded(), double_backward=True, dtype=torch.float64)
+    state = fast.canonical(fast.state_dict())
+    assert all(torch.equal(state[n], t) for n, t in plain.state_dict().items())
