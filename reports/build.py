@@ -1,22 +1,17 @@
-"""From run stores to a report: selection, tables, files, manifest."""
+"""From run stores to a report: which runs, which tables."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nasbench_snas import __version__
 from nasbench_snas.errors import ConfigError, DataError, ReportRefusedError, suggest
-from nasbench_snas.results import export_results, load_rows
+from nasbench_snas.results import load_rows
 from nasbench_snas.results_schema import COLUMNS
-from nasbench_snas.store import write_atomic, write_json
 
-from .render_latex import document, latex
-from .render_text import csv_text, markdown
 from .selection import Comparable, Exclusion, select
 from .table1 import table1
 from .tables import Table
@@ -75,7 +70,7 @@ class ReportOptions:
         return "all" in self.tables or table in self.tables
 
 
-@dataclass
+@dataclass(frozen=True)
 class Report:
     """What was selected, and the tables made of it.
 
@@ -85,6 +80,8 @@ class Report:
         exclusions: Runs left out or failed, with the reason.
         tables: All tables, in order.
         options: What was asked for.
+        roots: Run stores.
+        runs: Names of runs that were asked for; none: all.
     """
 
     rows: list[dict[str, Any]]
@@ -92,7 +89,8 @@ class Report:
     exclusions: list[Exclusion]
     tables: list[Table]
     options: ReportOptions
-    files: list[Path] = field(default_factory=list)
+    roots: tuple[Path, ...] = ()
+    runs: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return tables, rows and exclusions as plain containers."""
@@ -100,7 +98,7 @@ class Report:
             "suite_version": __version__,
             "tables": [_table_json(table) for table in self.tables],
             "runs": self.rows,
-            "exclusions": [_exclusion(e) for e in self.exclusions],
+            "exclusions": [exclusion_json(e) for e in self.exclusions],
         }
 
 
@@ -127,7 +125,8 @@ def build_report(roots: Sequence[Path], options: ReportOptions, runs: Sequence[s
         _refuse_mixed(groups)
     if not groups and not any(row["stage"] != "search" for row in rows):
         raise _nothing(roots, rows, options)
-    return Report(rows, groups, exclusions, _tables(rows, groups, options), options)
+    tables = _tables(rows, groups, options)
+    return Report(rows, groups, exclusions, tables, options, tuple(roots), tuple(runs))
 
 
 def _tables(
@@ -136,8 +135,10 @@ def _tables(
     level, published = options.confidence, options.published
     tables: list[Table] = []
     if options.wants("1"):
-        for group in groups:
-            tables += table1(group, confidence=level, published=published)
+        for index, group in enumerate(groups):
+            tables += table1(
+                group, confidence=level, published=published, published_rows=index == 0
+            )
     for number in (2, 3):
         if options.wants(str(number)):
             tables += retrained_tables(
@@ -222,67 +223,8 @@ def _nothing(
     )
 
 
-def report_folder(root: Path) -> Path:
-    """Return ``root/_reports/<UTC>``, a folder that is not there yet."""
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    folder = root / "_reports" / stamp
-    for number in range(1, 1000):
-        if not folder.exists():
-            return folder
-        folder = root / "_reports" / f"{stamp}-{number}"
-    raise DataError(f"cannot find a free name beside {folder}.")
-
-
-def write_report(report: Report, out: Path) -> list[Path]:
-    """Write the files of a report and its manifest; return their paths.
-
-    Args:
-        report: The report.
-        out: Its folder; files there are overwritten, others left alone.
-    """
-    formats = report.options.formats
-    files: dict[Path, str] = {}
-    for table in report.tables:
-        if "md" in formats:
-            files[out / "tables" / f"{table.name}.md"] = markdown([table])
-        if "csv" in formats:
-            files[out / "tables" / f"{table.name}.csv"] = csv_text(table)
-        if "tex" in formats:
-            files[out / "tables" / f"{table.name}.tex"] = latex(table)
-    if "tex" in formats and report.tables:
-        files[out / "tables.tex"] = document(report.tables)
-    for path, content in files.items():
-        write_atomic(path, content)
-    written = list(files)
-    for suffix in ("csv", "parquet"):
-        if suffix in formats:
-            written.append(out / f"results.{suffix}")
-            export_results(report.rows, written[-1])
-    if written:
-        written.append(_manifest(report, out, written))
-    report.files = written
-    return written
-
-
-def _manifest(report: Report, out: Path, written: Sequence[Path]) -> Path:
-    """Write which runs are in the report and a hash of every file."""
-    hashes = {
-        path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(written)
-    }
-    content = {
-        "suite_version": __version__,
-        "options": asdict(report.options),
-        "runs": sorted({str(row["run_id"]) for row in report.rows}),
-        "tables": {table.name: list(table.runs) for table in report.tables},
-        "exclusions": [_exclusion(e) for e in report.exclusions],
-        "files_sha256": hashes,
-    }
-    write_json(out / "manifest.json", content)
-    return out / "manifest.json"
-
-
-def _exclusion(exclusion: Exclusion) -> dict[str, str]:
+def exclusion_json(exclusion: Exclusion) -> dict[str, str]:
+    """Return an exclusion as plain containers."""
     return {"run_id": exclusion.run_id, "status": exclusion.status, "why": exclusion.why}
 
 

@@ -62,7 +62,7 @@ def seeds_value(
         text = text.rpartition(", ")[0] if ", " in text else MISSING
         text = text or MISSING
     interval = interval_text(cell.interval, decimals)
-    if with_interval and interval:
+    if with_interval and interval and not text.startswith("IQM"):
         text += f" {interval}"
     percent = f"{100 * confidence:g} % CI {interval}" if interval else ""
     seeds = ", ".join(

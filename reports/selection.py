@@ -18,6 +18,7 @@ Run = Mapping[str, Any]
 
 FAILED = ("failed", "diverged", "damaged")
 PROVISIONAL = ("smoke", "small")
+_LEVELS = ("none", "mild", "moderate", "aggressive")
 _PRESETS = ("paper", "small", "smoke")
 
 
@@ -195,8 +196,10 @@ def _row_key(row: Run) -> tuple[Any, ...]:
 
 
 def _rank(key: tuple[Any, ...]) -> tuple[Any, ...]:
-    preset = key[0]
-    return (_PRESETS.index(preset) if preset in _PRESETS else len(_PRESETS), *key)
+    preset, space, dataset, constraint = key[:4]
+    first = _PRESETS.index(preset) if preset in _PRESETS else len(_PRESETS)
+    level = _LEVELS.index(constraint) if constraint in _LEVELS else len(_LEVELS)
+    return (first, preset, space, dataset, level, *key[3:])
 
 
 def _variants(groups: list[list[Run]]) -> list[Variant]:

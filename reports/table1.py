@@ -31,28 +31,37 @@ _PUBLISHED_OF = {("darts", "unrolled", "none"): "DARTS (2nd", ("snas", "joint", 
 _RANDOM = "random"
 
 
-def table1(found: Comparable, *, confidence: float = 0.95, published: bool = True) -> list[Table]:
+def table1(
+    found: Comparable,
+    *,
+    confidence: float = 0.95,
+    published: bool = True,
+    published_rows: bool = True,
+) -> list[Table]:
     """Return Table 1 of comparable runs with its companions.
 
     Args:
         found: The runs.
         confidence: Nominal coverage of intervals.
         published: Whether published columns stand beside the measured ones.
+        published_rows: Whether published rows that nothing here repeats are shown, too. They are in
+            any case where the settings are the paper's.
 
     Returns:
         The table; the best of n seeds; differences from the random search (or the best row) paired
         on seeds; the matrix of child derivations.
     """
-    tables = [_main(found, confidence, published)]
+    tables = [_main(found, confidence, published, published_rows)]
     if any(len(variant.runs) > 1 for variant in found.variants):
         tables += [_best_of(found)]
     tables += [t for t in (_differences(found, confidence), _matrix(found, confidence)) if t]
     return tables
 
 
-def _main(found: Comparable, confidence: float, published: bool) -> Table:
+def _main(found: Comparable, confidence: float, published: bool, published_rows: bool) -> Table:
     comparable = is_paper(found)
     rows_published = published_table(1) if published else ()
+    published = published and (published_rows or comparable)
     bold = _bold(found)
     costs = cost_columns(found)
     columns = _columns(published, comparable, [head for _, _, head in costs])
@@ -68,9 +77,9 @@ def _main(found: Comparable, confidence: float, published: bool) -> Table:
         row += _delta_cells(variant, beside) if published and comparable else []
         rows.append(tuple(row))
     for beside in rows_published:
-        if beside.architecture not in used:
+        if beside.architecture not in used and (published_rows or comparable):
             rows.append(_only_published(beside, columns))
-    notes = _notes(found, bold.reason, published, comparable)
+    notes = _notes(found, bold, published, comparable)
     return Table(
         key="1",
         title="Table 1. Search accuracy and child accuracy without retraining",
@@ -185,9 +194,7 @@ def _beside(variant: Variant, constraint: str, rows: Sequence[Published]) -> Pub
     return next((r for r in rows if start and r.architecture.startswith(start)), None)
 
 
-def _notes(
-    found: Comparable, bold_reason: str, published: bool, comparable: bool
-) -> tuple[str, ...]:
+def _notes(found: Comparable, bold: BoldRows, published: bool, comparable: bool) -> tuple[str, ...]:
     notes = []
     if found.provisional:
         notes.append(rules.APART)
@@ -204,8 +211,9 @@ def _notes(
             "Δ is left out: the published numbers are of CIFAR-10 with the paper's settings, these "
             f"of {found.dataset} with preset {found.preset}, constraint {found.constraint}."
         )
-    if bold_reason:
-        notes.append(f"Nothing is bold, or not every row could be: {bold_reason}.")
+    if bold.reason:
+        start = "Not every row can be bold" if bold.bold else "Nothing is bold"
+        notes.append(f"{start}: {bold.reason}.")
     protocols = sorted({str(run["protocol_note"]) for run in found.runs if run["protocol_note"]})
     notes += [f"Accuracies: {note}." for note in protocols]
     rest = (rules.CELL, rules.INTERVAL, rules.UNIT, rules.FAILURES, rules.BOLD, rules.COST)

@@ -40,10 +40,10 @@ def _parts(context: click.Context, parameter: click.Parameter, value: str) -> tu
 @click.option(
     "--format",
     "formats",
-    default="terminal,md,csv,tex,html",
+    default="terminal,md,csv,html",
     callback=_parts,
     metavar="LIST",
-    help="terminal, md, csv, tex, html, parquet.",
+    help="terminal, md, csv, tex (figures as PDF, too), html, parquet.",
     show_default=True,
 )
 @click.option(
@@ -72,8 +72,6 @@ def command(session: Session, /, runs: tuple[str, ...], as_json: bool, **given: 
         ReportOptions,
         build_report,
         main_tables,
-        report_folder,
-        write_report,
     )
 
     options = ReportOptions(
@@ -99,6 +97,8 @@ def command(session: Session, /, runs: tuple[str, ...], as_json: bool, **given: 
         for line in _left_out(report):
             click.echo(line)
     if set(options.formats) - {"terminal"}:
+        from nasbench_snas.reports.write import report_folder, write_report
+
         out = given["out"] or report_folder(roots[0])
         files = write_report(report, out)
         page = out / "report.html"
