@@ -149,7 +149,8 @@ class Estimator(nn.Module):
         Returns:
             Shape ``(R, n, E, K)``; by default the hard sample. ``noise`` is :meth:`noise`'s.
         """
-        return dist.hard(noise)
+        hard: Tensor = dist.hard(noise)
+        return hard
 
     def replay(self, dist: Any) -> Tensor | None:
         """Return the surrogate of the stored draw for a further update, shape ``(R,)``, or None."""

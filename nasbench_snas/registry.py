@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from nasbench_snas.space import SpaceFamily
 
 Kind = Literal["estimator", "space"]
-_BASES = {"estimator": {"Estimator", "Pathwise", "Score"}, "space": {"SpaceFamily"}}
+_BASES: dict[Kind, set[str]] = {
+    "estimator": {"Estimator", "Pathwise", "Score"},
+    "space": {"SpaceFamily"},
+}
 _FAMILIES = {"Pathwise": "pathwise", "Score": "score"}
 _registered: dict[tuple[Kind, str], type] = {}
 
@@ -86,7 +89,7 @@ def _kind_of(cls: type) -> Kind:
     names = {base.__name__ for base in cls.__mro__}
     for kind, bases in _BASES.items():
         if names & bases and getattr(cls, "name", ""):
-            return kind  # type: ignore[return-value]
+            return kind
     raise PluginError(
         f"{cls.__qualname__} is neither an estimator nor a space.",
         "Expected a subclass of nasbench_snas.api.Estimator or SpaceFamily with a `name`.",
@@ -121,11 +124,13 @@ class Registry:
         Raises:
             PluginError: It is unknown (with a suggestion), ambiguous or broken.
         """
-        return self._load("estimator", name)
+        found: type[Estimator] = self._load("estimator", name)
+        return found
 
     def space(self, name: str) -> type[SpaceFamily]:
         """Import and return the space family called ``name``; raises as :meth:`estimator`."""
-        return self._load("space", name)
+        found: type[SpaceFamily] = self._load("space", name)
+        return found
 
     def entry(self, kind: Kind, name: str) -> Entry:
         """Return the single entry called ``name``; raises as :meth:`estimator`."""
@@ -170,7 +175,8 @@ class Registry:
             if registered_kind == kind:
                 origin = f"registered by {cls.__module__}"
                 summary = (cls.__doc__ or "").strip().split("\n")[0]
-                attributes = {key: getattr(cls, key, "") for key in _SHOWN} | {"summary": summary}
+                attributes = {shown: getattr(cls, shown, "") for shown in _SHOWN}
+                attributes["summary"] = summary
                 yield Entry(kind, name, origin, attributes=attributes, loaded=cls)
         for option, texts in (
             ("--plugin", self._plugins),

@@ -5,6 +5,7 @@ A tracker is a callable that receives every event; it never raises into the run.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from nasbench_snas.config import RunConfig
@@ -26,7 +27,10 @@ def open_tracker(name: str, folder: RunFolder, config: RunConfig) -> Tracker:
         ConfigError: There is no such tracker.
         MissingDependencyError: Its package is not installed.
     """
-    makers = {"tensorboard": TensorBoardTracker, "wandb": WandbTracker}
+    makers: dict[str, Callable[[RunFolder, RunConfig], Tracker]] = {
+        "tensorboard": TensorBoardTracker,
+        "wandb": WandbTracker,
+    }
     if name not in makers:
         raise ConfigError(f"unknown tracker {name!r}.", f"Known: {', '.join(makers)}")
     try:

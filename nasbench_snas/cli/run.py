@@ -77,7 +77,7 @@ if TYPE_CHECKING:
 @click.option("--max-epochs", type=int, help="Stop early; the run is marked truncated.")
 @click.option("--max-time", type=float, metavar="SECONDS", help="As --max-epochs.")
 @click.pass_obj
-def command(session: Session, **options: Any) -> int:
+def command(session: Session, /, **options: Any) -> int:
     """Run a search and leave its folder; the same command continues an interrupted one."""
     from nasbench_snas.cli._run_display import announce, final_line
     from nasbench_snas.distributed import joined

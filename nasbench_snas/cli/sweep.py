@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 @click.option("--fail-fast", is_flag=True, help="Stop at the first failure.")
 @click.option("--dry-run", is_flag=True, help="Show the plan; nothing is written.")
 @click.pass_obj
-def command(session: Session, file: Path | None, **options: Any) -> int:
+def command(session: Session, /, file: Path | None, **options: Any) -> int:
     """Sweep over the settings in FILE (TOML), or those given as options.
 
     Skips what is done, continues what was interrupted, retries what crashed, and goes on when a

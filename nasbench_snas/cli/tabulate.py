@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--table", type=click.Path(exists=True, path_type=Path), help="Compare RUNS with it.")
 @click.pass_obj
-def command(session: Session, runs: tuple[str, ...], **options: Any) -> int:
+def command(session: Session, /, runs: tuple[str, ...], **options: Any) -> int:
     """Tabulate a space (continues where it was stopped), or compare RUNS with --table.
 
     A comparison is written to tabular.json in the run's folder, and shown by `nasbench report`.

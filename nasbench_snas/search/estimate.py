@@ -7,7 +7,6 @@ from pathlib import Path
 from nasbench_snas.search.plan import PlannedRun
 from nasbench_snas.store import run_folders
 
-
 Times = list[tuple[tuple[str, str, str], str, float]]
 
 

@@ -11,7 +11,7 @@ A level transforms the loss closure and says when optimisers step; it knows no e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -354,7 +354,7 @@ class UnrolledLoss:
         return value.detach() + ((z - fixed) * total).sum(), error
 
     def _gradient(
-        self, loss: SupernetLoss, theta: dict[str, Tensor], z: Tensor
+        self, loss: SupernetLoss, theta: Mapping[str, Tensor], z: Tensor
     ) -> list[Tensor | None]:
         leaves = {name: p.clone().requires_grad_() for name, p in theta.items()}
         value, _ = self._evaluate(loss, leaves, z)
@@ -365,13 +365,13 @@ class UnrolledLoss:
         return [None if g is None else self._share(g) for g in gradients]
 
     def _evaluate(
-        self, loss: SupernetLoss, theta: dict[str, Tensor], z: Tensor
+        self, loss: SupernetLoss, theta: Mapping[str, Tensor], z: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return loss and error (scalars) at weights ``theta``; ``z`` has shape ``(1, E, K)``."""
         buffers = {name: b.clone() for name, b in self._parent.named_buffers()}
         logits = functional_call(
             self._parent,
-            (theta, buffers),
+            (dict(theta), buffers),
             (loss.images, z),
             {"all_operations": loss.all_operations, "edge_mask": loss.edge_mask},
         )
@@ -380,7 +380,7 @@ class UnrolledLoss:
 
 
 def _moved(
-    theta: dict[str, Tensor], direction: Iterable[Tensor | None], factor: float
+    theta: Mapping[str, Tensor], direction: Iterable[Tensor | None], factor: float
 ) -> dict[str, Tensor]:
     """Return ``theta + factor * direction``; a missing direction is zero."""
     pairs = zip(theta.items(), direction, strict=True)

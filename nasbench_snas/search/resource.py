@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nasbench_snas.api import Distribution
+from nasbench_snas.api import Categorical, Distribution
 from nasbench_snas.cost import CostModel, score_cost
 from nasbench_snas.cost_control import TargetController
 from nasbench_snas.cost_settings import CostSettings, CostTarget
@@ -52,7 +52,7 @@ class ResourceTerm:
 
     def _penalty(self, dist: Distribution) -> Tensor:
         kind = self.settings.gradient
-        if kind == "exact" and dist.factorised:
+        if kind == "exact" and isinstance(dist, Categorical):
             return self.model.penalty(probs=dist.probs)
         noise = dist.noise(1, 1, self._generator)
         if kind == "pathwise":

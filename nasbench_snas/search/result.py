@@ -41,8 +41,7 @@ def search_result(
     recalibrated = _pick(matrix, estimator.derive_rule, "recalibrated")
     hard = _pick(matrix, "hard", "inherited")
     search_acc = float(last["search_acc"])
-    days = search.elapsed * search.world.size / 86_400
-    days = days if search.device.type == "cuda" else None
+    gpus = search.world.size if search.device.type == "cuda" else 0
     return {
         "schema_version": SCHEMA_VERSION,
         "run_id": run_id,
@@ -87,7 +86,7 @@ def search_result(
         "parent_params": parameter_count(search.parent),
         **search.resource.child_costs(search.derived()),
         "wall_s": search.elapsed,
-        "gpu_days": days,
+        "gpu_days": search.elapsed * gpus / 86_400 if gpus else None,
         "peak_mem_bytes": search.peak_memory(),
         "steps": search.step,
         "imgs_per_s": last["images_per_s"],

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nasbench_snas.api import Distribution, Estimator
 from nasbench_snas.config import RunConfig
@@ -33,6 +33,8 @@ from nasbench_snas.search.views import derive, view_weights
 from nasbench_snas.seeding import stream
 from nasbench_snas.space import Space
 from nasbench_snas.supernet.build import build_parent
+from nasbench_snas.supernet.fast import FastParent
+from nasbench_snas.supernet.reference import ReferenceParent
 
 _STREAMS = ("noise", "validation", "path-dropout", "cost", "report")
 
@@ -86,7 +88,7 @@ class Search:
             or self.estimator.needs_double_backward,
             synchronised=self.settings.sync_batchnorm,
         )
-        self.parent: nn.Module = parent
+        self.parent: FastParent | ReferenceParent = parent
         self.kernels = str(getattr(getattr(parent, "kernels", None), "name", "auto"))
         if self.settings.sync_batchnorm:
             synchronise_batch_norms(parent, self.world)
@@ -338,10 +340,10 @@ class Search:
         """
         names = [name for name, _ in self.parent.named_parameters()]
         optimizer = self.learner.theta_optimizer
-        canonical = self.parent.canonical  # type: ignore[operator]
+        canonical = self.parent.canonical
         return {
-            "parent": canonical(self.parent.state_dict()),  # type: ignore[operator]
-            "theta_momenta": canonical(momenta(optimizer, names)),  # type: ignore[operator]
+            "parent": canonical(self.parent.state_dict()),
+            "theta_momenta": canonical(momenta(optimizer, names)),
             "dist": self.dist.state_dict(),
             "estimator": self.estimator.state_dict(),
             "alpha_optimizer": self.learner.alpha_optimizer.state_dict(),
@@ -369,13 +371,13 @@ class Search:
                 f"Split {state['split'][:12]} expected, {self.splits.fingerprint[:12]} found.",
                 "Put the original data back, or start anew with --resume never.",
             )
-        own = self.parent.from_canonical  # type: ignore[operator]
-        self.parent.load_state_dict(own(state["parent"]))  # type: ignore[operator]
+        own = self.parent.from_canonical
+        self.parent.load_state_dict(own(state["parent"]))
         parameters = dict(self.parent.named_parameters())
         restore_momenta(
             self.learner.theta_optimizer,
             parameters,
-            own(state["theta_momenta"]),  # type: ignore[operator]
+            own(state["theta_momenta"]),
         )
         self.dist.load_state_dict(state["dist"])
         self.estimator.load_state_dict(state["estimator"])

@@ -54,12 +54,19 @@ class ReLUConvBN(nn.Sequential):
     ) -> None:
         layers: list[nn.Module] = [nn.ReLU()]
         for conv in convs:
-            steps = tuple(stride if on else 1 for on in conv.strided)
+            high, wide = (stride if on else 1 for on in conv.strided)
             width = c_in if conv.depthwise else c_out
             groups = c_in if conv.depthwise else 1
             layers.append(
                 nn.Conv2d(
-                    c_in, width, conv.kernel, steps, conv.padding, conv.dilation, groups, bias=False
+                    c_in,
+                    width,
+                    conv.kernel,
+                    (high, wide),
+                    conv.padding,
+                    conv.dilation,
+                    groups,
+                    bias=False,
                 )
             )
             c_in = width

@@ -94,7 +94,8 @@ class MixedEdge(nn.Module):
         rest = functional.max_pool2d(rest, 2, 2, ceil_mode=True) if self.stride == 2 else rest
         joined = torch.cat([out, row.sum() * rest], dim=1)
         shuffled = joined.unflatten(1, (self.partial_channels, -1)).transpose(1, 2)
-        return shuffled.flatten(1, 2)
+        result: Tensor = shuffled.flatten(1, 2)
+        return result
 
 
 class ReferenceCell(nn.Module):
@@ -204,7 +205,7 @@ class ReferenceParent(nn.Module):
         for index, layer in enumerate(self.space.layers):
             if layer.kind == "cell":
                 cell, rows = self.cells[str(index)], self.space.rows[layer.cell]
-                inputs = history[-cell.position.cell.num_inputs :]
+                inputs = history[-self.space.cell(layer.cell).num_inputs :]
                 mask = None if edge_mask is None else edge_mask[seen, : rows.stop - rows.start]
                 x, seen = cell(inputs, z[rows], selected[rows], mask), seen + 1
             else:
