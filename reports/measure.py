@@ -76,12 +76,11 @@ def seeds_value(
 def failures_value(variant: Variant) -> Value:
     """Return the cell ``k/n`` of runs that failed."""
     failed, total = len(variant.failed), len(variant.failed) + len(variant.runs)
-    ids = tuple(str(run["run_id"]) for run in variant.failed)
     reasons = "\n".join(
         f"{run['run_id']}: {run['reason'] or run['status']}" for run in variant.failed
     )
     numbers = {"failed": float(failed), "runs": float(total)}
-    return Value(f"{failed}/{total}", float(failed), ids, reasons, numbers)
+    return Value(f"{failed}/{total}", float(failed), variant.ids, reasons, numbers)
 
 
 def cost_columns(table: Comparable) -> list[tuple[str, str, str]]:

@@ -120,12 +120,16 @@ def _rows(runs: Sequence[Run]) -> list[Retrained]:
         key = (*(str(part or "") for part in what or ("", "", "")), name)
         groups.setdefault((*key, str(run["selection"] or "each seed")), []).append(run)
     result = []
-    for (estimator, level, constraint, name, selection), members in sorted(groups.items()):
+    for (estimator, level, constraint, name, selection), members in _each_first(groups):
         label = name or f"{estimator} ({level}), constraint {constraint}"
         if selection == "best of n":
             label += ", best of n by search validation"
         result.append(Retrained(label, selection, tuple(members)))
     return result
+
+
+def _each_first(groups: dict[tuple[str, ...], list[Run]]) -> list[Any]:
+    return sorted(groups.items(), key=lambda item: (*item[0][:4], item[0][4] == "best of n"))
 
 
 def _table(
