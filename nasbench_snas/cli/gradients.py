@@ -38,7 +38,7 @@ from nasbench_snas.errors import ConfigError
 @click.option("--figures/--no-figures", default=True, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
 @click.pass_obj
-def command(session: Session, **options: Any) -> None:
+def command(session: Session, /, **options: Any) -> None:
     """Measure bias, variance and cost of gradient estimators at fixed points.
 
     Everything is frozen: theta, architecture parameters, minibatch. Draws are compared with the
@@ -88,7 +88,7 @@ def _settings(options: dict[str, Any]) -> Any:
     if isinstance(values.get("space"), str):
         values["space"] = {"name": values["space"]}
     if options["space"] is not None:
-        values["space"] = {"name": options["space"]}
+        values["space"] = values.get("space", {}) | {"name": options["space"]}
     for text in options["assignments"]:
         _assign(values, text)
     lists = {"points": str, "temperatures": float}
@@ -99,7 +99,7 @@ def _settings(options: dict[str, Any]) -> Any:
         if options[key] is not None:
             values[key] = options[key]
     if options["estimators"]:
-        values["estimators"] = [part for part in options["estimators"]]
+        values["estimators"] = list(options["estimators"])
     if options["max_time"] is not None:
         values["max_time"] = _seconds(options["max_time"])
     try:
@@ -118,8 +118,6 @@ def _assign(values: dict[str, Any], text: str) -> None:
     where = values
     for part in path:
         where = where.setdefault(part, {})
-    if path[:1] == ["space"] or (len(path) == 0 and last == "space"):
-        values.setdefault("space", {}) if path else None
     try:
         where[last] = tomllib.loads(f"x = {value}")["x"]
     except tomllib.TOMLDecodeError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ class Cell:
                     state = {key: stored[key] for key in stored.files}
                 meta = json.loads(str(state.pop("meta")))
                 self.moments.load_state(state)
-            except (OSError, ValueError, KeyError) as error:
+            except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
                 raise CheckpointError(
                     f"cannot read {self.file}: {error}", fix="Delete the file to draw it anew."
                 ) from error
@@ -177,7 +178,7 @@ def load_arrays(file: Path) -> dict[str, Tensor]:
     try:
         with np.load(file, allow_pickle=False) as stored:
             return {key: torch.from_numpy(stored[key].copy()) for key in stored.files}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise CheckpointError(
             f"cannot read {file}: {error}", fix="Delete the file to compute it anew."
         ) from error

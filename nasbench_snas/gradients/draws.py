@@ -150,13 +150,13 @@ def warm_up(
     """Bring baselines and control variates to where they stand at a frozen point.
 
     The estimator draws in training mode; own parameters of estimators that tune their variance
-    follow Adam (rate 0.02) on the mean squared norm of the draws, eight times as long.
+    follow Adam (rate 0.02) on the mean squared norm of the draws, four times as long.
     """
     own = [p for p in estimator.parameters() if p.requires_grad]
     tuned = estimator.tunes_variance and bool(own)
     optimiser = torch.optim.Adam(own, lr=0.02) if tuned else None
     estimator.train()
-    for _ in range(8 * passes if tuned else passes):
+    for _ in range(4 * passes if tuned else passes):
         copies = dist.replicate(replicates)
         noise = estimator.noise(copies, replicates, generator)
         value = estimator.surrogate(loss, copies, noise).sum()

@@ -204,8 +204,8 @@ def distribution_at(
     """Return the estimator's own distribution at the law ``probs``.
 
     A factorised categorical is set to it. Any other distribution is fitted: its parameters
-    minimise the cross-entropy ``-E_{Z ~ probs} log p(Z)`` on 512 fixed draws (300 steps of Adam,
-    rate 0.01), so that gradients are compared at nearly the same law.
+    minimise the cross-entropy ``-E_{Z ~ probs} log p(Z)`` on 256 fixed draws (200 steps of Adam,
+    rate 0.02), so that gradients are compared at nearly the same law.
 
     Raises:
         ConfigError: The estimator needs another network.
@@ -217,9 +217,9 @@ def distribution_at(
     if type(dist) is Categorical:
         return Categorical(logits)
     draws = Categorical(logits)
-    z = draws.hard(draws.noise(1, 512, generator))
-    optimiser = torch.optim.Adam(dist.parameters(), lr=0.01)
-    for _ in range(300):
+    z = draws.hard(draws.noise(1, 256, generator))
+    optimiser = torch.optim.Adam(dist.parameters(), lr=0.02)
+    for _ in range(200):
         optimiser.zero_grad()
         torch.autograd.backward(-dist.log_prob(z).sum(dim=-1).mean())
         optimiser.step()

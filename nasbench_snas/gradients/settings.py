@@ -31,7 +31,7 @@ class Recipe(BaseModel):
     steps: int = Field(default=240, ge=1, description="Steps to the point `late`.")
     batch_size: int = Field(default=64, ge=2, description="Images of a step.")
     theta_lr: float = Field(default=3e-3, gt=0, description="Adam's rate for theta.")
-    alpha_lr: float = Field(default=2e-2, gt=0, description="Adam's rate for alpha.")
+    alpha_lr: float = Field(default=1e-2, gt=0, description="Adam's rate for alpha.")
     tau_start: float = Field(default=1.0, gt=0, description="Temperature at the first step.")
     tau_end: float = Field(default=0.1, gt=0, description="Temperature at the last step.")
 

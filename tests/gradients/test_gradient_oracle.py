@@ -6,8 +6,6 @@ import time
 
 import pytest
 import torch
-from nasbench_snas.spaces.nasbench201 import NasBench201
-from nasbench_snas.spaces.snas_unit import SnasUnit
 from torch import Tensor
 from torch.nn import functional
 
@@ -17,6 +15,8 @@ from nasbench_snas.gradients.network import BatchedLoss, BatchedNetwork
 from nasbench_snas.gradients.oracle import Oracle, architecture_index, architectures
 from nasbench_snas.objective import SupernetLoss
 from nasbench_snas.space import CellType, Layer, Space
+from nasbench_snas.spaces.nasbench201 import NasBench201
+from nasbench_snas.spaces.snas_unit import SnasUnit
 from nasbench_snas.supernet.reference import ReferenceParent
 
 
