@@ -1,7 +1,8 @@
-"""Backend ``cpu``: the primitives in C++ (``*.cpp``, ``*.h`` here), compiled at first use by ``build.py``.
+"""Backend ``cpu``: the primitives in C++ (``*.cpp``, ``*.h`` here), compiled at first use by
+``build.py``.
 
-Float32 and float64, any number of channels and any size. Dense convolutions (``conv_3x3``, ``conv_7x1_1x7``) go to
-PyTorch's own. For the formulas see :mod:`nasbench_snas.kernels.protocol`.
+Float32 and float64, any number of channels and any size. Dense convolutions (``conv_3x3``,
+``conv_7x1_1x7``) go to PyTorch's own. For the formulas see :mod:`nasbench_snas.kernels.protocol`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Compiles the Triton kernels ahead of time, without a GPU, and reads what they use.
 
-Compiling proves neither that a kernel is right on a GPU nor how fast it is there; it does show spilled registers.
+Compiling proves neither that a kernel is right on a GPU nor how fast it is there; it does show
+spilled registers.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _SUMS = {"sums_ptr", "a_ptr", "p_ptr", "r_ptr", "hat_ptr"}
 
 @dataclass(frozen=True)
 class Usage:
-    """What one compiled kernel uses: 32-bit registers a thread; bytes of stack, local, shared memory."""
+    """What a compiled kernel uses: registers a thread; bytes of stack, local and shared memory."""
 
     kernel: str
     capability: int

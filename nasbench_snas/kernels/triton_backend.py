@@ -1,9 +1,10 @@
 """Backend ``triton``: the primitives on CUDA.
 
-Depthwise stages, statistics, mix and sampling are Triton kernels (``triton_kernels.py``, ``triton_mix.py``); 1x1 convolutions are
-batched matrix products and dense ones PyTorch's. Nothing is read back from the device, so that a step can be captured in a
-CUDA graph. Block sizes come from :func:`blocks`; ``$NASBENCH_AUTOTUNE=1`` lets Triton measure alternatives instead. The
-speed on GPUs has not been measured.
+Depthwise stages, statistics, mix and sampling are Triton kernels (``triton_kernels.py``,
+``triton_mix.py``); 1x1 convolutions are batched matrix products and dense ones PyTorch's. Nothing
+is read back from the device, so that a step can be captured in a CUDA graph. Block sizes come from
+:func:`blocks`; ``$NASBENCH_AUTOTUNE=1`` lets Triton measure alternatives instead. The speed on GPUs
+has not been measured.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ LINES = 32
 
 
 def blocks(channels: int) -> tuple[int, int]:
-    """Return the block of channels (a power of two, at most 64) and of pixels for about 1024 numbers."""
+    """Return the blocks of channels (a power of two, at most 64) and of pixels: 1024 numbers."""
     wide = min(64, triton.next_power_of_2(channels))
     return wide, max(8, 1024 // wide)
 
 
 def configurations() -> list[triton.Config]:
-    """Return what autotuning tries: warps and pipeline stages (block sizes are given by the shape)."""
+    """Return what autotuning tries: warps and stages (block sizes are given by the shape)."""
     return [
         triton.Config({}, num_warps=warps, num_stages=stages)
         for warps in (1, 2, 4, 8)
@@ -350,7 +351,7 @@ class TritonKernels(ReferenceKernels):
         w_rows: Tensor,
         count: int,
     ) -> None:
-        """Update running statistics as row after row would, in closed form (nothing is read back)."""
+        """Update running statistics as row after row would, in closed form: no read-back."""
         same = w_rows[:, None] == w_rows[None, :]
         later = same.triu(1).sum(1)
         keep = 1 - MOMENTUM

@@ -1,11 +1,13 @@
 """Triton kernels of the primitives (formulas: :mod:`nasbench_snas.kernels.protocol`).
 
-A program works on one image (``B``) of one row, a block of its pixels and a block of its channels; sums are in float32
-(float64 for float64 inputs) whatever the type in memory. ReLU is written so that NaN passes. Pointers of the
-candidates come as a table of addresses, so that a whole mix is one launch.
+A program works on one image (``B``) of one row, a block of its pixels and a block of its channels;
+sums are in float32 (float64 for float64 inputs) whatever the type in memory. ReLU is written so
+that NaN passes. Pointers of the candidates come as a table of addresses, so that a whole mix is one
+launch.
 
-The kernels are checked against plain PyTorch in Triton's interpreter and compiled ahead of time for several
-architectures. Neither proves anything about their speed on a GPU, where they have not been measured.
+The kernels are checked against plain PyTorch in Triton's interpreter and compiled ahead of time for
+several architectures. Neither proves anything about their speed on a GPU, where they have not been
+measured.
 """
 
 from __future__ import annotations
@@ -65,7 +67,7 @@ def depthwise_input(  # type: ignore[no-untyped-def]
     ST: tl.constexpr, NORM: tl.constexpr, ADD: tl.constexpr, ACC: tl.constexpr, BW: tl.constexpr,
     BC: tl.constexpr,
 ):  # fmt: skip
-    """One strip of ``dx`` through ReLU, summed over all outputs that read the row; sums for the norm."""
+    """One strip of ``dx`` through ReLU, over all outputs that read the row; the norm's sums."""
     strip = tl.program_id(0)
     strips = tl.cdiv(W, BW)
     h = (strip // strips) % H
@@ -119,7 +121,7 @@ def depthwise_taps(  # type: ignore[no-untyped-def]
     C: tl.constexpr, K: tl.constexpr, KP: tl.constexpr, D: tl.constexpr, ST: tl.constexpr,
     NORM: tl.constexpr, ACC: tl.constexpr, BW: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
-    """Partial sums of one row of taps over ``LINES`` lines of all images: ``out[g, part, i, j, c]``."""
+    """Partial sums of a row of taps over ``LINES`` lines of images: ``out[g, part, i, j, c]``."""
     program = tl.program_id(0)
     i = program % K
     parts = tl.cdiv(B * HO, LINES)

@@ -1,8 +1,10 @@
-"""Triton kernels of the mix: forward, inner products, credits, and the upstream gradient of a candidate.
+"""Triton kernels of the mix: forward, inner products, credits, and the upstream gradient of a
+candidate.
 
-``addresses`` holds for every candidate the addresses of ``y``, ``mean``, ``var``, ``gamma`` and ``beta`` (0 for None), all of one
-type; ``table`` is that of :class:`~nasbench_snas.kernels.protocol.Entries`. Coefficients of a norm are formed inside
-the kernels: no small tensor operation surrounds them.
+``addresses`` holds for every candidate the addresses of ``y``, ``mean``, ``var``, ``gamma`` and
+``beta`` (0 for None), all of one type; ``table`` is that of
+:class:`~nasbench_snas.kernels.protocol.Entries`. Coefficients of a norm are formed inside the
+kernels: no small tensor operation surrounds them.
 """
 
 from __future__ import annotations
@@ -112,7 +114,8 @@ def mix_credit(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """One row of a candidate: ``dL/dz`` of its entries, ``a``, and the row's ``p`` and ``r``.
 
-    ``hat[q, 2, C]`` receives ``<m g, y_hat>`` and ``<m g, 1>``, from which learnt norms take their gradients.
+    ``hat[q, 2, C]`` receives ``<m g, y_hat>`` and ``<m g, 1>``, from which learnt norms take their
+    gradients.
     """
     row = tl.program_id(0)
     first = tl.load(row_starts_ptr + row)

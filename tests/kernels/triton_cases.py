@@ -1,4 +1,4 @@
-"""Run in a process of its own with TRITON_INTERPRET=1: Triton kernels against plain PyTorch on the CPU."""
+"""Triton kernels against plain PyTorch; run in a process of its own with TRITON_INTERPRET=1."""
 
 import sys
 

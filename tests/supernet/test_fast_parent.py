@@ -1,4 +1,4 @@
-"""The fast parent equals the reference parent: logits, dL/dz, every theta gradient, running statistics."""
+"""The fast parent equals the reference: logits, dL/dz, theta gradients, running statistics."""
 
 from dataclasses import replace
 
