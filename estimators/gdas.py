@@ -22,11 +22,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from nasbench_snas.api import Categorical, Pathwise, ScheduleKind, anneal
-from nasbench_snas.errors import ConfigError
+from nasbench_snas.api import AnnealedPathwise, Categorical, ScheduleKind
 
 
-class GDAS(Pathwise):
+class GDAS(AnnealedPathwise):
     """Gumbel-softmax with hard samples and a masked gradient.
 
     Args:
@@ -48,21 +47,9 @@ class GDAS(Pathwise):
         schedule: ScheduleKind = "linear",
         n: int = 1,
     ) -> None:
-        super().__init__()
-        if tau_start <= 0 or tau_end <= 0:
-            raise ConfigError(f"temperatures must be positive, got {tau_start} and {tau_end}.")
-        self.tau_start, self.tau_end, self.schedule, self.n = tau_start, tau_end, schedule, n
-        self.tau = tau_start
+        super().__init__(tau_start, tau_end, schedule, n)
 
     def relax(self, dist: Categorical, noise: Tensor) -> Tensor:
         """Return one-hot samples, ``(R, n, E, K)``, with a gradient at the drawn operation."""
         soft = (dist.perturb(noise) / self.tau).softmax(dim=-1)
         return dist.hard(noise) * (1 + (soft - soft.detach()))
-
-    def set_progress(self, t: float) -> None:
-        """Set the temperature."""
-        self.tau = anneal(self.schedule, self.tau_start, self.tau_end, t)
-
-    def progress_values(self) -> dict[str, float]:
-        """Return the temperature."""
-        return {"temperature": self.tau}

@@ -16,17 +16,16 @@ import torch
 from torch import Tensor
 
 from nasbench_snas.api import (
+    AnnealedPathwise,
     Categorical,
-    Pathwise,
     ScheduleKind,
-    anneal,
     gumbel,
     straight_through,
 )
 from nasbench_snas.errors import ConfigError
 
 
-class GumbelRao(Pathwise):
+class GumbelRao(AnnealedPathwise):
     """Rao-Blackwellised straight-through Gumbel-softmax.
 
     Args:
@@ -51,15 +50,10 @@ class GumbelRao(Pathwise):
         schedule: ScheduleKind = "linear",
         n: int = 1,
     ) -> None:
-        super().__init__()
-        if tau_start <= 0 or tau_end <= 0 or samples < 1:
-            raise ConfigError(
-                f"gumbel-rao: samples = {samples}, temperatures {tau_start} and {tau_end}.",
-                "Expected at least one sample, and positive temperatures.",
-            )
-        self.samples, self.n = samples, n
-        self.tau_start, self.tau_end, self.schedule = tau_start, tau_end, schedule
-        self.tau = tau_start
+        super().__init__(tau_start, tau_end, schedule, n)
+        if samples < 1:
+            raise ConfigError(f"gumbel-rao: samples must be at least 1, got {samples}.")
+        self.samples = samples
 
     def noise(
         self, dist: Categorical, replicates: int, generator: torch.Generator
@@ -82,11 +76,3 @@ class GumbelRao(Pathwise):
     def weights(self, dist: Categorical, noise: tuple[Tensor, Tensor]) -> Tensor:
         """Return the hard samples; see :meth:`Estimator.weights`."""
         return dist.hard(noise[0])
-
-    def set_progress(self, t: float) -> None:
-        """Set the temperature."""
-        self.tau = anneal(self.schedule, self.tau_start, self.tau_end, t)
-
-    def progress_values(self) -> dict[str, float]:
-        """Return the temperature."""
-        return {"temperature": self.tau}

@@ -17,11 +17,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from nasbench_snas.api import Categorical, Pathwise, ScheduleKind, anneal
-from nasbench_snas.errors import ConfigError
+from nasbench_snas.api import AnnealedPathwise, Categorical, ScheduleKind
 
 
-class SNAS(Pathwise):
+class SNAS(AnnealedPathwise):
     """Concrete relaxation with an annealed temperature.
 
     Args:
@@ -44,20 +43,8 @@ class SNAS(Pathwise):
         schedule: ScheduleKind = "linear",
         n: int = 1,
     ) -> None:
-        super().__init__()
-        if tau_start <= 0 or tau_end <= 0:
-            raise ConfigError(f"temperatures must be positive, got {tau_start} and {tau_end}.")
-        self.tau_start, self.tau_end, self.schedule, self.n = tau_start, tau_end, schedule, n
-        self.tau = tau_start
+        super().__init__(tau_start, tau_end, schedule, n)
 
     def relax(self, dist: Categorical, noise: Tensor) -> Tensor:
         """Return ``softmax((log alpha + G) / tau)``, shape ``(R, n, E, K)``."""
         return (dist.perturb(noise) / self.tau).softmax(dim=-1)
-
-    def set_progress(self, t: float) -> None:
-        """Set the temperature."""
-        self.tau = anneal(self.schedule, self.tau_start, self.tau_end, t)
-
-    def progress_values(self) -> dict[str, float]:
-        """Return the temperature."""
-        return {"temperature": self.tau}

@@ -20,8 +20,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nasbench_snas.api import Categorical, Loss, Pathwise, ScheduleKind, anneal
-from nasbench_snas.errors import ConfigError
+from nasbench_snas.api import AnnealedPathwise, Categorical, Loss, ScheduleKind
 
 
 def concrete_score(noise: Tensor) -> Tensor:
@@ -36,7 +35,7 @@ def concrete_score(noise: Tensor) -> Tensor:
     return 1 - noise.shape[-1] * (-noise).softmax(dim=-1)
 
 
-class SNASCredit(Pathwise):
+class SNASCredit(AnnealedPathwise):
     """Policy gradient with the credit of eq. (8) on relaxed samples.
 
     Args:
@@ -60,11 +59,7 @@ class SNASCredit(Pathwise):
         schedule: ScheduleKind = "linear",
         n: int = 1,
     ) -> None:
-        super().__init__()
-        if tau_start <= 0 or tau_end <= 0:
-            raise ConfigError(f"temperatures must be positive, got {tau_start} and {tau_end}.")
-        self.tau_start, self.tau_end, self.schedule, self.n = tau_start, tau_end, schedule, n
-        self.tau = tau_start
+        super().__init__(tau_start, tau_end, schedule, n)
 
     def relax(self, dist: Categorical, noise: Tensor) -> Tensor:
         """Return the relaxed sample, shape ``(R, n, E, K)``; backward it passes on eq. (7).
@@ -85,11 +80,3 @@ class SNASCredit(Pathwise):
         z = self.soft(dist, noise).requires_grad_()
         (h,) = torch.autograd.grad(loss(z).sum(), z)
         return -(h * z.detach()).sum(dim=-1)
-
-    def set_progress(self, t: float) -> None:
-        """Set the temperature."""
-        self.tau = anneal(self.schedule, self.tau_start, self.tau_end, t)
-
-    def progress_values(self) -> dict[str, float]:
-        """Return the temperature."""
-        return {"temperature": self.tau}

@@ -14,11 +14,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from nasbench_snas.api import Categorical, Pathwise, ScheduleKind, anneal, straight_through
-from nasbench_snas.errors import ConfigError
+from nasbench_snas.api import AnnealedPathwise, Categorical, straight_through
 
 
-class STGumbel(Pathwise):
+class STGumbel(AnnealedPathwise):
     """Hard samples forward, the Gumbel-softmax backward.
 
     Args:
@@ -34,28 +33,7 @@ class STGumbel(Pathwise):
     bias = "biased"
     needs_all_operations = True
 
-    def __init__(
-        self,
-        tau_start: float = 1.0,
-        tau_end: float = 0.1,
-        schedule: ScheduleKind = "linear",
-        n: int = 1,
-    ) -> None:
-        super().__init__()
-        if tau_start <= 0 or tau_end <= 0:
-            raise ConfigError(f"temperatures must be positive, got {tau_start} and {tau_end}.")
-        self.tau_start, self.tau_end, self.schedule, self.n = tau_start, tau_end, schedule, n
-        self.tau = tau_start
-
     def relax(self, dist: Categorical, noise: Tensor) -> Tensor:
         """Return one-hot samples with the gradient of the relaxed ones, ``(R, n, E, K)``."""
         soft = (dist.perturb(noise) / self.tau).softmax(dim=-1)
         return straight_through(dist.hard(noise), soft)
-
-    def set_progress(self, t: float) -> None:
-        """Set the temperature."""
-        self.tau = anneal(self.schedule, self.tau_start, self.tau_end, t)
-
-    def progress_values(self) -> dict[str, float]:
-        """Return the temperature."""
-        return {"temperature": self.tau}

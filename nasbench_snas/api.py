@@ -20,11 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from nasbench_snas.distributions import Categorical, Distribution, gumbel, one_hot
+from nasbench_snas.errors import ConfigError
 from nasbench_snas.genotype import Genotype
 from nasbench_snas.schedules import ScheduleKind, anneal
 from nasbench_snas.space import Space, SpaceFamily
 
 __all__ = [
+    "AnnealedPathwise",
     "Categorical",
     "Distribution",
     "Estimator",
@@ -180,6 +182,46 @@ class Pathwise(Estimator):
     def weights(self, dist: Any, noise: Any) -> Tensor:
         """Return the relaxed weights; see :meth:`Estimator.weights`."""
         return self.relax(dist, noise)
+
+
+class AnnealedPathwise(Pathwise):
+    """Pathwise estimators with a temperature that is annealed over the run's own length.
+
+    A subclass with other defaults repeats the signature: it is what settings are read from.
+
+    Args:
+        tau_start: Temperature at the start.
+        tau_end: Temperature at the end.
+        schedule: How it moves over the run: ``linear``, ``geometric`` or ``constant``.
+        n: Architectures per draw.
+
+    Attributes:
+        tau: The temperature now.
+
+    Raises:
+        ConfigError: A temperature is not positive.
+    """
+
+    def __init__(
+        self,
+        tau_start: float = 1.0,
+        tau_end: float = 0.1,
+        schedule: ScheduleKind = "linear",
+        n: int = 1,
+    ) -> None:
+        super().__init__()
+        if tau_start <= 0 or tau_end <= 0:
+            raise ConfigError(f"temperatures must be positive, got {tau_start} and {tau_end}.")
+        self.tau_start, self.tau_end, self.schedule, self.n = tau_start, tau_end, schedule, n
+        self.tau = tau_start
+
+    def set_progress(self, t: float) -> None:
+        """Set the temperature."""
+        self.tau = anneal(self.schedule, self.tau_start, self.tau_end, t)
+
+    def progress_values(self) -> dict[str, float]:
+        """Return the temperature."""
+        return {"temperature": self.tau}
 
 
 class Score(Estimator):

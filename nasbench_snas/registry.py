@@ -33,7 +33,7 @@ _BASES: dict[Kind, set[str]] = {
     "estimator": {"Estimator", "Pathwise", "Score"},
     "space": {"SpaceFamily"},
 }
-_FAMILIES = {"Pathwise": "pathwise", "Score": "score"}
+_FAMILIES = {"Pathwise": "pathwise", "AnnealedPathwise": "pathwise", "Score": "score"}
 _registered: dict[tuple[Kind, str], type] = {}
 
 
@@ -88,7 +88,7 @@ def register(cls: type) -> type:
 def _kind_of(cls: type) -> Kind:
     names = {base.__name__ for base in cls.__mro__}
     for kind, bases in _BASES.items():
-        if names & bases and getattr(cls, "name", ""):
+        if names & bases and bool(getattr(cls, "name", "")):
             return kind
     raise PluginError(
         f"{cls.__qualname__} is neither an estimator nor a space.",
