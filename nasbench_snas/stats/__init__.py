@@ -7,7 +7,8 @@ Arrays go in, frozen dataclasses come out. Two halves that share the interval ty
   :mod:`~nasbench_snas.stats.unpaired`, :mod:`~nasbench_snas.stats.profiles`, and what tables show
   of them: :mod:`~nasbench_snas.stats.cells`, :mod:`~nasbench_snas.stats.bold`;
 * one vector a draw: :mod:`~nasbench_snas.stats.moments`, :mod:`~nasbench_snas.stats.jackknife`,
-  :mod:`~nasbench_snas.stats.gradient_summary`, :mod:`~nasbench_snas.stats.subspace`,
+  :mod:`~nasbench_snas.stats.squared_bias`, :mod:`~nasbench_snas.stats.gradient_summary`,
+  :mod:`~nasbench_snas.stats.subspace`,
   :mod:`~nasbench_snas.stats.hotelling`, :mod:`~nasbench_snas.stats.power`,
   :mod:`~nasbench_snas.stats.budget`, :mod:`~nasbench_snas.stats.decomposition`,
   :mod:`~nasbench_snas.stats.slope`.

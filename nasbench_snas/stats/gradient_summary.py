@@ -13,16 +13,28 @@ A reference ``r`` that is itself a mean of M independent draws brings its own er
 is taken off ``|m - r|²`` and ``|r|²``, and a second jackknife over its blocks adds to every
 variance. The draws and the reference must be independent of each other.
 
-Intervals: delete-a-block jackknife with t quantiles; on the log scale for variances; for the
-directional bias on its square. The word "unbiased" is never concluded; what can be concluded is
-the bound below which the relative bias lies (one-sided, ``excluded_relative_bias``: the smallest
-margin at which an equivalence test of size 1 - confidence would accept). It starts from
-max(bias², 0), so a lucky negative estimate does not sharpen it.
+Intervals: of bias² by test inversion (:mod:`~nasbench_snas.stats.squared_bias`); of the rest by the
+delete-a-block jackknife with t quantiles, on the log scale for variances, for the directional bias
+on its square. The word "unbiased" is never concluded; what can be concluded is the bound below
+which the relative bias lies (one-sided, ``excluded_relative_bias``: the smallest margin at which an
+equivalence test of size 1 - confidence would accept). It starts from max(bias², 0), so a lucky
+negative estimate does not sharpen it.
 
-Known limit: where the bias is about 1.5 times its standard error the intervals of bias² are too
-short on the upper side (an estimate that is too low also has too small an error). Measured for
-Gaussian draws, d = 6, N = 200, 50 blocks, exact reference, 1,000 trials, CPU, numpy 2.4.6: the 95 %
-interval covered 91.2 %, every miss lay below the truth, and the one-sided bound held in 88.0 %.
+With a noisy reference the relative bias is tested as ``|m - r|² - rho |r|²`` with the noise of r at
+the estimated rho.
+
+Measured coverage, nominal 95 %, exact reference, 50 blocks, N = 200, d in 3, 6, 20, 60, bias 0, 0.3,
+0.45, 0.6, 0.8, 1, 1.5, 2 and 3 times ``bias_se`` along an axis or the diagonal, 2,000 trials each,
+CPU, numpy 2.4.6. Lowest of all cases, two-sided interval and one-sided bound of bias²:
+
+    normal, equal variances                        .946   .950
+    normal, condition number 1e4                   .944   .940
+    Student's t, 5 degrees of freedom              .943   .946
+    lognormal, sigma 0.5                           .939   .932
+    lognormal, sigma 1 (excess kurtosis 111)       .922   .926
+
+Known limit: strongly skewed draws with the bias along a skewed coordinate, as in the last row; there
+an interval of a plain mean misses as often. Below about 1.5 ``bias_se`` both err on the safe side.
 
 Deviation from ``|mean| / sqrt(tr S)`` as the SNR: the mean is de-noised first.
 """
@@ -43,9 +55,14 @@ from nasbench_snas.stats.jackknife import (
     jackknife_variance,
     leave_one_out,
     pooled,
-    t_quantile,
 )
 from nasbench_snas.stats.moments import WHOLE, GradientMoments, as_draws
+from nasbench_snas.stats.squared_bias import (
+    NoisePart,
+    SquareError,
+    block_deviations,
+    square_error,
+)
 
 Moments = tuple[FloatArray, FloatArray, FloatArray]
 
@@ -200,26 +217,28 @@ class _Summary:
             self.reference_counts = source.count.astype(np.float64)
             self.n_blocks = min(self.n_blocks, source.n_blocks)
         self.dimension = full[1].shape[1]
+        self.centre, self.goal = full[1][0], goal[0][0]
+        self.deviations = [block_deviations(moments, index)]
+        if reference.moments is not None:
+            self.deviations.append(-block_deviations(reference.moments, index))
 
     def result(self, group: str) -> GradientSummary:
         """Collect every statistic."""
         full = {name: float(value[0]) for name, value in self.full.items()}
         error = math.sqrt(full["noise"])
         bias = math.sqrt(max(full["bias_sq"], 0.0))
-        bias_sq, relative = self._interval("bias_sq"), self._interval("relative_bias_sq")
-        upper = max(relative.estimate, 0.0) + relative.standard_error * t_quantile(
-            self.confidence, self.n_blocks, sides=1
-        )
+        square, relative = self._square_errors(full)
+        upper = relative.upper(self.confidence)
         return GradientSummary(
             group=group,
             n=self.n,
             dimension=self.dimension,
-            bias_sq=bias_sq,
-            relative_bias_sq=relative,
+            bias_sq=square.interval(self.confidence, self.n),
+            relative_bias_sq=relative.interval(self.confidence, self.n),
             bias=bias,
             bias_se=error,
             bias_over_se=bias / error if error > 0 else (math.inf if bias > 0 else 0.0),
-            excluded_relative_bias=math.sqrt(upper) if upper >= 0 else math.nan,
+            excluded_relative_bias=math.sqrt(upper),
             trace=self._interval("trace", "log"),
             relative_trace=self._interval("relative_trace", "log"),
             mse=self._interval("mse", "log"),
@@ -231,6 +250,22 @@ class _Summary:
             snr=self._interval("snr"),
             reference_norm=math.sqrt(max(full["reference_sq"], 0.0)),
         )
+
+    def _square_errors(self, full: dict[str, float]) -> tuple[SquareError, SquareError]:
+        """Return squared bias and relative squared bias with their errors."""
+        difference = self.centre - self.goal
+        parts = [NoisePart(self.deviations[0], difference)]
+        if len(self.deviations) == 1:
+            square = square_error(full["bias_sq"], parts, self.n_blocks)
+            return square, square.over(full["reference_sq"])
+        noise = self.deviations[1]
+        square = square_error(
+            full["bias_sq"], [*parts, NoisePart(noise, difference)], self.n_blocks
+        )
+        ratio = max(full["relative_bias_sq"], 0.0) if full["reference_sq"] > 0 else 0.0
+        shared = NoisePart(noise, difference + ratio * self.goal, 1 - ratio)
+        relative = square_error(full["bias_sq"], [*parts, shared], self.n_blocks)
+        return square, relative.over(full["reference_sq"])
 
     def _interval(self, name: str, transform: str = "none") -> Interval:
         """Jackknife one quantity, on the scale that ``transform`` names."""

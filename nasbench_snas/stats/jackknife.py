@@ -7,8 +7,9 @@ With block j of ``n_j`` draws left out of N, ``h_j = N / n_j``, and B blocks,
 
 which is the textbook ``(B-1)/B sum (theta_(j) - mean)²`` for equal blocks. The interval is
 ``theta ± t_{B-1} sqrt(Var)``: at a statistic that is quadratic in the mean and whose linear part
-vanishes (a squared bias that is zero) the jackknife variance is about twice too large, so the
-interval errs on the safe side exactly there.
+vanishes (a squared bias that is zero) the jackknife variance is about twice too large, but between
+there and a clear bias it covers too little: such statistics use
+:mod:`~nasbench_snas.stats.squared_bias`.
 
 Reference: Busing, Meijer and van der Leeden, Delete-m Jackknife for Unequal m, Statistics and
 Computing 9, 1999.
@@ -39,7 +40,7 @@ def pooled(
     Returns:
         Count ``(1,)``, mean ``(1, d')``, sum of squared deviations ``(1, d')``.
     """
-    count, mean, squares = _select(moments, index)
+    count, mean, squares = select(moments, index)
     total = count.sum()
     centre = (count[:, None] * mean).sum(axis=0) / total
     # a block mean of identical draws equals them; the weighted mean may differ in the last bit
@@ -56,7 +57,7 @@ def leave_one_out(
     Returns:
         Count ``(B,)``, mean ``(B, d')``, sum of squared deviations ``(B, d')``.
     """
-    count, mean, squares = _select(moments, index)
+    count, mean, squares = select(moments, index)
     (total,), (centre,), (spread,) = pooled(moments, index)
     rest = total - count
     shift = mean - centre
@@ -65,7 +66,7 @@ def leave_one_out(
     return rest, out_mean, np.maximum(out_squares, 0.0)
 
 
-def _select(
+def select(
     moments: GradientMoments, index: npt.NDArray[np.intp] | None
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return block counts as floats, means and squares of the chosen coordinates."""

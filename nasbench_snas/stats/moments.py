@@ -4,7 +4,9 @@ N draws ``g_i`` in R^d are dealt to ``n_blocks`` blocks in turn (draw i goes to 
 n_blocks), so that any statistic of means and variances gets a delete-a-block jackknife error
 without the draws. Means and squared deviations are merged by Chan's formula
 ``M = M_a + M_b + (m_b - m_a)² n_a n_b / (n_a + n_b)``, which keeps a draw without noise at
-(rounding) zero variance. Memory: ``2 n_blocks d`` doubles.
+(rounding) zero variance. Memory: ``2 n_blocks d`` doubles. What intervals need of the covariance of
+the draws comes from the block means, so there is no ``d x d`` matrix and the state holds nothing
+else: counts, means, squares, cosine sums, and the settings that they depend on.
 
 Reference: Chan, Golub and LeVeque, Updating Formulae and a Pairwise Algorithm for Computing Sample
 Variances, 1979.

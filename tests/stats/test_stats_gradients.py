@@ -192,9 +192,9 @@ def test_negative_bias_squared_is_kept_and_does_not_sharpen_the_excluded_bound()
             break
     assert summary.bias_sq.estimate < 0
     assert summary.bias == summary.bias_over_se == 0
+    assert summary.bias_sq.low < 0 < summary.bias_sq.high
     error = summary.relative_bias_sq.standard_error
-    expected = math.sqrt(sps.t.isf(0.05, 19) * error)
-    assert summary.excluded_relative_bias == pytest.approx(expected)
+    assert summary.excluded_relative_bias > math.sqrt(sps.t.isf(0.05, 19) * error)
 
 
 def test_an_estimator_without_noise_has_an_exact_summary():
@@ -258,7 +258,11 @@ def test_a_coordinate_group_without_gradient_gives_nan_and_no_error():
 
 
 @pytest.mark.parametrize("trials", [400, pytest.param(2_500, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("bias", [0.0, 0.3, 1.5])
+@pytest.mark.parametrize(
+    "bias",
+    [0.0, pytest.param(0.3, marks=pytest.mark.slow), 0.6]
+    + [pytest.param(bias, marks=pytest.mark.slow) for bias in (0.45, 0.8, 1.0, 1.5, 3.0)],
+)
 def test_bias_squared_is_unbiased_and_its_interval_covers(trials, bias):
     rng = np.random.default_rng(int(10 * bias))
     shift = bias * np.array([1.0, 0, 0, 0, 0, 0])
@@ -302,7 +306,9 @@ def test_trace_interval_of_gaussian_draws_agrees_with_chi_square():
 
 
 @pytest.mark.parametrize("trials", [200, pytest.param(1_500, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("bias", [0.0, 0.8])
+@pytest.mark.parametrize(
+    "bias", [0.0, 0.8, *(pytest.param(bias, marks=pytest.mark.slow) for bias in (0.3, 0.5, 1.2))]
+)
 def test_error_of_the_reference_is_taken_off_and_carried_into_the_interval(trials, bias):
     rng = np.random.default_rng(22)
     shift = bias * np.array([0.0, 1, 0, 0, 0, 0])
