@@ -77,7 +77,9 @@ def wilson(hits: int, trials: int, level: float = 0.95) -> tuple[float, float]:
     middle = share + c * c / (2 * trials)
     half = c * math.sqrt(share * (1 - share) / trials + c * c / (4 * trials * trials))
     scale = 1 + c * c / trials
-    return max((middle - half) / scale, 0.0), min((middle + half) / scale, 1.0)
+    low = 0.0 if hits == 0 else (middle - half) / scale
+    high = 1.0 if hits == trials else (middle + half) / scale
+    return low, high
 
 
 @torch.no_grad()

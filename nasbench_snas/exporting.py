@@ -59,7 +59,7 @@ def export_network(network: ChildNetwork, shape: tuple[int, int, int], path: Pat
     path.parent.mkdir(parents=True, exist_ok=True)
     with torch.no_grad():
         expected = module(other)
-    found = writers[path.suffix](module, traced, other, path)
+    found = writers[path.suffix](module, traced, other, path).detach()
     difference = float((found - expected).abs().max()) / max(float(expected.abs().max()), 1.0)
     if not difference <= TOLERANCE:
         raise NasbenchError(

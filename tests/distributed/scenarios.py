@@ -10,7 +10,10 @@ import torch
 
 from nasbench_snas.config import validate
 from nasbench_snas.distributed import World, joined
+from nasbench_snas.genotype_zoo import zoo
 from nasbench_snas.registry import Registry
+from nasbench_snas.retrain import Retraining
+from nasbench_snas.retrain_plan import Target, plan_retraining
 from nasbench_snas.search.plan import complete
 from nasbench_snas.search.search import Search
 
@@ -83,12 +86,45 @@ def local(world: World) -> dict[str, Any]:
     return dict(search.state_dict()["parent"])
 
 
+def retrain(world: World) -> dict[str, Any]:
+    """Return what a retraining with path dropout and synchronised batch norms measures."""
+    config = plan_retraining(
+        Registry(),
+        Target("snas-mild", zoo("snas-mild")),
+        assignments=[
+            'data.dataset="fake"',
+            "data.fake.train_images=16",
+            "data.fake.test_images=7",
+            "network.channels=2",
+            "network.cells=3",
+            "training.epochs=2",
+            "training.batch_size=8",
+            "training.eval_batch_size=3",
+            "training.drop_path=0.5",
+            "training.sync_batchnorm=true",
+        ],
+    ).config
+    work = Retraining(config, Registry(), "cpu", world, dtype=torch.float64)
+    for _ in range(4):
+        work.one_step()
+        if work.epoch_finished:
+            event = work.finish_epoch()
+    test = work.evaluate()
+    return {
+        "theta": dict(work.network.state_dict()),
+        "event": {key: event[key] for key in ("train_loss", "train_acc", "drop_path")},
+        "test": [test.images, test.top1, test.loss],
+        "confusion": test.confusion,
+    }
+
+
 def main(out: Path) -> None:
     """Run every scenario and write what it gave, one file a rank."""
     torch.set_num_threads(1)
     with joined("cpu") as world:
         found: dict[str, Any] = {name: measure(name, world) for name in SCENARIOS}
         found["local"] = local(world)
+        found["retrain"] = retrain(world)
         torch.save(found, out / f"rank{world.rank}.pt")
 
 

@@ -75,6 +75,14 @@ def test_two_processes_equal_one_with_the_doubled_batch(
 
 
 @pytest.mark.slow
+def test_a_retraining_by_two_processes_equals_one(ranks: list[dict[str, Any]]) -> None:
+    alone = scenarios.retrain(World())
+    assert alone["event"]["drop_path"] == 0.25
+    for rank in ranks:
+        assert difference(rank["retrain"], alone) < 1e-9
+
+
+@pytest.mark.slow
 def test_every_process_draws_the_same_architecture_and_other_images(
     ranks: list[dict[str, Any]],
 ) -> None:

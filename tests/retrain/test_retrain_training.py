@@ -168,7 +168,7 @@ def test_channels_last_is_only_a_layout(tiny: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["eager", "inductor"])
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 def test_a_compiled_network_trains_the_same_weights(tiny: Any, backend: str) -> None:
     compiled = train(tiny(**{"speed.compile": backend}), 4)
     plain = train(tiny(), 4)
