@@ -16,6 +16,7 @@ from nasbench_snas.stats import (
     break_even_budget,
     coordinate_groups,
     decompose_draws,
+    decompose_variance,
     fit_power_law,
     mse_at_budget,
     summarise_gradient,
@@ -357,8 +358,9 @@ def test_break_even_budget_at_its_limits(biased, expected):
 def test_break_even_budget_is_nan_where_there_is_none():
     assert math.isnan(break_even_budget(Costed(0, 13, 1), Costed(0, 13, 1)))
     assert math.isnan(break_even_budget(Costed(-0.1, 20, 1), Costed(0, 13, 1)))
-    with pytest.raises(ConfigError):
-        Costed(0, 1, 0)
+    for variance, cost in ((1, 0), (-1, 1), (math.nan, 1)):
+        with pytest.raises(ConfigError):
+            Costed(0, variance, cost)
     with pytest.raises(ConfigError):
         mse_at_budget(Costed(0, 1, 1), 0)
 
@@ -371,6 +373,16 @@ def test_decomposition_equals_the_hand_computed_one():
     assert parts.share.estimate == pytest.approx(12 / 22)
     assert parts.best_draws_per_batch(4.0, 1.0) == pytest.approx(math.sqrt(4 * 12 / 10))
     assert parts.best_draws_per_batch(0.1, 1.0) == 1
+    assert (parts.n_batches, parts.draws_per_batch) == (3, 2)
+
+
+def test_decomposition_of_unequal_batches_takes_off_each_ones_own_noise():
+    parts = decompose_variance([[1.0], [5.0], [9.0]], [2.0, 2.0, 32.0], [2, 2, 8])
+    assert parts.within.estimate == pytest.approx(12)
+    assert parts.between.estimate == pytest.approx(16 - (1 + 1 + 4) / 3)
+    assert parts.draws_per_batch == pytest.approx(8 / 3)
+    with pytest.raises(DataError, match="two draws a batch"):
+        decompose_variance([[1.0], [5.0], [9.0]], [2.0, 2.0, 32.0], [2, 1, 8])
 
 
 def test_decomposition_keeps_a_negative_between_component():
@@ -412,6 +424,10 @@ def test_slope_and_error_equal_those_of_scipy():
     assert ours.slope.estimate == pytest.approx(theirs.slope)
     assert ours.slope.standard_error == pytest.approx(theirs.stderr)
     assert ours.intercept == pytest.approx(theirs.intercept)
+    half = sps.t.isf(0.025, 3) * theirs.stderr
+    assert ours.slope.high - ours.slope.estimate == pytest.approx(half)
+    residuals = np.log(y) - theirs.intercept - theirs.slope * np.log(x)
+    assert ours.residual == pytest.approx(math.sqrt(np.square(residuals).mean()))
 
 
 def test_weighted_slope_equals_numpy_with_unscaled_covariance():
@@ -421,6 +437,13 @@ def test_weighted_slope_equals_numpy_with_unscaled_covariance():
     fit = fit_power_law(x, y, errors)
     assert fit.slope.estimate == pytest.approx(coefficients[0])
     assert fit.slope.standard_error == pytest.approx(math.sqrt(covariance[0, 0]))
+    half = sps.norm.isf(0.025) * math.sqrt(covariance[0, 0])
+    assert fit.slope.estimate - fit.slope.low == pytest.approx(half)
+    with pytest.raises(DataError, match="one positive number"):
+        fit_power_law(x, y, [0.1, 0.1, 0.0, 0.3])
+    assert fit_power_law(x[:2], y[:2], errors[:2]).residual == pytest.approx(0, abs=1e-12)
+    with pytest.raises(DataError):
+        fit_power_law(x[:2], y[:2])
 
 
 @pytest.mark.parametrize(

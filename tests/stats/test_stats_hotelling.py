@@ -126,6 +126,33 @@ def test_a_mixed_estimator_is_tested_where_it_varies_and_compared_where_it_does_
     assert hotelling_from_draws(rows, np.array([1.0, 2.001])).p == 0
 
 
+def test_a_direction_between_coordinates_is_cut_only_where_it_has_no_variance():
+    rng = np.random.default_rng(17)
+    first, rest = rng.normal(size=(2, 400))
+    narrow = hotelling_from_draws(np.column_stack([first, first + 1e-4 * rest]), np.zeros(2))
+    assert (narrow.directions, narrow.fixed) == (2, 0)
+    flat = hotelling_from_draws(np.column_stack([first, 2 * first]), np.zeros(2))
+    assert (flat.directions, flat.fixed, flat.fixed_off) == (1, 1, 0)
+    assert flat.p == pytest.approx(sps.ttest_1samp(first, 0.0).pvalue, rel=1e-6)
+    off = hotelling_from_draws(np.column_stack([first, 2 * first + 1e-4]), np.zeros(2))
+    assert (off.p, off.fixed_off) == (0, 1)
+
+
+def test_rounding_left_in_a_direction_without_variance_is_no_bias():
+    rng = np.random.default_rng(18)
+    rows = np.column_stack([rng.normal(size=50), 1e-13 * (1 + rng.normal(size=50))])
+    result = hotelling_test(_scatter(rows), np.zeros(2), size=1.0, tolerance=0.0)
+    assert (result.fixed, result.fixed_off) == (1, 0)
+    far = hotelling_test(_scatter(rows), np.array([0.0, 1e-11]), size=1.0, tolerance=0.0)
+    assert (far.fixed, far.fixed_off, far.p) == (1, 1, 0)
+
+
+def _scatter(rows: np.ndarray) -> Scatter:
+    scatter = Scatter(rows.shape[1])
+    scatter.update(rows)
+    return scatter
+
+
 def test_a_coordinate_of_tiny_but_real_variance_stays_in_the_test():
     rng = np.random.default_rng(8)
     rows = np.column_stack([rng.normal(0, 1, 400), rng.normal(1e-6, 1e-7, 400)])
@@ -226,6 +253,7 @@ def test_noncentralities_of_the_design_are_reproduced():
     # 12 directions, level 1e-5, power .9 / .99 / .999
     got = [required_noncentrality(power, 12, 1e-5) for power in (0.9, 0.99, 0.999)]
     assert [round(value, 1) for value in got] == [51.9, 68.9, 82.8]
+    assert required_noncentrality(0.01, 12, 0.01) == 0
 
 
 @pytest.mark.parametrize(
