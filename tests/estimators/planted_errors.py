@@ -6,6 +6,9 @@ Most of the errors have been made: the class's docstring says what is wrong, not
 from __future__ import annotations
 
 import torch
+from torch import Tensor
+
+from nasbench_snas.api import Estimator, Score, one_hot, score_term, straight_through
 from nasbench_snas.estimators.arsm import ARSM
 from nasbench_snas.estimators.dsnas import DSNAS
 from nasbench_snas.estimators.enas import ENAS
@@ -24,9 +27,6 @@ from nasbench_snas.estimators.st_gumbel import STGumbel
 from nasbench_snas.estimators.sum_and_sample import SumAndSample
 from nasbench_snas.estimators.unordered_set import UnorderedSet, gumbel_top_k
 from nasbench_snas.estimators.vargrad import VarGrad
-from torch import Tensor
-
-from nasbench_snas.api import Estimator, Score, one_hot, score_term, straight_through
 
 
 class FixedBaseline(Score):

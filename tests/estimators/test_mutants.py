@@ -25,6 +25,8 @@ import numpy as np
 import planted_errors as wrong
 import pytest
 import torch
+
+from nasbench_snas.api import Estimator
 from nasbench_snas.estimators.arsm import ARSM
 from nasbench_snas.estimators.dsnas import DSNAS
 from nasbench_snas.estimators.enas import ENAS
@@ -43,8 +45,6 @@ from nasbench_snas.estimators.st_gumbel import STGumbel
 from nasbench_snas.estimators.sum_and_sample import SumAndSample
 from nasbench_snas.estimators.unordered_set import UnorderedSet
 from nasbench_snas.estimators.vargrad import VarGrad
-
-from nasbench_snas.api import Estimator
 from nasbench_snas.seeding import stream
 from nasbench_snas.stats import Hotelling, hotelling_power
 from nasbench_snas.testing import EstimatorConformance
