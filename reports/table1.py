@@ -211,6 +211,10 @@ def _notes(found: Comparable, bold: BoldRows, published: bool, comparable: bool)
             "Δ is left out: the published numbers are of CIFAR-10 with the paper's settings, these "
             f"of {found.dataset} with preset {found.preset}, constraint {found.constraint}."
         )
+    stale = [str(run["run_id"]) for run in found.runs if run["stale_source"]]
+    if stale:
+        words = ", ".join(stale[:3]) + (f" and {len(stale) - 3} more" if len(stale) > 3 else "")
+        notes.append(f"The source of the estimator has changed since these runs: {words}.")
     if bold.reason:
         start = "Not every row can be bold" if bold.bold else "Nothing is bold"
         notes.append(f"{start}: {bold.reason}.")

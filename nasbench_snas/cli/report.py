@@ -74,8 +74,9 @@ def command(session: Session, /, runs: tuple[str, ...], as_json: bool, **given: 
         main_tables,
     )
 
+    only_terminal = set(given["formats"]) <= {"terminal"} and not as_json
     options = ReportOptions(
-        tables=given["tables"] or ("all",),
+        tables=given["tables"] or (("1", "gradients") if only_terminal else ("all",)),
         figures=given["figures"],
         formats=given["formats"],
         where=given["where"],

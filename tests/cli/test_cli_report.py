@@ -110,7 +110,7 @@ def test_tables_on_the_terminal_need_no_torch(tmp_path: Path) -> None:
     make_run(tmp_path, "snas", 0)
     code = (
         "import sys\nfrom nasbench_snas.cli.main import nasbench\n"
-        f"nasbench(['--root', {str(tmp_path)!r}, 'report', '--format', 'terminal', '--table', '1'],"
+        f"nasbench(['--root', {str(tmp_path)!r}, 'report', '--format', 'terminal'],"
         " standalone_mode=False)\n"
         "print({'torch', 'matplotlib', 'pandas'} & set(sys.modules))"
     )

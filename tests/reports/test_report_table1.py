@@ -171,6 +171,12 @@ def test_variants_of_one_estimator_are_told_apart_by_what_differs(tmp_path: Path
     assert names == ["snas (alpha.lr=0.01) †", "snas (alpha.lr=0.5) †"]
 
 
+def test_runs_of_a_changed_estimator_are_named(tmp_path: Path) -> None:
+    name = make_run(tmp_path, "snas").name
+    notes = report(tmp_path).tables[0].notes
+    assert any("has changed since these runs" in note and name in note for note in notes)
+
+
 def test_a_missing_random_search_is_said(tmp_path: Path) -> None:
     make_run(tmp_path, "snas")
     assert any("no random-search row" in note for note in report(tmp_path).tables[0].notes)
