@@ -94,4 +94,4 @@ class REBAR(Estimator):
 
     def progress_values(self) -> dict[str, float]:
         """Return temperature and weight of the control variate."""
-        return {"temperature": float(self.log_tau.exp()), "eta": float(self.eta)}
+        return {"temperature": float(self.log_tau.detach().exp()), "eta": float(self.eta.detach())}

@@ -91,7 +91,7 @@ class RELAX(Estimator):
 
     def progress_values(self) -> dict[str, float]:
         """Return the control variate's temperature."""
-        return {"temperature": float(self.log_tau.exp())}
+        return {"temperature": float(self.log_tau.detach().exp())}
 
     def _initialise(self, size: int, generator: torch.Generator) -> None:
         """Create the network's weights at its first use; loading a state creates them as well."""
