@@ -24,13 +24,13 @@ CAPABILITIES = (80, 90, 100, 120)
 """Compute capabilities, times ten, that the kernels are compiled for."""
 
 _INTEGERS = {
-    "B", "H", "W", "HO", "WO", "P", "N", "PART", "LINES", "ROWS", "PERIOD",
+    "B", "H", "W", "HO", "WO", "P", "N", "PART", "PARTS", "LINES", "ROWS", "PERIOD", "U",
 }  # fmt: skip
 _WIDE = {
     "x_rows_ptr", "w_rows_ptr", "order_ptr", "starts_ptr", "table_ptr", "addresses_ptr",
-    "row_starts_ptr", "index_ptr",
+    "row_starts_ptr", "index_ptr", "rows_ptr", "batches_ptr",
 }  # fmt: skip
-_SUMS = {"sums_ptr", "a_ptr", "p_ptr", "r_ptr", "hat_ptr"}
+_SUMS = {"parts_ptr", "sums_ptr", "a_ptr", "p_ptr", "r_ptr", "hat_ptr"}
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,8 @@ def variants(channels: int = 16) -> list[tuple[Any, dict[str, Any]]]:
     image = {**acc, "BP": pixels, "MASK": False}
     result += [
         (triton_kernels.part_moments, {**acc, "BN": pixels}),
+        (triton_kernels.merge_moments, acc),
+        (triton_kernels.update_running, acc),
         (triton_mix.mix_forward, image),
         (triton_mix.mix_dots, image),
         (triton_mix.mix_credit, {**acc, "BATCH": True}),

@@ -87,13 +87,11 @@ class TritonKernels(ReferenceKernels):
         self._launch(kernels.part_moments)[grid](
             y, out, values, PART, C=channels, ACC=acc, BN=pixels, BC=wide
         )
-        means, squares = out[:, :, 0].double(), out[:, :, 1].double()
-        sizes = torch.full((parts, 1), PART, dtype=torch.float64, device=y.device)
-        sizes[-1] = values - (parts - 1) * PART
-        mean = (means * sizes).sum(1) / values
-        between = (sizes * (means - mean[:, None]).square()).sum(1)
-        var = (squares.sum(1) + between) / values
-        return mean.to(y.dtype), var.to(y.dtype)
+        mean, var = (y.new_empty((rows, channels)) for _ in range(2))
+        kernels.merge_moments[(rows, triton.cdiv(channels, wide))](
+            out, mean, var, parts, PART, values, C=channels, ACC=acc, BC=wide
+        )
+        return mean, var
 
     def _depthwise(
         self,
@@ -351,16 +349,13 @@ class TritonKernels(ReferenceKernels):
         w_rows: Tensor,
         count: int,
     ) -> None:
-        """Update running statistics as row after row would, in closed form: no read-back."""
-        same = w_rows[:, None] == w_rows[None, :]
-        later = same.triu(1).sum(1)
-        keep = 1 - MOMENTUM
-        share = (MOMENTUM * keep**later)[:, None].to(mean.dtype)
-        times = torch.zeros_like(running[2]).index_add_(0, w_rows, torch.ones_like(w_rows))
-        decay = (keep ** times.to(mean.dtype))[:, None]
-        for total, new, factor in ((running[0], mean, 1.0), (running[1], var, count / (count - 1))):
-            total.mul_(decay).index_add_(0, w_rows, share * new[rows] * factor)
-        running[2].add_(times)
+        """Update running statistics row by row, in one launch: nothing is read back."""
+        edges, channels = running[0].shape
+        wide, _ = blocks(channels)
+        kernels.update_running[(edges, triton.cdiv(channels, wide))](
+            *running, mean, var, rows, w_rows, len(rows), count / (count - 1), MOMENTUM,
+            C=channels, ACC=accumulator(mean), BC=wide,
+        )  # fmt: skip
 
     def concrete_forward(self, logits: Tensor, noise: Tensor, tau: float) -> Tensor:
         """Return the concrete sample, in one launch."""

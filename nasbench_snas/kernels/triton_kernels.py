@@ -220,3 +220,52 @@ def concrete_backward(  # type: ignore[no-untyped-def]
     g = tl.load(g_ptr + at, mask=ok, other=0.0).to(ACC)
     d = z * (g - tl.sum(z * g, 1)[:, None]) / tau
     tl.store(d_ptr + at, d.to(d_ptr.dtype.element_ty), mask=ok)
+
+
+@triton.jit
+def merge_moments(  # type: ignore[no-untyped-def]
+    parts_ptr, mean_ptr, var_ptr, PARTS, PART, N, C: tl.constexpr, ACC: tl.constexpr,
+    BC: tl.constexpr,
+):  # fmt: skip
+    """Merge the parts' moments of one row (Chan et al. 1983) into mean and biased variance."""
+    row = tl.program_id(0)
+    c = tl.program_id(1) * BC + tl.arange(0, BC)
+    inside = c < C
+    mean = tl.zeros((BC,), ACC)
+    squares = tl.zeros((BC,), ACC)
+    for part in range(0, PARTS):
+        at = parts_ptr + ((row * PARTS + part) * 2) * C + c
+        delta = tl.load(at, mask=inside, other=0.0) - mean
+        size = min(PART, N - part * PART)
+        share = delta * size / (part * PART + size)
+        squares += tl.load(at + C, mask=inside, other=0.0) + delta * share * (part * PART)
+        mean += share
+    tl.store(mean_ptr + row * C + c, mean.to(mean_ptr.dtype.element_ty), mask=inside)
+    tl.store(var_ptr + row * C + c, (squares / N).to(var_ptr.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def update_running(  # type: ignore[no-untyped-def]
+    mean_ptr, var_ptr, batches_ptr, new_mean_ptr, new_var_ptr, rows_ptr, w_rows_ptr, U, unbiased,
+    momentum, C: tl.constexpr, ACC: tl.constexpr, BC: tl.constexpr,
+):  # fmt: skip
+    """Move one edge's running statistics by the ``U`` updates that are its own, in order."""
+    edge = tl.program_id(0)
+    c = tl.program_id(1) * BC + tl.arange(0, BC)
+    inside = c < C
+    here = edge * C + c
+    mean = tl.load(mean_ptr + here, mask=inside, other=0.0).to(ACC)
+    var = tl.load(var_ptr + here, mask=inside, other=0.0).to(ACC)
+    batches = tl.load(batches_ptr + edge)
+    for i in range(0, U):
+        mine = tl.load(w_rows_ptr + i) == edge
+        at = tl.load(rows_ptr + i) * C + c
+        new_mean = tl.load(new_mean_ptr + at, mask=inside, other=0.0).to(ACC)
+        new_var = tl.load(new_var_ptr + at, mask=inside, other=0.0).to(ACC) * unbiased
+        mean = tl.where(mine, mean + (new_mean - mean) * momentum, mean)
+        var = tl.where(mine, var + (new_var - var) * momentum, var)
+        batches += mine.to(tl.int64)
+    tl.store(mean_ptr + here, mean.to(mean_ptr.dtype.element_ty), mask=inside)
+    tl.store(var_ptr + here, var.to(var_ptr.dtype.element_ty), mask=inside)
+    if tl.program_id(1) == 0:
+        tl.store(batches_ptr + edge, batches)
