@@ -92,6 +92,9 @@ class Search:
         self.kernels = str(getattr(getattr(parent, "kernels", None), "name", "auto"))
         if self.settings.sync_batchnorm:
             synchronise_batch_norms(parent, self.world)
+        if self.settings.level == "unrolled" and self.estimator.needs_double_backward:
+            self.estimator.tunes_variance = False  # third derivatives of batch norm do not exist
+            self.note += "; the control variate is not tuned at this level"
         self.generators = {name: stream(self.seed, name, self.device) for name in _STREAMS}
         self.resource = ResourceTerm(self.space, config.cost, self.generators["cost"])
         self._build_learner()
