@@ -86,7 +86,8 @@ def index_row(folder: RunFolder) -> dict[str, Any]:
 def _unfinished(folder: RunFolder, row: dict[str, Any]) -> None:
     try:
         config = tomllib.loads(folder.config_file.read_text(encoding="utf-8"))
-        row["epochs_planned"] = config.get("search", {}).get("epochs")
+        retraining = "network" in config
+        row["epochs_planned"] = config.get("training" if retraining else "search", {}).get("epochs")
         epochs = [e for e in read_events(folder.events_file) if e.get("kind") == "epoch"]
         row["epochs_done"] = epochs[-1]["epoch"] if epochs else 0
     except (OSError, tomllib.TOMLDecodeError, CheckpointError) as error:
@@ -95,7 +96,7 @@ def _unfinished(folder: RunFolder, row: dict[str, Any]) -> None:
     if row["status"] == "running" and not folder.is_locked():
         row["status"], row["note"] = "stale", _why_stale(folder)
     if row["status"] in ("interrupted", "stale", "truncated"):
-        hint = f"nasbench run --resume {folder.run_id}"
+        hint = f"nasbench {'retrain' if retraining else 'run'} --resume {folder.run_id}"
         row["note"] = f"{row['note']}; {hint}" if row["note"] else hint
     elif row["status"] in ("failed", "diverged"):
         row["note"] = row["reason"]

@@ -26,10 +26,9 @@ from nasbench_snas.parameters import create
 from nasbench_snas.registry import Registry
 from nasbench_snas.retrain_config import RetrainConfig, retraining_from_toml
 from nasbench_snas.retrain_network import genotype_of, network_plan
-from nasbench_snas.retrain_runner import RETRAININGS
 from nasbench_snas.search.plan import load_config
 from nasbench_snas.seeding import stream
-from nasbench_snas.store import RunFolder, find_run
+from nasbench_snas.store import RunFolder, find_any_run
 from nasbench_snas.supernet.child import ChildNetwork, child_from_parent
 from nasbench_snas.supernet.reference import ReferenceParent
 
@@ -114,23 +113,11 @@ def locate(root: Path, text: str) -> tuple[RunFolder, Path]:
             "Its config.toml says which network the weights belong to.",
             "Keep checkpoints in <run>/checkpoints/.",
         )
-    folder = _find(root, text)
+    folder = find_any_run(root, text)
     twin = (folder.result() or {}).get("taken_from")
     if twin and not folder.checkpoint_file.is_file():
         folder = RunFolder(folder.path.parent / str(twin))
     return folder, folder.checkpoint_file
-
-
-def _find(root: Path, text: str) -> RunFolder:
-    """Return the retraining or search called ``text``; a whole name wins over a beginning."""
-    if (root / text / "config.toml").is_file():
-        return RunFolder(root / text)
-    try:
-        return find_run(root / RETRAININGS, text)
-    except CheckpointError as error:
-        if "several" in error.what:
-            raise
-    return find_run(root, text)
 
 
 def is_retraining(folder: RunFolder) -> bool:

@@ -158,7 +158,7 @@ class Retraining:
         images, labels = self.feed.train.next_batch()
         loss, logits = self._loss(images, labels)
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.scale(loss).backward()
         parameters = [p for p in self.network.parameters() if p.grad is not None]
         self.world.average_gradients(parameters)  # before unscaling: an overflow is everybody's
         self.scaler.unscale_(self.optimizer)

@@ -22,12 +22,13 @@ from nasbench_snas.registry import Registry
 from nasbench_snas.retrain_config import (
     RetrainConfig,
     load_retrain_preset,
+    retrain_presets,
     retraining_from_toml,
     validate_retraining,
 )
-from nasbench_snas.retrain_runner import RETRAININGS, canonical_genotype
+from nasbench_snas.retrain_runner import canonical_genotype
 from nasbench_snas.search.plan import load_config
-from nasbench_snas.store import RunFolder, find_run, run_folders
+from nasbench_snas.store import RETRAININGS, RunFolder, find_run, run_folders
 
 _FROM_SEARCH = ("dataset", "root", "cache_dir", "resolution", "fake")
 
@@ -177,6 +178,14 @@ def best_search(
     return search_target(found[0][2], tuple([*record, *failed.get(key, [])]))
 
 
+def default_preset(target: Target) -> str:
+    """Return the preset of the search where retrainings have one of that name, else ``smoke``."""
+    if target.search is None:
+        return "smoke"
+    preset = load_config(target.search.config_file).preset
+    return preset if preset in retrain_presets() else "smoke"
+
+
 def plan_retraining(
     registry: Registry,
     target: Target,
@@ -194,6 +203,7 @@ def plan_retraining(
     Raises:
         ConfigError: A setting is wrong.
     """
+    preset = preset.removeprefix("retrain-")
     layers, search = Layers(RetrainConfig), None
     content = load_retrain_preset(preset)
     content.pop("about", None)

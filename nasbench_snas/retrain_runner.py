@@ -22,9 +22,15 @@ from nasbench_snas.retrain import Retraining
 from nasbench_snas.retrain_config import RetrainConfig, retraining_from_toml
 from nasbench_snas.retrain_network import genotype_of
 from nasbench_snas.running import Job, RunOptions, run_job
-from nasbench_snas.store import SCHEMA_VERSION, RunFolder, run_folders, write_atomic, write_json
+from nasbench_snas.store import (
+    RETRAININGS,
+    SCHEMA_VERSION,
+    RunFolder,
+    run_folders,
+    write_atomic,
+    write_json,
+)
 
-RETRAININGS = "_retrain"
 _OF_PARENT = (
     "estimator",
     "estimator_version",

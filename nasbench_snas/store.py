@@ -22,6 +22,8 @@ from nasbench_snas.errors import CheckpointError
 from nasbench_snas.provenance import boot_id, host_id
 
 SCHEMA_VERSION = 1
+RETRAININGS = "_retrain"
+"""Folder of the retrainings below a run store."""
 Status = Literal["queued", "running", "interrupted", "failed", "diverged", "truncated", "done"]
 
 
@@ -247,3 +249,24 @@ def find_run(root: Path, name: str) -> RunFolder:
     known = ", ".join(f.run_id for f in (found or folders)[:8]) or "(none)"
     problem = "matches several runs" if found else "matches no run"
     raise CheckpointError(f"{name!r} {problem} in {root}.", f"Known: {known}")
+
+
+def find_any_run(root: Path, name: str) -> RunFolder:
+    """Return the search or, below ``_retrain``, the retraining called ``name``; see
+    :func:`find_run`.
+
+    A whole name of either kind wins over a beginning; a beginning is looked for among retrainings
+    first (they begin with the name of their search).
+
+    Raises:
+        CheckpointError: There is none, or several.
+    """
+    if (root / name / "config.toml").is_file():
+        return RunFolder(root / name)
+    if run_folders(root / RETRAININGS):
+        try:
+            return find_run(root / RETRAININGS, name)
+        except CheckpointError as error:
+            if "several" in error.what:
+                raise
+    return find_run(root, name)

@@ -32,9 +32,7 @@ if TYPE_CHECKING:
 @click.option(
     "-p",
     "--preset",
-    default="smoke",
-    show_default=True,
-    help="smoke, small, paper (Table 2) or imagenet (Table 3).",
+    help="smoke, small, paper (Table 2) or imagenet (Table 3); default: the search's, or smoke.",
 )
 @click.option(
     "--seed",
@@ -67,7 +65,7 @@ if TYPE_CHECKING:
 @click.option("--max-epochs", type=int, help="Stop early; the retraining is marked truncated.")
 @click.option("--max-time", type=float, metavar="SECONDS", help="As --max-epochs.")
 @click.pass_obj
-def command(session: Session, **options: Any) -> int:
+def command(session: Session, /, **options: Any) -> int:
     """Train the network of every RUN or GENOTYPE from scratch and measure its test error.
 
     A genotype is a name of the zoo, a file, JSON or DARTS text. The same command continues an
@@ -138,9 +136,9 @@ def _assignments(options: dict[str, Any]) -> list[str]:
 
 
 def _plans(session: Session, options: dict[str, Any]) -> list[tuple[RunFolder, PlannedRetraining]]:
-    from nasbench_snas.cli.run import parse_seeds
-    from nasbench_snas.retrain_plan import plan_retraining, stored_retraining
+    from nasbench_snas.retrain_plan import default_preset, plan_retraining, stored_retraining
     from nasbench_snas.retrain_runner import retrain_folder
+    from nasbench_snas.seeds import parse_seeds
 
     if options["resume"] not in ("auto", "never"):
         return [stored_retraining(session.root, options["resume"])]
@@ -148,7 +146,7 @@ def _plans(session: Session, options: dict[str, Any]) -> list[tuple[RunFolder, P
         plan_retraining(
             session.registry(),
             target,
-            preset=options["preset"],
+            preset=options["preset"] or default_preset(target),
             seed=seed,
             file=options["file"],
             assignments=_assignments(options),

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="The result and the status as JSON.")
 @click.pass_obj
 def command(session: Session, run: str, as_json: bool) -> None:
-    """Show RUN: a folder, a run id, or an unambiguous beginning of one."""
+    """Show RUN (a search or a retraining): a folder, its name, or an unambiguous beginning."""
     from nasbench_snas.index import index_row
-    from nasbench_snas.store import find_run
+    from nasbench_snas.store import find_any_run
 
-    folder = find_run(session.root, run)
+    folder = find_any_run(session.root, run)
     status, result = index_row(folder), folder.result()
     if as_json:
         click.echo(json.dumps({"status": status, "result": result}, indent=1))
@@ -28,8 +28,12 @@ def command(session: Session, run: str, as_json: bool) -> None:
     click.echo(f"{folder.run_id}   {status['status']}   {status['reason']}".rstrip())
     if status["note"]:
         click.echo(f"  {status['note']}")
-    if result:
+    if result and result["stage"] == "search":
         _result(result)
+    elif result:
+        from nasbench_snas.cli._retrain_display import show_retraining
+
+        show_retraining(session, folder, result)
     _reproduce(folder)
 
 

@@ -30,8 +30,8 @@ def call(root: Path, *arguments: str, tiny: bool = True) -> Result:
     return CliRunner().invoke(nasbench, ["--root", str(root), *arguments, *settings])
 
 
-def search(root: Path, seed: int, accuracy: float) -> str:
-    plan = plan_run(Registry(), "snas", "darts-cnn", seed=seed)
+def search(root: Path, seed: int, accuracy: float, preset: str = "smoke") -> str:
+    plan = plan_run(Registry(), "snas", "darts-cnn", seed=seed, preset=preset)
     folder = RunFolder(root / plan.run_id)
     write_atomic(folder.config_file, to_toml(plan.config, {}))
     write_atomic(folder.path / "genotype.json", zoo("snas-mild").to_json())
@@ -40,7 +40,8 @@ def search(root: Path, seed: int, accuracy: float) -> str:
         "truncated": False,
         "estimator": "snas",
         "seed": seed,
-        "preset": "smoke",
+        "preset": preset,
+        "stage": "search",
     }
     write_json(folder.path / "result.json", result)
     folder.set_status("done")
@@ -70,6 +71,8 @@ def test_every_seed_is_trained_and_the_best_of_them_is_taken_over(tmp_path: Path
     ]
     again = call(tmp_path, "retrain", runs[0])
     assert "finished before" in again.output and len(results(tmp_path)) == 3
+    shown = call(tmp_path, "show", next(iter(found)), tiny=False)
+    assert shown.exit_code == 0 and "test error, last epoch" in shown.output
 
 
 def test_a_dry_run_writes_nothing_and_shows_where_each_value_comes_from(tmp_path: Path) -> None:
@@ -80,6 +83,16 @@ def test_a_dry_run_writes_nothing_and_shows_where_each_value_comes_from(tmp_path
     assert "epochs = 600  # preset paper" in shown.output
     assert shown.output.count(f"{run}-r") == 2
     assert not (tmp_path / "_retrain").exists()
+
+
+def test_the_preset_is_the_searchs_unless_chosen(tmp_path: Path) -> None:
+    run = search(tmp_path, 0, 60.0, preset="small")
+    shown = call(tmp_path, "retrain", run, "--dry-run", tiny=False)
+    assert "epochs = 20  # preset small" in shown.output
+    zoo_cell = call(tmp_path, "retrain", "snas-mild", "--dry-run", tiny=False)
+    assert "preset smoke" in zoo_cell.output
+    named = call(tmp_path, "retrain", "snas-mild", "-p", "retrain-paper", "--dry-run", tiny=False)
+    assert "epochs = 600  # preset paper" in named.output
 
 
 @pytest.mark.parametrize(

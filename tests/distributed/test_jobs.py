@@ -40,8 +40,8 @@ RETRAIN = [
 ]
 SEARCH = [
     "run",
-    "-e=snas",
-    "-s=darts-cnn",
+    "--estimator=snas",
+    "--space=darts-cnn",
     "--set=data.max_train_images=80",
     "--set=search.epochs=2",
     "--set=space.channels=2",

@@ -168,9 +168,8 @@ def test_channels_last_is_only_a_layout(tiny: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-def test_a_compiled_network_trains_the_same_weights(tiny: Any, backend: str) -> None:
-    compiled = train(tiny(**{"speed.compile": backend}), 4)
+def test_a_compiled_network_trains_the_same_weights(tiny: Any) -> None:
+    compiled = train(tiny(**{"speed.compile": "eager"}), 4)
     plain = train(tiny(), 4)
     own, reference = weights(compiled), weights(plain)
     assert own.keys() == reference.keys()
