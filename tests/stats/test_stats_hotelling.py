@@ -270,6 +270,8 @@ def test_draws_for_power_99_are_those_of_the_chi_square_limit_and_a_few_more(del
 
 def test_power_without_bias_is_the_level_and_no_draws_show_nothing():
     assert hotelling_power(50, 0.0, 12, 0.01) == pytest.approx(0.01)
+    cut = sps.f.isf(0.05, 4, 4)
+    assert hotelling_power(8, 0.8, 4, 0.05) == pytest.approx(sps.ncf.sf(cut, 4, 4, 8 * 0.64))
     assert required_draws(50.0, 3, 0.05, 0.5) == 4
     with pytest.raises(ConfigError):
         required_draws(0.0, 12, 0.01)
