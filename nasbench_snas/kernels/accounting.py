@@ -46,11 +46,11 @@ def _size(values: Any) -> int:
     return sum(t.numel() * t.element_size() for t in tree_leaves(values) if isinstance(t, Tensor))
 
 
-class _Counter(TorchDispatchMode):  # type: ignore[misc]
+class _Counter(TorchDispatchMode):
     """Adds every operation that touches memory to ``count``, unless paused."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.count, self.paused = Count(), 0
 
     def __torch_dispatch__(
