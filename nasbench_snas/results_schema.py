@@ -44,7 +44,8 @@ SCHEMA: dict[str, tuple[str, ...]] = {
         "search_view derive_rule child_valid_acc_recalibrated child_matrix n_edges entropy "
         "parent_params mac_elements child_cost kernels suite_version estimator_source name "
         "selection num_classes label bias_sq bias_sq_ci_lo bias_sq_ci_hi relative_bias_sq "
-        "forward_equivalents test_regret rank_correlation command folder".split()
+        "excluded_relative_bias forward_equivalents test_regret rank_correlation command "
+        "folder".split()
     ),
 }
 """Columns by group. ``further``: what the report needs beyond the documented schema.

@@ -17,7 +17,7 @@ UNIT = (
 )
 SELECTION = (
     "Means over seeds and the best of n seeds by search validation (the paper's protocol) "
-    "stand in different tables; a selected value is no estimate of a mean."
+    "never share a row; a selected value is no estimate of a mean."
 )
 FAILURES = (
     "Failed and diverged runs are counted (k/n failed), never dropped; the IQM leads where "

@@ -28,6 +28,7 @@ _GRADIENT_COLUMNS = (
     ("bias_l2", "|bias| ± SE"),
     ("bias_ci", "|bias|, CI of the study"),
     ("bias_over_se", "|bias| / SE"),
+    ("excluded_relative_bias", "|bias| / |g| bound"),
     ("var_trace", "Variance (trace)"),
     ("var_ci", "Variance, CI"),
     ("mse", "MSE of a draw"),
@@ -55,7 +56,8 @@ def _gradients(key: tuple[str, str, str], rows: Sequence[Run]) -> Table:
     notes = [
         "Everything is frozen at the point: theta, architecture parameters, minibatch; the "
         "reference is the exact gradient unless the study says otherwise. The interval of |bias| "
-        "is the root of the study's interval of the squared bias.",
+        "is the root of the study's interval of the squared bias; the bound is the "
+        "study's own, one-sided.",
         rules.BIAS,
     ]
     if first["truncated"]:
@@ -84,6 +86,7 @@ def _numbers(row: Run) -> list[Value]:
         Value(spread, bias, runs, numbers={"value": bias, "se": error}),
         _interval(row["bias_ci_lo"], row["bias_ci_hi"], runs),
         _value(ratio, runs),
+        _value(row["excluded_relative_bias"], runs),
         _value(row["var_trace"], runs),
         _interval(row["var_ci_lo"], row["var_ci_hi"], runs),
         *(

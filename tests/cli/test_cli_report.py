@@ -24,7 +24,7 @@ def call(root: Path, *arguments: str) -> Result:
 
 def test_it_prints_table_one_and_says_where_files_are(tmp_path: Path) -> None:
     make_run(tmp_path, "snas", search=61.25, child=60.5)
-    result = call(tmp_path, "--format", "terminal,md,csv")
+    result = call(tmp_path, "--format", "terminal,md,csv", "--figure", "none")
     assert result.exit_code == 0, result.output
     assert "Table 1." in result.output and "61.25" in result.output and "0.75" in result.output
     (folder,) = (tmp_path / "_reports").iterdir()
@@ -35,7 +35,12 @@ def test_it_prints_table_one_and_says_where_files_are(tmp_path: Path) -> None:
 
 def test_the_manifest_names_runs_and_hashes_of_all_files(tmp_path: Path) -> None:
     run = make_run(tmp_path, "snas").name
-    assert call(tmp_path, "--format", "md,csv", "--out", str(tmp_path / "out")).exit_code == 0
+    assert (
+        call(
+            tmp_path, "--format", "md,csv", "--figure", "gap", "--out", str(tmp_path / "out")
+        ).exit_code
+        == 0
+    )
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["runs"] == [run]
     files = [p for p in (tmp_path / "out").rglob("*") if p.is_file() and p.suffix != ".json"]
