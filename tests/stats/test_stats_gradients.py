@@ -234,6 +234,10 @@ def test_groups_are_the_summaries_of_their_coordinates_alone():
     moments = accumulate(rows, 20, direction=TRUTH, groups=GROUPS)
     result = summarise_groups(moments, Reference.exact(TRUTH))
     assert list(result) == ["all", "edge 0", "edge 1", "op 0", "op 1", "op 2"]
+    assert {name: index.tolist() for name, index in GROUPS.items()} == {
+        **{f"edge {e}": [3 * e, 3 * e + 1, 3 * e + 2] for e in range(2)},
+        **{f"op {k}": [k, k + 3] for k in range(3)},
+    }
     for name, index in GROUPS.items():
         alone = summarise_gradient(
             accumulate(rows[:, index], 20, direction=TRUTH[index]), Reference.exact(TRUTH[index])

@@ -221,3 +221,25 @@ def test_squared_bias_is_covered_between_zero_and_large(law, shape, bias, d, tri
     slack = 4 * math.sqrt(0.95 * 0.05 / trials)
     assert two / trials > 0.935 - slack, two / trials
     assert one / trials > 0.935 - slack, one / trials
+
+
+def test_slope_of_equal_variances_is_their_value_with_more_coordinates_than_blocks():
+    rng = np.random.default_rng(6)
+    slopes = []
+    for _ in range(200):
+        rows = rng.normal(size=(12, 40))
+        y = (rows - rows.mean(axis=0)) / math.sqrt(12 * 11)
+        vector = np.full(40, 5.0) + rows.mean(axis=0)
+        slopes.append(square_error(0.0, [NoisePart(y, vector)], 12).slope)
+    assert np.mean(slopes) == pytest.approx(1 / 12, rel=0.15)
+
+
+def test_own_share_of_the_noise_scales_its_square_and_the_slope_has_a_floor():
+    rng = np.random.default_rng(7)
+    y, _ = block_parts(rng, False)
+    whole, half, blind = (
+        square_error(0.0, [NoisePart(y, vector, own)], 12)
+        for vector, own in ((np.ones(2), 1.0), (np.ones(2), 0.5), (np.zeros(2), 1.0))
+    )
+    assert half.noise == pytest.approx(whole.noise / 4)
+    assert blind.slope == pytest.approx(blind.noise / np.square(y).sum())
