@@ -176,6 +176,8 @@ class _Loader:
         if result is not None:
             row |= {k: v for k, v in migrate(result).items() if v is not None or k not in row}
             row |= _derived(row)
+            tabular = folder.path / "tabular.json"
+            row |= read_json(tabular) if tabular.exists() else {}
         row["truncated"] = bool(row.get("truncated")) or row["status"] == "truncated"
         row["stale_source"] = self._is_stale(row)
         row["folder"] = str(folder.path)

@@ -241,9 +241,10 @@ def compare(search: Search, table: Table, draws_per_pass: int = 16) -> dict[str,
         draws_per_pass: Architectures of one evaluation pass.
 
     Returns:
-        ``regret``: best minus derived, in percentage points of test accuracy (NaN if the table
-        is a sample without the derived architecture); ``kendall`` and ``spearman`` between the
-        accuracy with inherited weights and the stand-alone validation accuracy; ``n``.
+        ``test_regret``: best minus derived, in percentage points of test accuracy (NaN if the
+        table is a sample without the derived architecture); ``rank_correlation`` (Kendall's tau)
+        and ``spearman`` between the accuracy with inherited weights and the stand-alone
+        validation accuracy; ``n``.
 
     Raises:
         DataError: The table is of another space.
@@ -263,8 +264,8 @@ def compare(search: Search, table: Table, draws_per_pass: int = 16) -> dict[str,
         "table_seeds": table.seeds,
         "best_test_acc": float(table.test.max()),
         "derived_test_acc": float(table.test[match[0]]) if len(match) else float("nan"),
-        "regret": regret,
-        "kendall": float(scipy_stats.kendalltau(inherited, table.valid).statistic),
+        "test_regret": regret,
+        "rank_correlation": float(scipy_stats.kendalltau(inherited, table.valid).statistic),
         "spearman": float(scipy_stats.spearmanr(inherited, table.valid).statistic),
     }
 

@@ -128,6 +128,7 @@ def _tables() -> list[dict[str, Any]]:
         {"name": "gradients", "about": "bias, variance and cost of the estimators"},
         {"name": "constraints", "about": "cost and accuracy by level of resource constraint"},
         {"name": "timing", "about": "time and memory of a search"},
+        {"name": "tabular", "about": "regret and rank correlation against a tabulated space"},
     ]
 
 

@@ -91,6 +91,6 @@ def test_a_small_space_is_tabulated_continued_and_compared_with_a_search(
     assert run(*root, "tabulate", folder.name, "--table", str(file)) == 0
     values = json.loads((folder / "tabular.json").read_text())
     assert values["n"] == 3
-    assert 0 <= values["regret"] <= 100
-    assert values["regret"] == values["best_test_acc"] - values["derived_test_acc"]
-    assert math.isnan(values["kendall"]) or -1 <= values["kendall"] <= 1
+    assert 0 <= values["test_regret"] <= 100
+    assert values["test_regret"] == values["best_test_acc"] - values["derived_test_acc"]
+    assert math.isnan(values["rank_correlation"]) or -1 <= values["rank_correlation"] <= 1
