@@ -4,7 +4,7 @@ from nasbench_snas import __version__
 
 project = "nasbench_snas"
 author = "The nasbench_snas authors"
-copyright = "2026, the nasbench_snas authors"  # noqa: A001
+copyright = "2026, the nasbench_snas authors"
 version = release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click"]
 source_suffix = {".md": "markdown"}

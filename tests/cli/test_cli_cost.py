@@ -105,12 +105,11 @@ def test_unknown_targets_and_missing_targets_are_explained() -> None:
 
 
 def test_a_run_is_reported_inside_its_own_space(tmp_path: Path) -> None:
-    from nasbench_snas.spaces.nasbench201 import NasBench201
-
     from nasbench_snas.config import to_toml
     from nasbench_snas.genotype import from_choices
     from nasbench_snas.registry import Registry
     from nasbench_snas.search.plan import plan_run
+    from nasbench_snas.spaces.nasbench201 import NasBench201
 
     planned = plan_run(Registry(), "snas", "nasbench201")
     space = NasBench201(**planned.config.space.parameters).build(1, 10, 8)

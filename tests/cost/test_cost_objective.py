@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from nasbench_snas.spaces.darts_cnn import DartsCNN
 from pydantic import ValidationError
 from torch import Tensor
 
@@ -26,6 +25,7 @@ from nasbench_snas.errors import ConfigError
 from nasbench_snas.operations import DARTS_OPERATIONS, operation
 from nasbench_snas.seeding import stream
 from nasbench_snas.space import Space
+from nasbench_snas.spaces.darts_cnn import DartsCNN
 
 
 def small_space() -> Space:

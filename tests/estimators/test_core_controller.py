@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from nasbench_snas.estimators.enas import ENAS
-from nasbench_snas.estimators.enas_ppo import EnasPPO
-from nasbench_snas.estimators.reinforce import Reinforce
 
 from nasbench_snas.controller import LSTMController
 from nasbench_snas.errors import ConfigError
+from nasbench_snas.estimators.enas import ENAS
+from nasbench_snas.estimators.enas_ppo import EnasPPO
+from nasbench_snas.estimators.reinforce import Reinforce
 from nasbench_snas.seeding import stream
 from nasbench_snas.testing.bench import tiny_space
 from nasbench_snas.testing.exact import (

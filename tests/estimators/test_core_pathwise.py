@@ -7,6 +7,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import integrate
+from torch.distributions import RelaxedOneHotCategorical
+
+from nasbench_snas.errors import ConfigError
 from nasbench_snas.estimators.darts import DARTS
 from nasbench_snas.estimators.dsnas import DSNAS
 from nasbench_snas.estimators.gdas import GDAS
@@ -14,10 +18,6 @@ from nasbench_snas.estimators.gumbel_rao import GumbelRao
 from nasbench_snas.estimators.snas import SNAS
 from nasbench_snas.estimators.snas_credit import SNASCredit, concrete_score
 from nasbench_snas.estimators.st_gumbel import STGumbel
-from scipy import integrate
-from torch.distributions import RelaxedOneHotCategorical
-
-from nasbench_snas.errors import ConfigError
 from nasbench_snas.seeding import stream
 from nasbench_snas.testing.exact import (
     draw_gradients,

@@ -6,6 +6,8 @@ import itertools
 
 import pytest
 import torch
+
+from nasbench_snas.errors import ConfigError
 from nasbench_snas.estimators.exact import Exact
 from nasbench_snas.estimators.local_expectation import LocalExpectation
 from nasbench_snas.estimators.muprop import MuProp
@@ -13,8 +15,6 @@ from nasbench_snas.estimators.random import Random
 from nasbench_snas.estimators.reinforce import MovingAverage, Reinforce
 from nasbench_snas.estimators.rloo import RLOO
 from nasbench_snas.estimators.self_critical import SelfCritical
-
-from nasbench_snas.errors import ConfigError
 from nasbench_snas.seeding import stream
 from nasbench_snas.testing.exact import (
     SELECT,

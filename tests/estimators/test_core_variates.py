@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
+from nasbench_snas.errors import ConfigError
 from nasbench_snas.estimators.darts import DARTS
 from nasbench_snas.estimators.dsnas import DSNAS
 from nasbench_snas.estimators.gdas import GDAS
@@ -19,8 +21,6 @@ from nasbench_snas.estimators.self_critical import SelfCritical
 from nasbench_snas.estimators.snas import SNAS
 from nasbench_snas.estimators.snas_credit import SNASCredit
 from nasbench_snas.estimators.st_gumbel import STGumbel
-
-from nasbench_snas.errors import ConfigError
 from nasbench_snas.seeding import stream
 from nasbench_snas.testing.exact import (
     draw_gradients,

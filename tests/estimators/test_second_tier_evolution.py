@@ -7,10 +7,10 @@ from collections import deque
 
 import pytest
 import torch
-from nasbench_snas.estimators.regularized_evolution import RegularizedEvolution
 
 from nasbench_snas.api import Categorical
 from nasbench_snas.errors import ConfigError
+from nasbench_snas.estimators.regularized_evolution import RegularizedEvolution
 from nasbench_snas.objective import SupernetLoss
 from nasbench_snas.registry import Registry
 from nasbench_snas.search.levels import Learner, search_step

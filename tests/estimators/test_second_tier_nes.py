@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from nasbench_snas.estimators.nes import NES
 
 from nasbench_snas.errors import ConfigError
+from nasbench_snas.estimators.nes import NES
 from nasbench_snas.seeding import stream
 from nasbench_snas.stats.hotelling import hotelling_from_draws
 from nasbench_snas.testing.exact import (

@@ -8,16 +8,16 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import stats
+
+from nasbench_snas.api import Categorical
+from nasbench_snas.errors import ConfigError
 from nasbench_snas.estimators import sum_and_sample, unordered_set
 from nasbench_snas.estimators.arsm import ARSM
 from nasbench_snas.estimators.rloo import RLOO
 from nasbench_snas.estimators.sum_and_sample import SumAndSample
 from nasbench_snas.estimators.unordered_set import UnorderedSet
 from nasbench_snas.estimators.vargrad import VarGrad
-from scipy import stats
-
-from nasbench_snas.api import Categorical
-from nasbench_snas.errors import ConfigError
 from nasbench_snas.seeding import stream
 from nasbench_snas.testing.exact import (
     enumerate_architectures,

@@ -6,13 +6,13 @@ import itertools
 
 import pytest
 import torch
+
+from nasbench_snas.api import Categorical
+from nasbench_snas.errors import ConfigError
 from nasbench_snas.estimators.proxyless import Proxyless
 from nasbench_snas.estimators.reinmax import ReinMax
 from nasbench_snas.estimators.st_gumbel import STGumbel
 from nasbench_snas.estimators.straight_through import StraightThrough
-
-from nasbench_snas.api import Categorical
-from nasbench_snas.errors import ConfigError
 from nasbench_snas.seeding import stream
 from nasbench_snas.testing.exact import (
     SELECT,

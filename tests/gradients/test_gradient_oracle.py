@@ -190,7 +190,7 @@ def test_enumeration_is_fifty_times_faster_than_a_pass_per_architecture() -> Non
     table, ratios = architectures(6, 5), []
     chosen = torch.randperm(len(table), generator=torch.Generator().manual_seed(0))
     for round_ in range(3):
-        rows = chosen[round_ * 200 : (round_ + 1) * 200]
+        rows = chosen[round_ * 80 : (round_ + 1) * 80]
         z = one_hot(table[rows], 5, torch.float64)
         start = time.process_time()
         with torch.no_grad():
@@ -200,5 +200,5 @@ def test_enumeration_is_fifty_times_faster_than_a_pass_per_architecture() -> Non
         start = time.process_time()
         oracle.losses()
         ratios.append(passes / (time.process_time() - start))
-    print("ratios", ratios)
     assert sorted(ratios)[1] > 50, ratios
+    print("passes / enumeration:", [round(ratio, 1) for ratio in ratios])

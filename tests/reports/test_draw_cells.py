@@ -13,6 +13,12 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.path import Path as Outline
+from PIL import Image
+
+from nasbench_snas.errors import ConfigError
+from nasbench_snas.genotype import CellGenotype, Edge, Genotype
+from nasbench_snas.genotype_zoo import zoo, zoo_names
+from nasbench_snas.operations import OPERATIONS
 from nasbench_snas.reports.draw import (
     cell_layout,
     dot_text,
@@ -25,12 +31,6 @@ from nasbench_snas.reports.draw import (
 )
 from nasbench_snas.reports.draw_evolution import animate_evolution, draw_evolution
 from nasbench_snas.reports.draw_layout import Layout
-from PIL import Image
-
-from nasbench_snas.errors import ConfigError
-from nasbench_snas.genotype import CellGenotype, Edge, Genotype
-from nasbench_snas.genotype_zoo import zoo, zoo_names
-from nasbench_snas.operations import OPERATIONS
 
 Box = tuple[float, float, float, float]
 NAMES = [name for name in OPERATIONS if name != "none"]

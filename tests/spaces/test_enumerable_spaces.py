@@ -9,6 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+
+from nasbench_snas.errors import ConfigError, DataError, GenotypeError, MissingDependencyError
+from nasbench_snas.genotype import CellGenotype, Edge, Genotype, from_choices
 from nasbench_snas.spaces.nasbench201 import (
     OPERATIONS,
     NasBench201,
@@ -17,9 +20,6 @@ from nasbench_snas.spaces.nasbench201 import (
     parse_architecture,
 )
 from nasbench_snas.spaces.snas_unit import SnasUnit
-
-from nasbench_snas.errors import ConfigError, DataError, GenotypeError, MissingDependencyError
-from nasbench_snas.genotype import CellGenotype, Edge, Genotype, from_choices
 from nasbench_snas.supernet.modules import build_operation
 from nasbench_snas.supernet.reference import ReferenceParent
 from nasbench_snas.supernet.skeleton import Head, Stem, parameter_count, residual_layers

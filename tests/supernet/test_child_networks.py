@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from nasbench_snas.spaces.darts_cnn import DartsCNN
 from torch.utils.flop_counter import FlopCounterMode
 
 from nasbench_snas.errors import ConfigError, GenotypeError
@@ -13,6 +12,7 @@ from nasbench_snas.genotype_zoo import zoo, zoo_names
 from nasbench_snas.operations import OPERATIONS
 from nasbench_snas.seeding import stream
 from nasbench_snas.space import CellType, Layer, Space
+from nasbench_snas.spaces.darts_cnn import DartsCNN
 from nasbench_snas.supernet.child import ChildNetwork, ChildSettings, child_from_parent
 from nasbench_snas.supernet.child_plan import plan_child, without_dropped
 from nasbench_snas.supernet.reference import ReferenceParent
