@@ -334,6 +334,26 @@ def test_error_of_the_reference_is_taken_off_and_carried_into_the_interval(trial
     assert norm_sq == pytest.approx(TRUTH @ TRUTH, rel=0.03)
 
 
+def test_squared_difference_has_the_same_interval_whichever_side_is_the_reference():
+    rng = np.random.default_rng(23)
+    ours = fast_moments(1 + rng.exponential(size=(400, D)), 20)
+    theirs = fast_moments(2 * rng.exponential(size=(200, D)), 40)
+    there = summarise_gradient(ours, Reference.from_moments(theirs)).bias_sq
+    back = summarise_gradient(theirs, Reference.from_moments(ours)).bias_sq
+    for name in ("estimate", "low", "high", "standard_error"):
+        assert getattr(there, name) == pytest.approx(getattr(back, name), rel=1e-9), name
+
+
+def test_an_estimator_of_zero_has_relative_bias_one_whatever_the_noise_of_the_reference():
+    rows = draws(np.random.default_rng(24), 200, TRUTH)
+    reference = Reference.from_moments(fast_moments(rows, 50))
+    summary = summarise_gradient(fast_moments(np.zeros((100, D)), 50), reference)
+    assert summary.bias_sq.standard_error > 0.5
+    assert summary.relative_bias_sq.estimate == pytest.approx(1)
+    assert summary.relative_bias_sq.standard_error < 1e-6
+    assert summary.excluded_relative_bias == pytest.approx(1)
+
+
 # --- budget, decomposition, slope ------------------------------------------------------------
 
 
