@@ -162,8 +162,10 @@ def select(
             else:
                 kept.append(variant)
         if any(variant.runs for variant in kept):
-            *names, truncated = key
-            tables.append(Comparable(*names, truncated, tuple(kept)))
+            preset, space, dataset, constraint, setting, truncated = key
+            tables.append(
+                Comparable(preset, space, dataset, constraint, setting, truncated, tuple(kept))
+            )
     return tables, sorted(excluded, key=lambda e: (e.run_id, e.why))
 
 

@@ -288,10 +288,10 @@ def _measured_row(
         cells[f"delta_{column}"] = number(difference, runs=own.ids, sign=True)
     for column in ("params", "macs"):
         by_search = {i: mean_of(g) for i, g in enumerate(own.groups(column).values())}
-        known = {i: v / 1e6 for i, v in by_search.items() if v is not None}
-        decimals = 1 if all(v >= 1 for v in known.values()) else 4
-        cells[column] = seeds_value(known, own.ids, confidence=confidence, decimals=decimals)
-        if column == "macs" and any(v > _LARGEST_MACS / 1e6 for v in known.values()):
+        millions = {i: v / 1e6 for i, v in by_search.items() if v is not None}
+        decimals = 1 if all(v >= 1 for v in millions.values()) else 4
+        cells[column] = seeds_value(millions, own.ids, confidence=confidence, decimals=decimals)
+        if column == "macs" and any(v > _LARGEST_MACS / 1e6 for v in millions.values()):
             cells[column] = text(f"{cells[column].text} (over 600 M)", runs=own.ids)
     return tuple(cells.get(column.key, EMPTY) for column in columns)
 

@@ -30,7 +30,7 @@ from nasbench_snas.errors import ConfigError
 @click.option("--points", metavar="LIST", help="init,mid,late, a fraction, or a run's id.")
 @click.option("--temperatures", metavar="LIST", help="For estimators that anneal one.")
 @click.option("--samples", type=int, help="Draws of each estimator at most. [default: 2048]")
-@click.option("--until-se", type=float, help="Stop at this standard error, relative to the gradient.")
+@click.option("--until-se", type=float, help="Stop at this relative standard error.")
 @click.option("--max-time", metavar="TIME", help="Stop after so long: 90, 15m, 2h.")
 @click.option("--reference", metavar="exact|mc:N", help="What is compared with. [default: exact]")
 @click.option("--claims", is_flag=True, default=None, help="Measure the paper's own claims too.")

@@ -111,7 +111,7 @@ class BatchedNetwork:
             nodes.append(total)
         if cell.output == "last":
             return nodes[-1]
-        kept = torch.broadcast_tensors(*nodes[cell.num_inputs :])  # type: ignore[no-untyped-call]
+        kept = torch.broadcast_tensors(*nodes[cell.num_inputs :])
         return torch.cat(kept, dim=2)
 
     def _edge(self, layer: int, edge: int, x: Tensor, row: Tensor, everything: bool) -> Tensor:
@@ -238,5 +238,5 @@ def count_backward(losses: Tensor, counter: Counter, count: int) -> Tensor:
         if bool((gradient != 0).any()):
             counter.backward += count
 
-    losses.register_hook(reached)  # type: ignore[no-untyped-call]
+    losses.register_hook(reached)
     return losses

@@ -122,19 +122,13 @@ def run_point(root: Path, run: str, registry: Registry) -> Point:
     Raises:
         CheckpointError: There is no such run, or it is damaged.
     """
-    from nasbench_snas.checkpoint import load_checkpoint
-    from nasbench_snas.config import from_toml
-    from nasbench_snas.search.search import Search
+    from nasbench_snas.search.load import load_search
     from nasbench_snas.store import find_run
 
-    folder = find_run(root, run)
-    config = from_toml(folder.config_file.read_text(encoding="utf-8"))
-    search = Search(config, registry)
-    search.load_state_dict(load_checkpoint(folder.checkpoint_file, config_hash=None))
-    parent = ReferenceParent(search.space, stream(config.seed, "theta-init"))
-    canonical = search.parent.canonical(search.parent.state_dict())  # type: ignore[operator]
-    parent.load_state_dict(canonical)
-    probs = search.dist.marginals(stream(config.seed, "report"))[0].double()
+    search = load_search(find_run(root, run), registry)
+    parent = ReferenceParent(search.space, stream(search.seed, "theta-init"))
+    parent.load_state_dict(search.parent.canonical(search.parent.state_dict()))
+    probs = search.dist.marginals(stream(search.seed, "report"))[0].double()
     return Point(run, float("nan"), parent.double(), probs / probs.sum(dim=-1, keepdim=True))
 
 
