@@ -51,7 +51,9 @@ def write_figures(result: dict[str, Any], folder: Path) -> list[Path]:
 
 def style_of(result: dict[str, Any]) -> dict[str, tuple[Any, str]]:
     """Return colour and marker of every estimator, the same in all figures."""
-    names = sorted({cell["estimator"] for cell in result["cells"]})
+    found = {cell["estimator"] for cell in result["cells"]}
+    first = [n for n in dict.fromkeys((*(k.split()[0] for k in KEY), *_RELAXED)) if n in found]
+    names = [*first, *sorted(found - set(first))]
     palette = sns.color_palette("colorblind", 10)
     return {n: (palette[i % 10], _MARKERS[(i + i // 10) % 10]) for i, n in enumerate(names)}
 
@@ -63,11 +65,16 @@ def _panels(count: int, width: float = 4.6, height: float = 4.2) -> tuple[Figure
 
 
 def bias_variance(result: dict[str, Any]) -> Figure | None:
-    """Squared bias against variance, one panel a point, with lines of equal MSE."""
+    """Squared bias against variance, one panel a point, with lines of equal MSE.
+
+    Temperatures of an estimator are joined by a line and labelled once; what lies outside the
+    window (relative variance above 1,000 or squared bias above 10) is named in the corner.
+    """
     points, styles = point_names(result), style_of(result)
-    figure, axes = _panels(len(points))
+    figure, axes = _panels(len(points), width=5.4, height=5.2)
     for axis, point in zip(axes, points, strict=True):
-        seen = []
+        groups: dict[str, list[tuple[float, float, bool]]] = {}
+        outside = []
         for cell in at_point(result, point):
             a = cell["alpha"]["all"]
             variance, bias = a["relative_trace"]["estimate"], a["relative_bias_sq"]["estimate"]
@@ -76,21 +83,28 @@ def bias_variance(result: dict[str, Any]) -> Figure | None:
             y = bias if resolved else None if bound is None else bound**2
             if not y or not variance or variance < 1e-12:
                 continue
-            colour, marker = styles[cell["estimator"]]
-            face = colour if resolved else "none"
-            axis.plot(variance, y, marker, color=colour, markerfacecolor=face, markersize=6)
-            seen.append((variance, y, cell["label"]))
-        _label_points(axis, seen)
-        _iso_mse(axis, seen)
+            if variance > 1e3 or y > 10:
+                outside.append(cell["label"])
+                continue
+            name = cell["estimator"] if cell["temperature"] is not None else cell["label"]
+            groups.setdefault(name, []).append((variance, y, resolved))
+        for name, rows in groups.items():
+            colour, marker = styles[name.split()[0]]
+            rows.sort()
+            x, y = [r[0] for r in rows], [r[1] for r in rows]
+            axis.plot(x, y, "-", color=colour, linewidth=0.6, alpha=0.6)
+            for variance, bias, resolved in rows:
+                face = colour if resolved else "none"
+                axis.plot(variance, bias, marker, color=colour, markerfacecolor=face, ms=5)
+            axis.annotate(name, (x[-1], y[-1]), (4, 1), textcoords="offset points", fontsize=6)
+        _iso_mse(axis, [(v, y, name) for name, rows in groups.items() for v, y, _ in rows])
+        if outside:
+            text = "outside: " + ", ".join(outside)
+            axis.text(0.98, 1.0, text, transform=axis.transAxes, fontsize=5.5, ha="right", va="top")
         axis.set(xscale="log", yscale="log", title=point, xlabel="variance / |g|²")
         _flat(axis, result, point)
     axes[0].set_ylabel("bias² / |g|²   (hollow: upper bound)")
     return figure
-
-
-def _label_points(axis: Axes, seen: list[tuple[float, float, str]]) -> None:
-    for x, y, label in seen:
-        axis.annotate(label, (x, y), (3, 2), textcoords="offset points", fontsize=5.5)
 
 
 def _iso_mse(axis: Axes, seen: list[tuple[float, float, str]]) -> None:
@@ -111,8 +125,9 @@ def _flat(axis: Axes, result: dict[str, Any], point: str) -> None:
     """Mark estimators without variance at the left edge."""
     for cell in at_point(result, point):
         a = cell["alpha"]["all"]
-        if (a["relative_trace"]["estimate"] or 0) < 1e-12 and a["relative_bias_sq"]["estimate"]:
-            y = a["relative_bias_sq"]["estimate"]
+        y = a["relative_bias_sq"]["estimate"]
+        flat = (a["relative_trace"]["estimate"] or 0) < 1e-12
+        if flat and y and y < axis.get_ylim()[1]:
             axis.axhline(y, color="0.5", linestyle=":", linewidth=0.8)
             axis.annotate(
                 f"{cell['label']} (no variance)",
