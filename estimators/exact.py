@@ -30,6 +30,7 @@ class Exact(Estimator):
     reference = "xie2019snas"
     evaluations = "K^E F forward + backward"
     bias = "unbiased"
+    enumerates = True
     needs_factorised = False
 
     def __init__(self, limit: int = 4096) -> None:

@@ -102,6 +102,7 @@ class Estimator(nn.Module):
         n: Architectures per draw.
         updates: Optimiser steps on the distribution per draw; after the first, :meth:`replay` is
             used.
+        enumerates: Whether it evaluates every architecture (only enumerable spaces will do).
         tunes_variance: Whether its own parameters are trained by the gradient of the estimate's
             squared norm; the driver then differentiates the estimate itself.
         needs_double_backward: Whether it differentiates gradients of the loss (a plain parent
@@ -118,6 +119,7 @@ class Estimator(nn.Module):
     has_alpha_gradient: ClassVar[bool] = True
     has_theta_gradient: ClassVar[bool] = True
     needs_factorised: ClassVar[bool] = True
+    enumerates: ClassVar[bool] = False
     search_view: ClassVar[Literal["soft", "hard", "mean"]] = "hard"
     derive_rule: ClassVar[Literal["argmax", "top2"]] = "argmax"
     needs_all_operations: bool = False

@@ -47,7 +47,8 @@ class Entry:
         origin: Where it was found, in words.
         module: Module to import, or None for a file.
         file: Source file, or None if it is not known.
-        attributes: Literal class attributes, and ``summary``: the first line of the docstring.
+        attributes: Literal class attributes; ``summary``: the first line of the docstring;
+            ``settings``: literal defaults of the constructor.
         problem: Why it cannot be used, or empty.
         loaded: The class itself, where it was registered directly.
     """
@@ -275,6 +276,9 @@ def _file_entries(
 def _literals(node: ast.ClassDef) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for statement in node.body:
+        if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
+            values["settings"] = _defaults(statement)
+            continue
         if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
             target, value = statement.targets[0].id, statement.value
         elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
@@ -286,6 +290,18 @@ def _literals(node: ast.ClassDef) -> dict[str, Any]:
         except ValueError:
             continue
     return values
+
+
+def _defaults(function: ast.FunctionDef) -> dict[str, Any]:
+    """Return the literal defaults of a function's arguments."""
+    arguments = function.args.args
+    positional = zip(arguments[::-1], function.args.defaults[::-1], strict=False)
+    keywords = zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
+    found = {}
+    for argument, default in [*list(positional)[::-1], *keywords]:
+        if isinstance(default, ast.Constant):
+            found[argument.arg] = default.value
+    return found
 
 
 def _name(node: ast.expr) -> str:

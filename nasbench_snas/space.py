@@ -163,12 +163,14 @@ class SpaceFamily(ABC):
     """Settings of a family of spaces; the fields of a subclass are its settings.
 
     Subclasses set the literal class attributes ``name``, ``summary`` and ``reference`` (a key of
-    ``references.bib`` or a BibTeX entry).
+    ``references.bib`` or a BibTeX entry), and ``enumerable = True`` if all architectures can be
+    evaluated at the default settings.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     reference: ClassVar[str]
+    enumerable: ClassVar[bool] = False
 
     @abstractmethod
     def build(self, in_channels: int, num_classes: int, resolution: int) -> Space:

@@ -53,6 +53,7 @@ class NasBench201(SpaceFamily):
   year={2020},
   note={arXiv:2001.00326}
 }"""
+    enumerable = True
 
     stages: int = 3
     cells_per_stage: int = 5

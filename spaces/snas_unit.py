@@ -32,6 +32,7 @@ class SnasUnit(SpaceFamily):
     name = "snas-unit"
     summary = "Figure 6 of SNAS: 3 nodes in series and in parallel, 6 edges, 3 operations"
     reference = "xie2019snas"
+    enumerable = True
 
     nodes: int = 3
     cells: int = 1

@@ -71,6 +71,7 @@ def _estimators(session: Session) -> list[dict[str, Any]]:
                 "name": entry.name,
                 "family": known.get("family", ""),
                 "bias": known.get("bias", ""),
+                "draws": _draws(entry),
                 "cost of a draw": known.get("evaluations", ""),
                 "reference": _key(entry),
                 "origin": entry.origin,
@@ -80,15 +81,23 @@ def _estimators(session: Session) -> list[dict[str, Any]]:
     return rows
 
 
+def _draws(entry: Entry) -> int:
+    """Return the default number of architectures in a draw."""
+    known = entry.attributes
+    return int(known.get("settings", {}).get("n", known.get("n") or 1))
+
+
 def _matrix(session: Session) -> list[dict[str, Any]]:
     """Return for each estimator the spaces and levels it runs on (read from its declarations)."""
-    spaces = [entry.name for entry in session.registry().spaces() if not entry.problem]
+    spaces = [entry for entry in session.registry().spaces() if not entry.problem]
     rows = []
     for entry in session.registry().estimators():
         usable = "no: broken" if entry.problem else "yes"
         row: dict[str, Any] = {"name": entry.name}
-        row |= dict.fromkeys(spaces, usable)
         gradient = entry.attributes.get("has_alpha_gradient", True)
+        for space in spaces:
+            huge = entry.attributes.get("enumerates") and not space.attributes.get("enumerable")
+            row[space.name] = "no (too many architectures)" if huge else usable
         row["joint"] = usable
         for level in ("bilevel", "unrolled"):
             row[level] = usable if gradient or entry.problem else "yes (no alpha gradient)"
