@@ -13,8 +13,8 @@ import os
 import torch
 
 from nasbench_snas.errors import ConfigError, MissingDependencyError, suggest
+from nasbench_snas.kernels.folded import FoldedKernels
 from nasbench_snas.kernels.protocol import Kernels
-from nasbench_snas.kernels.reference import ReferenceKernels
 
 BACKENDS = ("auto", "reference", "cpu", "triton")
 """What ``--kernels`` accepts."""
@@ -45,12 +45,12 @@ def select_backend(
         raise ConfigError(f"unknown kernels {name!r}.", suggest(name, BACKENDS))
     kind = torch.device(device).type
     if name == "reference":
-        return ReferenceKernels(), "kernels: reference (plain PyTorch), as asked for"
+        return FoldedKernels(), "kernels: reference (plain PyTorch), as asked for"
     if name == "cpu" or (name == "auto" and kind == "cpu"):
         return _cpu(name, kind, dtype, wait)
     if name == "triton" or (name == "auto" and kind == "cuda"):
         return _triton(name, kind, dtype)
-    return ReferenceKernels(), f"kernels: reference (plain PyTorch); nothing faster for {kind}"
+    return FoldedKernels(), f"kernels: reference (plain PyTorch); nothing faster for {kind}"
 
 
 def _cpu(name: str, kind: str, dtype: torch.dtype, wait: bool) -> tuple[Kernels, str]:
@@ -61,7 +61,7 @@ def _cpu(name: str, kind: str, dtype: torch.dtype, wait: bool) -> tuple[Kernels,
         why = f"the compiled kernels run on CPU in float32 and float64, not on {kind} in {dtype}"
         if asked:
             raise ConfigError(f"kernels 'cpu' cannot be used: {why}.", fix="Use --kernels auto.")
-        return ReferenceKernels(), f"kernels: reference (plain PyTorch); {why}"
+        return FoldedKernels(), f"kernels: reference (plain PyTorch); {why}"
     if build.is_built() or wait or asked:
         try:
             from nasbench_snas.kernels.cpu import CpuKernels
@@ -70,9 +70,9 @@ def _cpu(name: str, kind: str, dtype: torch.dtype, wait: bool) -> tuple[Kernels,
         except MissingDependencyError as error:
             if asked:
                 raise
-            return ReferenceKernels(), f"kernels: reference (plain PyTorch); {error.what}"
+            return FoldedKernels(), f"kernels: reference (plain PyTorch); {error.what}"
     why = build.build_in_background()
-    return ReferenceKernels(), f"kernels: reference (plain PyTorch); {why}"
+    return FoldedKernels(), f"kernels: reference (plain PyTorch); {why}"
 
 
 def _triton(name: str, kind: str, dtype: torch.dtype) -> tuple[Kernels, str]:
@@ -87,4 +87,4 @@ def _triton(name: str, kind: str, dtype: torch.dtype) -> tuple[Kernels, str]:
         raise MissingDependencyError(
             f"kernels 'triton' cannot be used: {why}.", fix="Use --kernels auto."
         )
-    return ReferenceKernels(), f"kernels: reference (plain PyTorch); {why}"
+    return FoldedKernels(), f"kernels: reference (plain PyTorch); {why}"

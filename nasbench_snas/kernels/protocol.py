@@ -78,6 +78,21 @@ class Norm:
 
 
 @dataclass(frozen=True)
+class Fold:
+    """A 1x1 convolution that a mix makes itself, with the norm and the weight folded into it.
+
+    Attributes:
+        weight: Its weights, shape ``(E, C_in, C_out)``.
+        rows: The row of ``weight`` for each row of the candidate.
+        covariance: Biased covariance of its input, shape ``(rows, C_in, C_in)``, in training.
+    """
+
+    weight: Tensor
+    rows: Tensor
+    covariance: Tensor | None
+
+
+@dataclass(frozen=True)
 class Candidate:
     """One candidate operation's outputs, as the mix sees them.
 
@@ -87,6 +102,8 @@ class Candidate:
         var: Biased variances, likewise.
         gamma: Learnt scales, shape ``(edges, C)``, or None.
         beta: Learnt shifts, likewise.
+        fold: If given, ``y`` is the input of a 1x1 convolution (centred, in training), ``mean``
+            and ``var`` are those of its output; only a backend that folds makes such candidates.
     """
 
     y: Tensor
@@ -94,6 +111,7 @@ class Candidate:
     var: Tensor | None = None
     gamma: Tensor | None = None
     beta: Tensor | None = None
+    fold: Fold | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +148,9 @@ class Upstream:
         p: Factors of ``y``, shape ``(rows, C)``, or None for zero.
         r: Constants, shape ``(rows, C)``, or None for zero.
         mask: Factors of the images, shape ``(Q, B)``, or None.
+        matrices: Of a folded candidate: the gradient of its ``y`` (the input of the convolution)
+            is ``sum_q g[index_q] matrices[0][q] + y matrices[1] + r``; ``a`` and ``p`` are unused.
+            ``matrices[2]`` is the gradient of the convolution's weights, a row each.
     """
 
     g: Tensor
@@ -139,6 +160,7 @@ class Upstream:
     p: Tensor | None = None
     r: Tensor | None = None
     mask: Tensor | None = None
+    matrices: tuple[Tensor, Tensor | None, Tensor] | None = None
 
 
 class Kernels(Protocol):

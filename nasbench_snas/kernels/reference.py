@@ -113,15 +113,15 @@ def pool(kind: str, stride: int, x: Tensor) -> Tensor:
 
 
 def coefficients(
-    z: Tensor, table: Tensor, candidate: Candidate, chosen: Tensor
+    z: Tensor, columns: Tensor, candidate: Candidate
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return ``mu``, ``1 / sigma``, ``gamma``, ``beta`` (each ``(q, C)``) and ``z`` (``(q, 1)``).
 
-    They belong to the entries ``chosen`` (positions in ``table``) of one candidate.
+    They belong to the entries of one candidate, of which ``columns`` is the table turned round.
     """
-    stat, position, edge = table[chosen, 2], table[chosen, 4], table[chosen, 5]
+    stat, position, edge = columns[2], columns[4], columns[5]
     weight = z[position][:, None]
-    shape = (len(chosen), candidate.y.shape[-1])
+    shape = (columns.shape[1], candidate.y.shape[-1])
     one, zero = weight.new_ones(shape), weight.new_zeros(shape)
     normal = candidate.mean is not None and candidate.var is not None
     mean = candidate.mean[stat] if candidate.mean is not None else zero
@@ -129,6 +129,18 @@ def coefficients(
     gamma = candidate.gamma[edge] if candidate.gamma is not None and normal else one
     beta = candidate.beta[edge] if candidate.beta is not None and normal else zero
     return mean, inverse, gamma, beta, weight
+
+
+def own_entries(entries: Entries) -> list[tuple[Tensor, slice]]:
+    """Return for each candidate its part of the table as columns, ``(6, q)``, and its entries."""
+    columns = entries.cache.get("columns")
+    if columns is None:
+        columns = entries.cache["columns"] = entries.table.t().contiguous()
+    result, first = [], 0
+    for count in entries.counts:
+        result.append((columns[:, first : first + count], slice(first, first + count)))
+        first += count
+    return result
 
 
 class ReferenceKernels:
@@ -224,17 +236,15 @@ class ReferenceKernels:
         self, z: Tensor, entries: Entries, candidates: Sequence[Candidate], out: Tensor
     ) -> None:
         """Add all entries to their targets."""
-        table = entries.table
-        for number, candidate in enumerate(candidates):
-            chosen = (table[:, 0] == number).nonzero()[:, 0]
-            mean, inverse, gamma, beta, weight = coefficients(z, table, candidate, chosen)
+        for (columns, chosen), candidate in zip(own_entries(entries), candidates, strict=True):
+            mean, inverse, gamma, beta, weight = coefficients(z, columns, candidate)
             a = weight * gamma * inverse
             b = weight * beta - a * mean
             terms = torch.addcmul(b[:, None, None, None], a[:, None, None, None],
-                                  candidate.y[table[chosen, 1]])  # fmt: skip
+                                  candidate.y[columns[1]])  # fmt: skip
             if entries.mask is not None:
                 terms = terms * entries.mask[chosen][:, :, None, None, None]
-            out.index_add_(0, table[chosen, 3], terms)
+            out.index_add_(0, columns[3], terms)
 
     def mix_backward(
         self,
@@ -248,18 +258,18 @@ class ReferenceKernels:
         batch_statistics: bool,
     ) -> list[Upstream]:
         """Add small gradients; return each candidate's upstream gradient."""
-        table, result = entries.table, []
-        for number, candidate in enumerate(candidates):
-            chosen = (table[:, 0] == number).nonzero()[:, 0]
-            mean, inverse, gamma, beta, weight = coefficients(z, table, candidate, chosen)
-            row, target, edge = table[chosen, 1], table[chosen, 3], table[chosen, 5]
+        result = []
+        for number, (columns, chosen) in enumerate(own_entries(entries)):
+            candidate = candidates[number]
+            mean, inverse, gamma, beta, weight = coefficients(z, columns, candidate)
+            row, target, edge = columns[1], columns[3], columns[5]
             mask = None if entries.mask is None else entries.mask[chosen]
             seen = g[target] if mask is None else g[target] * mask[:, :, None, None, None]
             y = candidate.y[row]
             total = seen.flatten(1, 3).sum(1)
             centred = y.flatten(1, 3) - mean[:, None]
             hat = (seen.flatten(1, 3) * centred).sum(1) * inverse
-            dz.index_add_(0, table[chosen, 4], (gamma * hat + beta * total).sum(1))
+            dz.index_add_(0, columns[4], (gamma * hat + beta * total).sum(1))
             dgamma, dbeta = dgammas[number], dbetas[number]
             if dgamma is not None and dbeta is not None:
                 dgamma.index_add_(0, edge, weight * hat)
@@ -285,12 +295,18 @@ class ReferenceKernels:
         w_rows: Tensor,
         count: int,
     ) -> None:
-        """Update running statistics one row after another."""
+        """Update running statistics; updates of different edges are made at once."""
         unbiased = var * (count / (count - 1))
-        for row, edge in zip(rows.tolist(), w_rows.tolist(), strict=True):
-            running[0][edge].mul_(1 - MOMENTUM).add_(mean[row], alpha=MOMENTUM)
-            running[1][edge].mul_(1 - MOMENTUM).add_(unbiased[row], alpha=MOMENTUM)
+        edges, first = w_rows.tolist(), 0
+        while first < len(edges):
+            last = first + 1
+            while last < len(edges) and edges[last] not in edges[first:last]:
+                last += 1
+            row, edge = rows[first:last], w_rows[first:last]
+            for total, new in ((running[0], mean), (running[1], unbiased)):
+                total[edge] = total[edge].mul_(1 - MOMENTUM).add_(new[row], alpha=MOMENTUM)
             running[2][edge] += 1
+            first = last
 
     def concrete_forward(self, logits: Tensor, noise: Tensor, tau: float) -> Tensor:
         """Return the concrete sample."""

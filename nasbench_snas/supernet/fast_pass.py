@@ -15,10 +15,12 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from nasbench_snas.kernels.folded import FoldedKernels
 from nasbench_snas.kernels.protocol import (
     EPS,
     Candidate,
     Entries,
+    Fold,
     Kernels,
     Norm,
 )
@@ -38,6 +40,7 @@ class UnitRecord:
     y: Place
     mean: Place = -1
     var: Place = -1
+    covariance: Place = -1
 
 
 @dataclass
@@ -107,20 +110,37 @@ def norm_of(unit: Unit, mean: Tensor, var: Tensor, rows: Tensor) -> Norm:
     return Norm(scale, shift, mean, inverse)
 
 
+def folded(run: CellRun, plan: CandidatePlan) -> bool:
+    """Whether the chain's last 1x1 convolution is left to the mix (path dropout needs its own)."""
+    kernels = run.kernels
+    last = plan.specs[-1] if plan.specs else None
+    return (
+        isinstance(kernels, FoldedKernels)
+        and run.mask is None
+        and last is not None
+        and kernels.folds(last)
+    )
+
+
 def forward_units(
     run: CellRun, tape: Tape, plan: CandidatePlan, x: Place, update: bool
 ) -> list[UnitRecord]:
     """Run a chain of units on the source at ``x``."""
+    folds = folded(run, plan)
     records: list[UnitRecord] = []
     norm: Norm | None = None
     places: tuple[Place, Place, Place, Place] | None = None
     for number, (spec, unit) in enumerate(zip(plan.specs, plan.units, strict=True)):
         weights = [weight.detach() for weight in unit.weights]
         rows = plan.x_rows if number == 0 else plan.chain[:-1]
-        y, mean, var = run.kernels.unit_forward(
-            spec, tape.tensors[x], norm, weights, rows, plan.w_rows, run.training
+        covariance, given = None, (spec, tape.tensors[x], norm, weights, rows, plan.w_rows)
+        if folds and number + 1 == len(plan.units) and isinstance(run.kernels, FoldedKernels):
+            y, mean, var, covariance = run.kernels.folded_forward(*given, run.training)
+        else:
+            y, mean, var = run.kernels.unit_forward(*given, run.training)
+        record = UnitRecord(
+            x, places, tape.put(y), tape.put(mean), tape.put(var), tape.put(covariance)
         )
-        record = UnitRecord(x, places, tape.put(y), tape.put(mean), tape.put(var))
         records.append(record)
         if mean is not None and var is not None and update:
             run.kernels.update_running(
@@ -173,16 +193,20 @@ def forward_source(
 def operands(run: CellRun, tape: Tape, record: SourceRecord) -> list[Candidate]:
     """Return the mix's operands: outputs and the statistics their last norms use."""
     result = []
-    for plan, (y, mean, var) in zip(record.plan.candidates, record.operands, strict=True):
+    for number, plan in enumerate(record.plan.candidates):
+        y, mean, var = record.operands[number]
         statistics = (tape.get(mean), tape.get(var))
-        gamma = beta = None
+        gamma = beta = fold = None
         if plan.units:
             unit = plan.units[-1]
             if not run.training:
                 statistics = (unit.mean, unit.var)
             if unit.gamma is not None and unit.beta is not None:
                 gamma, beta = unit.gamma.detach(), unit.beta.detach()
-        result.append(Candidate(tape.tensors[y], *statistics, gamma, beta))
+            if folded(run, plan):
+                covariance = tape.get(record.units[number][-1].covariance)
+                fold = Fold(unit.weights[-1].detach(), plan.w_rows, covariance)
+        result.append(Candidate(tape.tensors[y], *statistics, gamma, beta, fold))
     return result
 
 
