@@ -1,0 +1,1 @@
+"""Published cells as JSON files; read by :mod:`nasbench_snas.genotype_zoo`."""
