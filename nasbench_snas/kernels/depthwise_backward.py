@@ -1,15 +1,14 @@
 """Gradients of depthwise convolutions in plain PyTorch, several times faster than PyTorch's own.
 
-On CPU PyTorch's backward pass is slow for dilated kernels; its forward pass is fast for all of them.
-So,
+On CPU PyTorch's backward pass is slow for dilated kernels; its forward pass is fast for all. So,
 with ``d`` the dilation, at stride one
 
-- the gradient of the input is a forward convolution of ``dy`` with the kernel turned by 180 degrees;
-- a dilated convolution is an undilated one on each of the ``d ** 2`` images that hold every ``d``-th
-  pixel (space to batch), which are put side by side as images of one batch;
+- the gradient of the input is a forward convolution of ``dy`` with the kernel turned round;
+- a dilated convolution is an undilated one on each of the ``d ** 2`` images that hold every
+  ``d``-th pixel (space to batch), which are put side by side as images of one batch;
 
-and at stride two a kernel of dilation two is an undilated one of stride one on the even pixels.
-On small images the gradient of a large kernel is one matrix product with all shifted images. All are
+and at stride two a kernel of dilation two is an undilated one of stride one on the even pixels. On
+small images the gradient of a large kernel is one matrix product with all shifted images. All are
 exact rearrangements of the same sums.
 """
 

@@ -32,7 +32,7 @@ from nasbench_snas.search.resource import ResourceTerm
 from nasbench_snas.search.views import derive, view_weights
 from nasbench_snas.seeding import stream
 from nasbench_snas.space import Space
-from nasbench_snas.supernet.build import build_parent
+from nasbench_snas.supernet.build import build_parent, kernels_name
 from nasbench_snas.supernet.fast import FastParent
 from nasbench_snas.supernet.reference import ReferenceParent
 
@@ -51,7 +51,7 @@ class Search:
 
     Attributes:
         note: One line about the backend that runs.
-        kernels: The backend's name (``auto`` where the reference parent runs).
+        kernels: The backend's name (``plain`` where the reference parent runs).
         epoch: Finished epochs.
         step: Finished steps.
     """
@@ -87,9 +87,10 @@ class Search:
             double_backward=self.settings.level == "unrolled"
             or self.estimator.needs_double_backward,
             synchronised=self.settings.sync_batchnorm,
+            batch_size=self.settings.batch_size,
         )
         self.parent: FastParent | ReferenceParent = parent
-        self.kernels = str(getattr(getattr(parent, "kernels", None), "name", "auto"))
+        self.kernels = kernels_name(parent)
         if self.settings.sync_batchnorm:
             synchronise_batch_norms(parent, self.world)
         if self.settings.level == "unrolled" and self.estimator.needs_double_backward:

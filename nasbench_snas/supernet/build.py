@@ -1,6 +1,14 @@
-"""Chooses the parent network: the fast one, or the reference one where only that will do."""
+"""Chooses the parent network: the fast one, or the reference one where that will do better.
+
+Without compiled kernels both run plain PyTorch. The fast parent then has more work for Python and
+less for PyTorch: which of them is faster depends on the size of a node, and ``PLAIN_FROM`` is where
+it changed when measured (``docs/performance.md``). The choice is a function of the settings alone,
+and a continued run asks for what it ran on (``kernels_name``).
+"""
 
 from __future__ import annotations
+
+import os
 
 import torch
 
@@ -8,6 +16,14 @@ from nasbench_snas.kernels import select_backend
 from nasbench_snas.space import Space
 from nasbench_snas.supernet.fast import FastParent
 from nasbench_snas.supernet.reference import ReferenceParent
+from nasbench_snas.supernet.skeleton import positions
+
+PLAIN = "plain"
+"""The name of the reference parent among kernels."""
+
+PLAIN_FROM = 2**18
+"""From that many values in a node of the first cell on (batch, pixels, channels), fused cells in
+plain PyTorch are at least as fast as one module per operation, for soft and for one-hot weights."""
 
 
 def build_parent(
@@ -21,13 +37,15 @@ def build_parent(
     double_backward: bool = False,
     synchronised: bool = False,
     recompute: bool = False,
+    batch_size: int = 64,
 ) -> tuple[FastParent | ReferenceParent, str]:
     """Return a parent of ``space`` and one line that says which network and kernels run, and why.
 
     Args:
         space: The declaration.
         generator: Source of the initial weights, which are the same for every choice.
-        kernels: ``auto``, ``reference``, ``cpu`` or ``triton``; see ``select_backend``.
+        kernels: ``auto``, ``reference``, ``cpu`` or ``triton`` (see ``select_backend``), or
+            ``plain``: the reference parent.
         device: Where it runs.
         dtype: Its type.
         partial_channels: PC-DARTS's ``k``; more than 1 needs the reference parent.
@@ -35,17 +53,42 @@ def build_parent(
         synchronised: Whether batch norms will be synchronised over processes; needs the reference
             parent, whose batch norms are modules.
         recompute: Whether activations are computed again in the backward pass, to save memory.
+        batch_size: Images of a step, for the choice between two parents in plain PyTorch.
     """
-    parent: FastParent | ReferenceParent
+    reason = ""
     if partial_channels > 1 or double_backward or synchronised:
-        parent = ReferenceParent(space, generator, partial_channels=partial_channels)
-        reason = "partial channels" if partial_channels > 1 else "gradients of gradients"
-        if synchronised:
-            reason = "synchronised batch norms"
-        return (
-            parent.to(device=device, dtype=dtype),
-            f"parent: one module per operation (plain PyTorch), as {reason} need it",
-        )
-    backend, note = select_backend(kernels, device, dtype)
-    parent = FastParent(space, generator, kernels=backend, recompute=recompute)
-    return parent.to(device=device, dtype=dtype), f"parent: fused cells; {note}"
+        reason = "as partial channels need it" if partial_channels > 1 else ""
+        reason = reason or "as gradients of gradients need it"
+        reason = "as synchronised batch norms need it" if synchronised else reason
+    elif kernels == PLAIN:
+        reason = "as asked for, or as this run began"
+    if not reason:
+        backend, note = select_backend(kernels, device, dtype)
+        asked = os.environ.get("NASBENCH_KERNELS") or kernels
+        fallback = asked == "auto" and backend.name == "reference"
+        if not (fallback and plain_is_faster(space, batch_size, device)):
+            fast = FastParent(space, generator, kernels=backend, recompute=recompute)
+            return fast.to(device=device, dtype=dtype), f"parent: fused cells; {note}"
+        why = note.split("; ", 1)[-1]
+        reason = f"the faster one for nodes of this size; {why}"
+    plain = ReferenceParent(space, generator, partial_channels=partial_channels)
+    note = f"parent: one module per operation (plain PyTorch), {reason}"
+    return plain.to(device=device, dtype=dtype), note
+
+
+def plain_is_faster(space: Space, batch_size: int, device: torch.device | str) -> bool:
+    """Whether the reference parent beats fused cells in plain PyTorch (measured on CPU only).
+
+    Args:
+        space: The declaration.
+        batch_size: Images of a step.
+        device: Where it runs; anything but CPU was not measured and takes the reference parent.
+    """
+    first = next(positions(space))
+    values = batch_size * first.output_resolution**2 * first.layer.channels
+    return torch.device(device).type != "cpu" or values < PLAIN_FROM
+
+
+def kernels_name(parent: FastParent | ReferenceParent) -> str:
+    """Return the ``kernels`` with which :func:`build_parent` makes this kind of parent again."""
+    return parent.kernels.name if isinstance(parent, FastParent) else PLAIN

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nasbench_snas.spaces.darts_cnn import DartsCNN
-from nasbench_snas.supernet.build import build_parent
+from nasbench_snas.supernet.build import PLAIN_FROM, build_parent, kernels_name
 from nasbench_snas.supernet.fast import FastParent
 from nasbench_snas.supernet.reference import ReferenceParent
 
@@ -31,15 +31,42 @@ def test_what_the_fast_parent_cannot_do_takes_the_reference_and_says_why(space, 
     assert "partial channels" in note or "gradients of gradients" in note
 
 
-def test_without_a_compiler_the_parent_runs_on_plain_pytorch(space, monkeypatch, tmp_path):
+@pytest.fixture
+def uncompiled(monkeypatch, tmp_path):
     monkeypatch.setenv("NASBENCH_NO_COMPILER", "1")
     monkeypatch.setenv("NASBENCH_CACHE", str(tmp_path))
     monkeypatch.delenv("NASBENCH_KERNELS", raising=False)
-    parent, note = build_parent(space, seeded())
-    assert parent.kernels.name == "reference" and "no C++ compiler" in note
+
+
+def gradient(parent, resolution=8):
+    space = parent.space
     z = torch.rand(1, space.num_edges, space.num_operations, requires_grad=True)
-    parent(torch.randn(2, 3, 8, 8), z).sum().backward()
-    assert torch.isfinite(z.grad).all()
+    parent(torch.randn(2, 3, resolution, resolution), z).sum().backward()
+    return z.grad
+
+
+def test_without_a_compiler_small_nodes_take_the_reference_parent(space, uncompiled):
+    parent, note = build_parent(space, seeded(), batch_size=32)
+    assert isinstance(parent, ReferenceParent) and kernels_name(parent) == "plain"
+    assert "no C++ compiler" in note and "faster" in note and "\n" not in note
+    assert torch.isfinite(gradient(parent)).all()
+
+
+def test_without_a_compiler_large_nodes_take_fused_cells(space, uncompiled):
+    first = 8 * 8 * 4
+    parent, note = build_parent(space, seeded(), batch_size=PLAIN_FROM // first)
+    assert isinstance(parent, FastParent) and kernels_name(parent) == "reference"
+    assert "no C++ compiler" in note
+    assert torch.isfinite(gradient(parent)).all()
+    small, _ = build_parent(space, seeded(), batch_size=PLAIN_FROM // first - 1)
+    assert isinstance(small, ReferenceParent)
+
+
+@pytest.mark.parametrize("kernels", ["plain", "reference"])
+def test_a_continued_run_gets_the_parent_it_began_with_whatever_has_been_built(space, kernels):
+    for batch_size in (2, 2**20):
+        parent, _ = build_parent(space, seeded(), kernels=kernels, batch_size=batch_size)
+        assert kernels_name(parent) == kernels
 
 
 def test_all_parents_start_from_the_same_weights(space):
