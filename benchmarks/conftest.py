@@ -16,7 +16,7 @@ from nasbench_snas.kernels import build, select_backend, triton_support
 COMBINATIONS = [("cpu", "reference"), ("cpu", "cpu"), ("cuda", "reference"), ("cuda", "triton")]
 
 
-def why_not(device, backend):
+def _why_not(device, backend):
     """Return why a combination cannot run here, or an empty string."""
     if device == "cuda" and not torch.cuda.is_available():
         return "no CUDA device"
@@ -27,11 +27,17 @@ def why_not(device, backend):
     return ""
 
 
+@pytest.fixture
+def why_not():
+    """The function that says why a combination cannot run here."""
+    return _why_not
+
+
 @pytest.fixture(params=COMBINATIONS, ids=lambda pair: "-".join(pair))
 def place(request):
     """Device and kernels; skipped with the reason where they cannot run."""
     device, backend = request.param
-    if why := why_not(device, backend):
+    if why := _why_not(device, backend):
         pytest.skip(why)
     return device, select_backend(backend, device)[0]
 
@@ -39,7 +45,7 @@ def place(request):
 @pytest.fixture(params=["cpu", "cuda"])
 def device(request):
     """A device; skipped with the reason where there is none."""
-    if why := why_not(request.param, "reference"):
+    if why := _why_not(request.param, "reference"):
         pytest.skip(why)
     return request.param
 
@@ -75,9 +81,12 @@ def roofline():
 
 @pytest.fixture
 def measure(benchmark, roofline):
-    """Return ``run(step, device, bytes_moved, operations)``: times a step, fills ``extra_info``."""
+    """Return ``run(step, device, bytes_moved, operations)``: times a step, fills ``extra_info``.
 
-    def run(step, device, bytes_moved=0, operations=0, **info):
+    ``costs`` returns both, and is called only if there is a time to compare them with.
+    """
+
+    def run(step, device, bytes_moved=0, operations=0, costs=None, **info):
         events = []
 
         def on_cuda():
@@ -96,6 +105,8 @@ def measure(benchmark, roofline):
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
         }
+        if costs is not None and benchmark.stats is not None:
+            bytes_moved, operations = costs()
         extra |= {"bytes": bytes_moved, "operations": operations, **info}
         if events:
             extra["median_event_seconds"] = sorted(events[-5:])[2]

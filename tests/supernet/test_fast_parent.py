@@ -174,9 +174,9 @@ def test_random_parents_equal_the_reference(
 @pytest.mark.slow
 @pytest.mark.parametrize("cells", [5, 8])
 @pytest.mark.parametrize("one_hot", [False, True])
-def test_five_and_eight_cells_of_full_width_equal_the_reference(cells, one_hot):
+def test_five_and_eight_cells_of_full_width_equal_the_reference(cells, one_hot, kernels):
     space = DartsCNN(cells=cells, channels=8).build(3, 10, 12)
-    assert_equal(space, backend("cpu"), 3, draws=2, one_hot=one_hot)
+    assert_equal(space, kernels, 3, draws=2, one_hot=one_hot)
 
 
 def test_single_precision_is_as_close_to_double_as_the_reference_is(kernels):
