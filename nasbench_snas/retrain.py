@@ -36,6 +36,7 @@ from nasbench_snas.search.optimizers import momenta, restore_momenta
 from nasbench_snas.seeding import stream
 from nasbench_snas.store import RunFolder
 from nasbench_snas.supernet.child import ChildNetwork
+from nasbench_snas.supernet.child_kernels import child_kernels, fuse_child
 
 _CHECK_EVERY = 25
 _PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -51,8 +52,11 @@ class Retraining:
         world: The processes that share the work.
         allow_over_budget: Whether a network above ``network.max_macs`` is trained.
         dtype: Type of the weights.
+        kernels: ``auto``, ``reference`` (plain modules) or ``cpu``; see
+            :func:`~nasbench_snas.supernet.child_kernels.child_kernels`.
 
     Attributes:
+        kernels: The backend that runs: ``cpu``, or ``reference`` for the plain modules.
         note: One line about how it computes.
         epoch: Finished epochs.
         step: Finished steps.
@@ -68,6 +72,7 @@ class Retraining:
         *,
         allow_over_budget: bool = False,
         dtype: torch.dtype = torch.float32,
+        kernels: str = "auto",
     ) -> None:
         self.config, self.settings = config, config.training
         self.device, self.world = torch.device(device), world or World()
@@ -80,6 +85,12 @@ class Retraining:
             synchronise_batch_norms(self.network, self.world)
         if config.speed.channels_last:
             self.network.to(memory_format=torch.channels_last)
+        backend, self._kernels_note = child_kernels(
+            kernels, self.device, dtype, plain_because=self._plain_because()
+        )
+        self.kernels = "reference" if backend is None else backend.name
+        if backend is not None:
+            fuse_child(self.network, backend)
         self._forward: Any = self.network
         if config.speed.compile != "off":
             self._forward = torch.compile(self.network, backend=config.speed.compile)
@@ -102,11 +113,21 @@ class Retraining:
         )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.amp == "fp16")
 
+    def _plain_because(self) -> str:
+        """Return the setting that only the plain modules serve, or an empty string."""
+        needs = {
+            "training.amp": self.settings.amp != "off",
+            "training.sync_batchnorm": self.settings.sync_batchnorm,
+            "speed.compile": self.config.speed.compile != "off",
+        }
+        return ", ".join(name for name, on in needs.items() if on)
+
     def _note(self) -> str:
         parts = [
             f"child: {self.cost.parameters / 1e6:.3f} M parameters, "
             f"{self.cost.macs / 1e6:.1f} M multiply-adds",
             self.feed.note,
+            self._kernels_note,
         ]
         speed, world = self.config.speed, self.world
         parts += [f"autocast {self.settings.amp}"] if self.settings.amp != "off" else []

@@ -21,7 +21,7 @@ from nasbench_snas.registry import Registry
 from nasbench_snas.retrain import Retraining
 from nasbench_snas.retrain_config import RetrainConfig, retraining_from_toml
 from nasbench_snas.retrain_network import genotype_of
-from nasbench_snas.running import Job, RunOptions, run_job
+from nasbench_snas.running import Job, RunOptions, kept_kernels, run_job
 from nasbench_snas.store import (
     RETRAININGS,
     SCHEMA_VERSION,
@@ -78,10 +78,22 @@ def run_retraining(
         ProcessLostError: Another process of the job died; the last checkpoint is whole.
     """
 
+    record = {"parent": config.parent}
+
     def make(world: World) -> Retraining:
-        return Retraining(
-            config, registry, options.device, world, allow_over_budget=allow_over_budget
+        kernels = kept_kernels(folder, options, unrecorded="reference")
+        if options.kernels == "auto" and config.speed.compile != "off":
+            kernels = "auto"  # a continued retraining may be compiled from now on
+        work = Retraining(
+            config,
+            registry,
+            options.device,
+            world,
+            allow_over_budget=allow_over_budget,
+            kernels=kernels,
         )
+        record["kernels"] = work.kernels
+        return work
 
     def finish(work: Retraining, truncated: bool) -> dict[str, Any]:
         if work.world.is_main:
@@ -98,7 +110,7 @@ def run_retraining(
         same=lambda text: retraining_from_toml(text).identity() == identity,
         make=make,
         finish=finish,
-        record={"parent": config.parent},
+        record=record,
         checkpoint_seconds=config.checkpoint_seconds,
         finite=("train_loss", "test_loss"),
         synchronised=config.training.sync_batchnorm,

@@ -25,7 +25,7 @@ from nasbench_snas.config import to_toml
 from nasbench_snas.distributed import ProcessLostError, World, joined, resumed_note
 from nasbench_snas.errors import CheckpointError, DivergedError, NasbenchError
 from nasbench_snas.provenance import environment, freeze
-from nasbench_snas.store import RunFolder, write_atomic, write_json
+from nasbench_snas.store import RunFolder, read_json, write_atomic, write_json
 
 logger = logging.getLogger("nasbench_snas")
 Listener = Callable[[dict[str, Any]], None]
@@ -38,7 +38,7 @@ class RunOptions:
 
     Attributes:
         device: Where it runs.
-        kernels: Backend of the parent network.
+        kernels: Backend of the parent or derived network.
         resume: Continue from a checkpoint if there is one.
         max_epochs: Stop after so many epochs of this run, as ``truncated``; None: never.
         max_seconds: Stop after so many seconds of this process, as ``truncated``; None: never.
@@ -53,6 +53,21 @@ class RunOptions:
     max_seconds: float | None = None
     listeners: tuple[Listener, ...] = ()
     sources: dict[str, str] = field(default_factory=dict)
+
+
+def kept_kernels(folder: RunFolder, options: RunOptions, unrecorded: str = "auto") -> str:
+    """Return the backend to use: a continued run keeps its own, so that it stays bit-equal.
+
+    Args:
+        folder: The run's folder.
+        options: The options; a backend asked for by name wins.
+        unrecorded: What a run that recorded no backend used.
+    """
+    if options.kernels != "auto" or not (options.resume and folder.checkpoint_file.exists()):
+        return options.kernels
+    file = folder.path / "env.json"
+    last = read_json(file)[-1] if file.exists() else {}
+    return str(last.get("kernels", unrecorded)) if last.get("device") == options.device else "auto"
 
 
 class InterruptedRunError(NasbenchError):

@@ -50,6 +50,13 @@ if TYPE_CHECKING:
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]")
 @click.option("--deterministic/--no-deterministic", default=True, show_default=True)
 @click.option("--amp", type=click.Choice(["off", "bf16", "fp16"]), help="Default: off.")
+@click.option(
+    "--kernels",
+    type=click.Choice(["auto", "reference", "cpu"]),
+    default="auto",
+    show_default=True,
+    help="On CPU: the compiled kernels, or the plain modules (reference).",
+)
 @click.option("--channels-last", is_flag=True, help="Memory layout that GPUs prefer.")
 @click.option("--compile", "backend", metavar="BACKEND", help="torch.compile, e.g. inductor.")
 @click.option("--allow-over-budget", is_flag=True, help="Train above the multiply-add limit.")
@@ -190,6 +197,7 @@ def _one(
                 folder,
                 RunOptions(
                     device=device,
+                    kernels=options["kernels"],
                     resume=not repeat,
                     max_epochs=options["max_epochs"],
                     max_seconds=options["max_time"],

@@ -17,10 +17,17 @@ from nasbench_snas.distributed import World
 from nasbench_snas.genotype import from_choices
 from nasbench_snas.provenance import source_hash
 from nasbench_snas.registry import Registry
-from nasbench_snas.running import InterruptedRunError, Job, Listener, RunOptions, run_job
+from nasbench_snas.running import (
+    InterruptedRunError,
+    Job,
+    Listener,
+    RunOptions,
+    kept_kernels,
+    run_job,
+)
 from nasbench_snas.search.result import search_result
 from nasbench_snas.search.search import Search
-from nasbench_snas.store import RunFolder, read_json, write_atomic
+from nasbench_snas.store import RunFolder, write_atomic
 
 __all__ = ["InterruptedRunError", "Listener", "RunOptions", "run_search"]
 
@@ -57,15 +64,6 @@ class SearchWork(Search):
         write_atomic(folder.path / "alpha.npz", buffer.getvalue())
 
 
-def _kernels(folder: RunFolder, options: RunOptions) -> str:
-    """Return the backend to use: a continued run keeps its own, so that it stays bit-equal."""
-    file = folder.path / "env.json"
-    if options.kernels != "auto" or not (options.resume and folder.checkpoint_file.exists()):
-        return options.kernels
-    last = read_json(file)[-1] if file.exists() else {}
-    return str(last.get("kernels", "auto")) if last.get("device") == options.device else "auto"
-
-
 def run_search(
     config: RunConfig, registry: Registry, folder: RunFolder, options: RunOptions
 ) -> dict[str, Any]:
@@ -89,7 +87,7 @@ def run_search(
     record = {"estimator_source": source}
 
     def make(world: World) -> SearchWork:
-        work = SearchWork(config, registry, options.device, _kernels(folder, options), world)
+        work = SearchWork(config, registry, options.device, kept_kernels(folder, options), world)
         record["kernels"] = work.kernels
         return work
 

@@ -197,6 +197,10 @@ class ChildNetwork(nn.Module):
         genotype: The cells.
         settings: The recipe; a ready :class:`ChildPlan` is taken as it is.
         generator: Source of the initial weights.
+
+    Attributes:
+        channels_last_inside: Whether images are laid out channels-last before the stem; set by
+            :func:`~nasbench_snas.supernet.child_kernels.fuse_child`, whose kernels want that.
     """
 
     def __init__(
@@ -208,6 +212,7 @@ class ChildNetwork(nn.Module):
         super().__init__()
         plan = settings if isinstance(settings, ChildPlan) else plan_child(genotype, settings)
         self.genotype, self.plan = genotype, plan
+        self.channels_last_inside = False
         with seeded_init(generator):
             self.stem = _stem(plan)
             self.cells = nn.ModuleDict(
@@ -243,6 +248,8 @@ class ChildNetwork(nn.Module):
         """
         if masks is None and self.training and drop_path != 0:
             masks = self.draw_masks(len(images), drop_path, generator).to(images)
+        if self.channels_last_inside:
+            images = images.contiguous(memory_format=torch.channels_last)
         history, seen, extra = self._stem_outputs(images), 0, None
         for layer in self.plan.layers:
             if isinstance(layer, CellPlan):
