@@ -56,7 +56,8 @@ def variants(channels: int = 16) -> list[tuple[Any, dict[str, Any]]]:
     for side, dilation in ((3, 1), (5, 1), (3, 2), (5, 2)):
         taps = {"K": side, "D": dilation}
         padded = 4 if side == 3 else 8
-        narrow = {"BC": min(16, channels), "BW": 16, "KP": padded, "NORM": True}
+        strip_width = 16 if side == 3 else 8  # wider ones spill on capability 8.0
+        narrow = {"BC": min(16, channels), "BW": strip_width, "KP": padded, "NORM": True}
         result += [
             (triton_kernels.depthwise_forward, {**strip, **taps, "NORM": True}),
             (triton_kernels.depthwise_input, {**strip, **taps, "NORM": True, "ADD": False}),

@@ -180,7 +180,8 @@ class TritonKernels(ReferenceKernels):
         self._launch(kernels.depthwise_taps)[grid](
             dd, x, scale, shift, out, x_rows, batch, *x.shape[2:4], out_h, out_w, LINES,
             C=channels, K=spec.kernel, KP=4 if spec.kernel == 3 else 8, D=spec.dilation,
-            ST=spec.stride, NORM=norm is not None, ACC=acc, BW=16, BC=wide,
+            ST=spec.stride, NORM=norm is not None, ACC=acc,
+            BW=16 if spec.kernel == 3 else 8, BC=wide,
         )  # fmt: skip
         return out.sum(1)
 
