@@ -141,7 +141,7 @@ def _facts(page: Page) -> list[tuple[str, str]]:
         ("Seeds a row", spread),
         ("Presets", _list(row["preset"] for row in runs)),
         ("Devices", _list(row["device_name"] for row in runs)),
-        ("Commits", ", ".join(shas)),
+        ("Commits", ", ".join(shas) if len(shas) <= 2 else f"{len(shas)}, see Reproduce"),
         ("Constraints", _list(row["constraint"] for row in runs)),
     ]
     return [(name, value or "—") for name, value in facts]
