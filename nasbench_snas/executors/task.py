@@ -68,9 +68,10 @@ def run_command(
 
 
 def last_line(text: bytes) -> str:
-    """Return the last non-empty line of ``text``."""
+    """Return the last line of ``text`` that begins with ``Error:``, else the last non-empty one."""
     lines = [line for line in text.decode(errors="replace").splitlines() if line.strip()]
-    return lines[-1].strip() if lines else ""
+    errors = [line for line in lines if line.startswith("Error:")]
+    return (errors or lines or [""])[-1].strip()
 
 
 def make_executor(
