@@ -108,7 +108,7 @@ def place(items: Sequence[Item], routes: Sequence[Route], margin: float = 6.0) -
     for route in routes:
         for a, b in zip(route.keys, route.keys[1:], strict=False):
             graph.add_edge(a, b)
-    columns = _columns(items)
+    columns = [column for column in _columns(items) if column]  # a dropped layer takes no room
     columns = _untangle(columns, graph)
     _align(columns, graph)
     _spread(columns, graph)

@@ -53,6 +53,7 @@ def sparse_cell(seed: int) -> CellGenotype:
 CASES = {f"{name}-{kind}": cell for name in zoo_names() for kind, cell in zoo(name).cells.items()}
 CASES |= {f"full-{seed}": full_cell(seed) for seed in range(2)}
 CASES |= {f"sparse-{seed}": sparse_cell(seed) for seed in range(4)}
+CASES["no-edges"] = CellGenotype(2, 2, (), (2, 3))
 CASES["one-input"] = CellGenotype(
     1, 3, (Edge("conv_3x3", 0, 1), Edge("skip_connect", 1, 3), Edge("conv_1x1", 0, 3)), (3,)
 )
