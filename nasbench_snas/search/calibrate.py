@@ -15,7 +15,7 @@ from nasbench_snas.registry import Registry
 from nasbench_snas.search.plan import plan_run
 from nasbench_snas.search.search import Search
 
-LEVELS = {"mild": 0.65, "moderate": 0.4, "aggressive": 0.1}
+LEVELS = {"mild": 0.65, "moderate": 0.3, "aggressive": 0.2}
 """Share of the uniform expected cost that each level leaves at the end of a search."""
 
 
