@@ -11,6 +11,9 @@ from nasbench_snas.errors import GenotypeError
 from nasbench_snas.operations import OPERATIONS
 from nasbench_snas.space import Space
 
+MOST_NODES = 1000
+"""Nodes of a cell at most: more is a slip, and would fill the memory."""
+
 
 class Edge(NamedTuple):
     """One chosen edge: an operation from node ``source`` to node ``target``."""
@@ -41,6 +44,11 @@ class CellGenotype:
     def __post_init__(self) -> None:
         """Check nodes and operations."""
         total = self.num_inputs + self.num_nodes
+        if self.num_inputs < 1 or self.num_nodes < 1 or total > MOST_NODES:
+            raise GenotypeError(
+                f"a cell with {self.num_inputs} inputs and {self.num_nodes} nodes is not possible.",
+                f"Expected at least one of each, and at most {MOST_NODES} together.",
+            )
         for position, edge in enumerate(self.edges):
             if edge.operation not in OPERATIONS or edge.operation == "none":
                 raise GenotypeError(
@@ -54,6 +62,8 @@ class CellGenotype:
                 )
         if not self.concat or any(not 0 <= node < total for node in self.concat):
             raise GenotypeError(f"concat {self.concat} must name nodes between 0 and {total - 1}.")
+        if len(set(self.concat)) < len(self.concat):
+            raise GenotypeError(f"concat {self.concat} names a node twice.")
 
     @property
     def dropped_nodes(self) -> tuple[int, ...]:
@@ -112,17 +122,26 @@ class Genotype:
                 edges = []
                 for position, (operation, source, target) in enumerate(cell["edges"]):
                     where = f"cells.{name}.edges[{position}]"
-                    edges.append(Edge(str(operation), int(source), int(target)))
+                    edges.append(Edge(str(operation), _whole(source), _whole(target)))
+                where = f"cells.{name}.concat"
+                concat = tuple(_whole(node) for node in cell["concat"])
                 where = f"cells.{name}"
-                concat = tuple(int(node) for node in cell["concat"])
-                sizes = int(cell["num_inputs"]), int(cell["num_nodes"])
+                sizes = _whole(cell["num_inputs"]), _whole(cell["num_nodes"])
                 cells[str(name)] = CellGenotype(*sizes, tuple(edges), concat)
+            if not cells:
+                raise GenotypeError("there is no cell.", "Expected for example normal and reduce.")
             return cls(cells, str(data.get("name", "")))
         except GenotypeError as error:
             raise GenotypeError(f"{where}: {error.what}", error.why, error.fix) from error
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             problem = f"missing {error}" if isinstance(error, KeyError) else str(error)
             raise GenotypeError(f"cannot read the genotype at {where}: {problem}") from error
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:
+        raise ValueError(f"expected a whole number, got {value!r}")
+    return value
 
 
 def from_choices(space: Space, choices: Iterable[Iterable[float]], name: str = "") -> Genotype:

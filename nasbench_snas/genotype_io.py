@@ -35,6 +35,9 @@ class _Fail(Protocol):
 
 
 _NUM_INPUTS = 2
+_LONGEST = 2**20
+"""Characters of a genotype at most."""
+_FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
 _FORMS = (
     "a zoo name, a file, a folder with genotype.json, JSON, or the text Genotype(normal=[…], …)"
 )
@@ -43,12 +46,11 @@ _FORMS = (
 def is_genotype_text(text: str) -> bool:
     """Whether ``text`` is written like a genotype (JSON or a call) and names no file."""
     text = text.strip()
-    if not (text.startswith("{") or "(" in text):
-        return False
     try:
-        return not Path(text).exists()
+        exists = Path(text).exists()
     except (OSError, ValueError):  # cannot be a path
         return True
+    return not exists and (text.startswith("{") or "(" in text)
 
 
 def load_genotype(source: str | Path) -> Genotype:
@@ -82,7 +84,8 @@ def read_genotype(path: Path) -> Genotype:
         GenotypeError: The file cannot be read.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_LONGEST + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise GenotypeError(f"cannot read {path}: {error}") from error
     try:
@@ -101,14 +104,18 @@ def parse_genotype(text: str) -> Genotype:
     """
     if not text.strip():
         raise GenotypeError("the genotype is empty.", f"Expected {_FORMS}.")
+    if len(text) > _LONGEST:
+        raise GenotypeError(f"more than {_LONGEST} characters: too long to be a genotype.")
     if not text.lstrip().startswith("{"):
         return _parse_darts(text)
     try:
-        data = json.loads(text)
+        data = json.loads(text, object_pairs_hook=_without_repeats)
     except json.JSONDecodeError as error:
         raise GenotypeError(
             f"line {error.lineno}, column {error.colno}: not JSON: {error.msg}."
         ) from error
+    except ValueError as error:  # numbers of thousands of digits
+        raise GenotypeError(f"not a genotype: {error}.") from error
     except RecursionError as error:
         raise GenotypeError("the JSON is nested too deeply to be a genotype.") from error
     if "genotype" in data and isinstance(data["genotype"], dict):
@@ -121,6 +128,15 @@ def parse_genotype(text: str) -> Genotype:
         f"the JSON object has keys {sorted(map(str, data))}.",
         "Expected 'cells' (our format) or 'normal', 'normal_concat', 'reduce', 'reduce_concat'.",
     )
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; a key that appears twice is an error."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise GenotypeError(f"key {next(k for k in keys if keys.count(k) > 1)!r} appears twice.")
+    return found
 
 
 def to_darts_text(genotype: Genotype, *, all_edges: bool = False) -> str:
@@ -193,13 +209,12 @@ def _parse_darts(text: str) -> Genotype:
         raise where.error(tree, "expected a call like Genotype(normal=[…], …)")
     fields: dict[str, Any] = {}
     nodes: dict[str, ast.AST] = {}
-    names = ("normal", "normal_concat", "reduce", "reduce_concat")
-    if len(tree.args) > len(names):
-        raise where.error(tree.args[len(names)], "expected at most four positional fields")
-    for field, node in zip(names, tree.args, strict=False):
+    if len(tree.args) > len(_FIELDS):
+        raise where.error(tree.args[len(_FIELDS)], "expected at most four positional fields")
+    for field, node in zip(_FIELDS, tree.args, strict=False):
         fields[field], nodes[field] = where.literal(node), node
     for keyword in tree.keywords:
-        if keyword.arg is None or keyword.arg in fields:
+        if keyword.arg not in _FIELDS or keyword.arg in fields:
             raise where.error(keyword.value, f"field {keyword.arg!r} is not possible here")
         value = where.literal(keyword.value)
         fields[keyword.arg], nodes[keyword.arg] = value, keyword.value
@@ -253,30 +268,43 @@ def _from_fields(
             if kind == "normal" or "reduce_concat" in fields:
                 raise GenotypeError(f"the genotype has no field {kind!r}.")
             continue
-        pairs, places = _flatten(fields[kind], kind, fail)
-        targets = _targets(pairs, places, kind, fail)
-        total = max(targets, default=_NUM_INPUTS - 1) + 1
-        if _is_nested(fields[kind]):
-            total = _NUM_INPUTS + len(fields[kind])
-        edges = []
-        for (operation, source), target, place in zip(pairs, targets, places, strict=True):
-            path = f"{kind}[{']['.join(map(str, place))}]"
-            if operation not in OPERATIONS:
-                hint = suggest(operation, OPERATIONS)
-                error = fail(kind, path, f"unknown operation {operation!r}", place)
-                raise GenotypeError(error.what, hint)
-            if not 0 <= source < target:
-                what = f"node {target} cannot take input from node {source}"
-                raise fail(kind, path, what, place)
-            if operation != "none":
-                edges.append(Edge(operation, source, target))
-        concat = fields.get(f"{kind}_concat", list(range(_NUM_INPUTS, total)))
-        good = isinstance(concat, list) and all(type(node) is int for node in concat)
-        if not good or not concat or not all(0 <= node < total for node in concat):
-            what = f"expected nodes between 0 and {total - 1}, got {concat!r}"
-            raise fail(f"{kind}_concat", f"{kind}_concat", what)
-        cells[kind] = CellGenotype(_NUM_INPUTS, total - _NUM_INPUTS, tuple(edges), tuple(concat))
+        cells[kind] = _cell(fields, kind, fail)
     return Genotype(cells, name)
+
+
+def _cell(fields: Mapping[str, Any], kind: str, fail: _Fail) -> CellGenotype:
+    """Return the cell in the fields ``kind`` and ``kind_concat``."""
+    concat = fields.get(f"{kind}_concat")
+    if concat is None:
+        raise fail(kind, kind, f"{kind}_concat, the nodes that are the output, is missing")
+    if not isinstance(concat, list) or not all(type(node) is int for node in concat):
+        path = f"{kind}_concat"
+        raise fail(path, path, f"expected a list of nodes, got {concat!r}")
+    pairs, places = _flatten(fields[kind], kind, fail)
+    targets = _targets(pairs, places, kind, fail, max(concat, default=0))
+    total = max(targets, default=_NUM_INPUTS - 1) + 1
+    if _is_nested(fields[kind]):
+        total = _NUM_INPUTS + len(fields[kind])
+    edges = []
+    for (operation, source), target, place in zip(pairs, targets, places, strict=True):
+        path = f"{kind}[{']['.join(map(str, place))}]"
+        if operation not in OPERATIONS:
+            hint = suggest(operation, OPERATIONS)
+            error = fail(kind, path, f"unknown operation {operation!r}", place)
+            raise GenotypeError(error.what, hint)
+        if not 0 <= source < target:
+            what = f"node {target} cannot take input from node {source}"
+            raise fail(kind, path, what, place)
+        if operation != "none":
+            edges.append(Edge(operation, source, target))
+    if not concat or not all(0 <= node < total for node in concat):
+        what = f"expected nodes between 0 and {total - 1}, got {concat!r}"
+        raise fail(f"{kind}_concat", f"{kind}_concat", what)
+    sizes = _NUM_INPUTS, total - _NUM_INPUTS
+    try:
+        return CellGenotype(*sizes, tuple(edges), tuple(concat))
+    except GenotypeError as error:
+        raise fail(kind, kind, error.what.rstrip(".")) from error
 
 
 def _is_nested(value: Any) -> bool:
@@ -308,9 +336,9 @@ def _flatten(
 
 
 def _targets(
-    pairs: list[tuple[str, int]], places: list[tuple[int, ...]], kind: str, fail: _Fail
+    pairs: list[tuple[str, int]], places: list[tuple[int, ...]], kind: str, fail: _Fail, last: int
 ) -> list[int]:
-    """Return the node that each pair points to."""
+    """Return the node that each pair points to; there must be at least ``last + 1`` nodes."""
     count = len(pairs)
     if any(len(place) == 2 for place in places):  # one list a node
         return [_NUM_INPUTS + place[0] for place in places]
@@ -322,7 +350,8 @@ def _targets(
     sources: dict[int, list[int]] = {}
     for target, (_, source) in zip(every, pairs, strict=False):
         sources.setdefault(target, []).append(source)
-    if all(sorted(found) == list(range(target)) for target, found in sources.items()):
+    whole = all(sorted(found) == list(range(target)) for target, found in sources.items())
+    if whole and (last < node or count % 2):
         return every
     if count % 2 == 0:
         return [_NUM_INPUTS + index // 2 for index in range(count)]

@@ -23,7 +23,7 @@ from typing import Literal
 from nasbench_snas.errors import ConfigError, GenotypeError, suggest
 from nasbench_snas.genotype import CellGenotype, Genotype
 from nasbench_snas.operations import OPERATIONS
-from nasbench_snas.space import Layer, Space
+from nasbench_snas.space import CellType, Layer, Space
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,20 +250,7 @@ def plan_in_space(genotype: Genotype, space: Space) -> ChildPlan:
         found = genotype.cells.get(cell.name)
         if found is None:
             raise _missing(genotype, cell.name)
-        for position, edge in enumerate(found.edges):
-            if (edge.source, edge.target) not in cell.edges or (
-                edge.operation not in space.operations
-            ):
-                raise GenotypeError(
-                    f"cells.{cell.name}.edges[{position}]: {edge.operation} "
-                    f"{edge.source} -> {edge.target} is not in space {space.name!r}.",
-                    f"Operations: {', '.join(space.operations)}",
-                )
-        if len(found.concat) != cell.width:
-            raise GenotypeError(
-                f"cells.{cell.name}.concat has {len(found.concat)} nodes; space {space.name!r} "
-                f"outputs {cell.width}."
-            )
+        _check_fits(found, cell, space)
     history = [(space.stem_channels, space.resolution)] * 2
     plans = tuple(_plan_layers(genotype, space.layers, history, preprocess=space.preprocess))
     return ChildPlan(
@@ -278,6 +265,28 @@ def plan_in_space(genotype: Genotype, space: Space) -> ChildPlan:
         affine=space.affine,
         pool_norm=space.pool_norm,
     )
+
+
+def _check_fits(found: CellGenotype, cell: CellType, space: Space) -> None:
+    """Refuse a cell that is none of the space's."""
+    sizes = (found.num_inputs, found.num_nodes, len(found.concat))
+    if sizes != (cell.num_inputs, cell.num_nodes, cell.width):
+        raise GenotypeError(
+            f"cells.{cell.name} has {sizes[0]} inputs, {sizes[1]} nodes and {sizes[2]} in its "
+            f"concat; space {space.name!r} has {cell.num_inputs}, {cell.num_nodes} and "
+            f"{cell.width}."
+        )
+    seen: set[tuple[int, int]] = set()
+    for position, edge in enumerate(found.edges):
+        pair = (edge.source, edge.target)
+        if pair not in cell.edges or edge.operation not in space.operations or pair in seen:
+            again = " a second time" if pair in seen else ""
+            raise GenotypeError(
+                f"cells.{cell.name}.edges[{position}]: {edge.operation} "
+                f"{edge.source} -> {edge.target}{again} is not in space {space.name!r}.",
+                f"Operations: {', '.join(space.operations)}",
+            )
+        seen.add(pair)
 
 
 def without_dropped(cell: CellGenotype) -> CellGenotype:
@@ -315,6 +324,11 @@ def _plan_layers(
             if layer.cell not in genotype.cells:
                 raise _missing(genotype, layer.cell)
             cell = genotype.cells[layer.cell]
+            if cell.num_inputs > len(history):
+                raise GenotypeError(
+                    f"cells.{layer.cell} has {cell.num_inputs} inputs.",
+                    f"A cell of this network sees the {len(history)} layers before it.",
+                )
             used = {edge.source for edge in cell.edges} | set(cell.concat)
             inputs = history[-cell.num_inputs :]
             plan = CellPlan(

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nasbench_snas.errors import GenotypeError
 from nasbench_snas.genotype import CellGenotype, Edge, Genotype
 from nasbench_snas.genotype_io import load_genotype, parse_genotype, to_darts_text
 from nasbench_snas.genotype_zoo import zoo, zoo_entry, zoo_names
+from nasbench_snas.operations import OPERATIONS
 
 MILD_ALL = """
 SNAS_mild_edge_all = Genotype(
@@ -101,6 +105,10 @@ def test_a_node_with_three_edges_can_be_written_with_all_edges_only() -> None:
 
 
 GOOD = "Genotype(normal=[('skip_connect', 0), ('max_pool_3x3', 1)], normal_concat=[2])"
+OURS = (
+    '{"cells": {"n": {"num_inputs": 2, "num_nodes": 1, '
+    '"edges": [["skip_connect", %s, 2]], "concat": %s}}}'
+)
 WRONG = [
     ("", "empty"),
     ("Genotype(normal=[('skip_connect', 0)", r"line 1, column \d+: not a genotype"),
@@ -112,15 +120,36 @@ WRONG = [
     ("Genotype(reduce=[], reduce_concat=[2])", "no field 'normal'"),
     (GOOD.replace("[2]", "[i for i in range(9)]"), "expected names, numbers"),
     ("Genotype(normal=[('skip_connect', -1), ('skip_connect', 1)])", "expected names, numbers"),
-    ("Genotype(normal=[('skip_connect', 0)])", "1 pairs"),
-    ("Genotype(normal=3)", "expected a list"),
+    ("Genotype(normal=[('skip_connect', 0)], normal_concat=[2])", "1 pairs"),
+    ("Genotype(normal=3, normal_concat=[2])", "expected a list"),
+    (GOOD.replace(", normal_concat=[2]", ""), r"line 1, column 17: normal: normal_concat.*missing"),
+    (GOOD.replace("[2])", "[2], extra=3)"), r"column \d+: field 'extra' is not possible"),
+    (GOOD.replace("[2]", "[2, 2]"), r"line 1, column 17: normal: .*names a node twice"),
+    (GOOD.replace("[2]", "'2'"), r"column 75: normal_concat: expected a list of nodes"),
+    (GOOD.replace("skip_connect", "skip_cönnect\u202e"), r"column 18: normal\[0\]: unknown"),
+    (GOOD + " " * 2**20, "too long"),
+    ("x" * 9000, "expected a call"),
+    (OURS % ("0.5", "[2]"), r"cells\.n\.edges\[0\]: expected a whole number, got 0\.5"),
+    (OURS % ('"0"', "[2]"), r"cells\.n\.edges\[0\]: expected a whole number, got '0'"),
+    (OURS % ("true", "[2]"), r"cells\.n\.edges\[0\]: expected a whole number"),
+    (OURS % ("NaN", "[2]"), r"cells\.n\.edges\[0\]: expected a whole number"),
+    (OURS % ("0", "[2.0]"), r"cells\.n\.concat: expected a whole number"),
+    (OURS % ("0", "[2, 2]"), r"cells\.n: concat \(2, 2\) names a node twice"),
+    ((OURS % ("0", "[2]")).replace('"num_nodes": 1', '"num_nodes": 1000000000'), "at most 1000"),
+    ((OURS % ("0", "[2]")).replace('"num_inputs": 2', '"num_inputs": 0'), "0 inputs"),
+    (OURS % ("1" + "0" * 5000, "[2]"), "not a genotype|edges"),
+    ('{"cells": {}}', "there is no cell"),
+    ('{"cells": {"n": 1, "n": 2}}', "'n' appears twice"),
     ("[1, 2]", "not a|no genotype|expected a call"),
     ('{"cells": {"normal": {"num_inputs": 2}}}', r"cells\.normal: missing 'edges'"),
     ('{"cells": {"n": {"num_inputs": 2, "num_nodes": 1, "edges": [["x", 0, 2]]}}}', "cells.n"),
     ('{"cells": 3}', "genotype"),
     ('{"cells": {"normal": \n {]}}', "line 2, column 3: not JSON"),
     ('{"other": 1}', r"\['other'\]"),
-    ('{"normal": [["skip_connect", 0], ["skipped", 1]]}', r"normal\[1\]: unknown operation"),
+    (
+        '{"normal": [["skip_connect", 0], ["skipped", 1]], "normal_concat": [2]}',
+        r"normal\[1\]: unknown operation",
+    ),
     ("[" * 5000, "nested|no genotype|not a genotype|expected"),
     ('{"a":' * 100000, "nested too deeply|not JSON"),
 ]
@@ -169,6 +198,69 @@ def test_errors_in_a_file_name_the_file(tmp_path: Path) -> None:
         load_genotype(file)
     file.write_text(GOOD)
     assert load_genotype(file).name == "cell"
+
+
+def test_two_pairs_a_node_that_look_like_every_edge_are_told_apart_by_the_concat() -> None:
+    sources = [0, 1, 0, 1, 2, 0, 1, 2, 3, 0, 1, 2, 3, 4]
+    edges = tuple(Edge("skip_connect", source, 2 + i // 2) for i, source in enumerate(sources))
+    seven = Genotype({"normal": CellGenotype(2, 7, edges, tuple(range(2, 9)))})
+    assert parse_genotype(to_darts_text(seven)) == seven
+    four = parse_genotype(to_darts_text(seven).replace("2, 3, 4, 5, 6, 7, 8", "2, 3, 4, 5"))
+    assert four.cells["normal"].num_nodes == 4
+
+
+KEPT = [name for name in OPERATIONS if name != "none"]
+
+
+@st.composite
+def cells(draw: st.DrawFn, most_inputs: int = 3, most_in: int | None = None) -> CellGenotype:
+    """Any cell: every in-degree, doubled edges, dropped nodes, inputs in the concatenation."""
+    inputs = draw(st.integers(1, most_inputs))
+    nodes = draw(st.integers(1, 9))
+    edges = []
+    for target in range(inputs, inputs + nodes):
+        pair = st.tuples(st.sampled_from(KEPT), st.integers(0, target - 1))
+        found = draw(st.lists(pair, max_size=5 if most_in is None else most_in))
+        edges += [Edge(name, source, target) for name, source in found]
+    concat = st.lists(st.integers(0, inputs + nodes - 1), min_size=1, unique=True)
+    return CellGenotype(inputs, nodes, tuple(edges), tuple(draw(concat)))
+
+
+@settings(max_examples=40)
+@given(st.dictionaries(st.text(), cells(), min_size=1, max_size=3), st.text())
+def test_our_format_gives_any_genotype_back(found: dict[str, CellGenotype], name: str) -> None:
+    genotype = Genotype(found, name)
+    again = parse_genotype(genotype.to_json())
+    assert again == genotype and again.name == name
+
+
+@settings(max_examples=60)
+@given(cells(2, 2), cells(2, 2))
+def test_the_darts_text_gives_any_cell_back_that_it_can_express(
+    normal: CellGenotype, reduce: CellGenotype
+) -> None:
+    genotype = Genotype({"normal": normal, "reduce": reduce})
+    try:
+        texts = [to_darts_text(genotype)]
+    except GenotypeError as error:
+        assert 1 in (normal.num_inputs, reduce.num_inputs), error
+        return
+    try:
+        texts.append(to_darts_text(genotype, all_edges=True))
+    except GenotypeError as error:
+        assert "edges join" in str(error)
+    for text in texts:
+        for kind, cell in parse_genotype(text).cells.items():
+            own = genotype.cells[kind]
+            assert sorted(cell.edges) == sorted(own.edges)
+            assert (cell.num_nodes, cell.concat) == (own.num_nodes, own.concat)
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_a_genotype_or_a_genotype_error(text: str) -> None:
+    for written in (text, f"Genotype({text})", f"{{{text}}}"):
+        with contextlib.suppress(GenotypeError):
+            load_genotype(written)
 
 
 def test_randomly_damaged_texts_raise_genotype_errors_only() -> None:

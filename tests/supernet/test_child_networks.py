@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -14,7 +16,7 @@ from nasbench_snas.seeding import stream
 from nasbench_snas.space import CellType, Layer, Space
 from nasbench_snas.spaces.darts_cnn import DartsCNN
 from nasbench_snas.supernet.child import ChildNetwork, ChildSettings, child_from_parent
-from nasbench_snas.supernet.child_plan import plan_child, without_dropped
+from nasbench_snas.supernet.child_plan import plan_child, plan_in_space, without_dropped
 from nasbench_snas.supernet.reference import ReferenceParent
 
 imagenet = ChildSettings.imagenet
@@ -240,6 +242,26 @@ def test_a_genotype_foreign_to_the_space_is_refused_with_the_place() -> None:
     parent = ReferenceParent(DartsCNN(cells=3, channels=4).build(3, 10, 8), stream(0, "init"))
     with pytest.raises(GenotypeError, match=r"cells\.normal\.edges\[\d+\]|concat"):
         child_from_parent(parent, zoo("amoebanet-a"))
+
+
+def test_a_cell_with_more_inputs_than_the_network_has_layers_before_it_is_refused() -> None:
+    cell = CellGenotype(3, 1, (Edge("skip_connect", 2, 3),), (3,))
+    with pytest.raises(GenotypeError, match=r"cells\.normal has 3 inputs"):
+        plan_child(Genotype({"normal": cell, "reduce": cell}), small())
+
+
+def test_a_cell_that_is_not_the_spaces_is_refused_with_what_differs() -> None:
+    space = residual_space()
+    z = torch.eye(space.num_operations)[torch.full((space.num_edges,), 3)]
+    good = from_choices(space, z.tolist()).cells["cell"]
+    wrong = {
+        "edges.6.: conv_3x3 .* a second time": replace(good, edges=(*good.edges, good.edges[0])),
+        "has 1 inputs, 4 nodes and 1": replace(good, num_nodes=4),
+        "is not in space 'residual'": replace(good, edges=(Edge("max_pool_3x3", 0, 1),)),
+    }
+    for message, cell in wrong.items():
+        with pytest.raises(GenotypeError, match=message):
+            plan_in_space(Genotype({"cell": cell}), space)
 
 
 def test_partial_channel_parents_are_refused() -> None:
