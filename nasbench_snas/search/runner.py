@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from nasbench_snas.config import RunConfig, from_toml
+from nasbench_snas.continuing import kept_kernels
 from nasbench_snas.distributed import World
 from nasbench_snas.genotype import from_choices
 from nasbench_snas.provenance import source_hash
@@ -22,7 +23,6 @@ from nasbench_snas.running import (
     Job,
     Listener,
     RunOptions,
-    kept_kernels,
     run_job,
 )
 from nasbench_snas.search.result import search_result
@@ -44,6 +44,12 @@ class SearchWork(Search):
     def batch_size(self) -> int:
         """Images of a step, over all processes."""
         return self.settings.batch_size
+
+    @property
+    def elements(self) -> int:
+        """Size of a feature map of the first layer, over this process's part of the batch."""
+        images = self.batch_size // self.world.size
+        return images * self.space.layers[0].channels * self.space.resolution**2
 
     def step_event(self) -> dict[str, Any]:
         """Return what displays show after a step."""
