@@ -138,10 +138,12 @@ class Registry:
         entries = list(self._entries(kind))
         found = [entry for entry in entries if entry.name == name]
         if not found:
+            broken = [f"{e.origin} is broken: {e.problem}" for e in entries if e.problem]
             raise PluginError(
                 f"unknown {kind} {name!r}.",
-                suggest(name, {entry.name for entry in entries}),
-                f"Third-party {kind}s: pip install the package, or pass --plugin my_{kind}.py",
+                suggest(name, {entry.name for entry in entries if not entry.problem}),
+                "  ".join(broken)
+                or f"Third-party {kind}s: pip install the package, or pass --plugin my_{kind}.py",
             )
         if len(found) > 1:
             raise PluginError(
@@ -159,7 +161,7 @@ class Registry:
             raise PluginError(f"{kind} {name!r} ({entry.origin}) is broken: {entry.problem}")
         try:
             module = _import(entry)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PluginError(
                 f"{kind} {name!r} ({entry.origin}) cannot be imported:",
                 f"{type(error).__name__}: {error}",
@@ -172,18 +174,28 @@ class Registry:
         raise PluginError(f"{entry.origin} defines no {kind} called {name!r}.")
 
     def _entries(self, kind: Kind) -> Iterator[Entry]:
+        """Yield all entries in lookup order; what is found in two ways is yielded once."""
+        origins: dict[tuple[str, Path], str] = {}
+        for entry in self._found(kind):
+            file = entry.file.resolve() if entry.file else None
+            if file is None or origins.setdefault((entry.name, file), entry.origin) == entry.origin:
+                yield entry
+
+    def _found(self, kind: Kind) -> Iterator[Entry]:
         for (registered_kind, name), cls in _registered.items():
             if registered_kind == kind:
                 origin = f"registered by {cls.__module__}"
                 summary = (cls.__doc__ or "").strip().split("\n")[0]
                 attributes = {shown: getattr(cls, shown, "") for shown in _SHOWN}
                 attributes["summary"] = summary
-                yield Entry(kind, name, origin, attributes=attributes, loaded=cls)
+                file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+                path = Path(file) if file else None
+                yield Entry(kind, name, origin, None, path, attributes, loaded=cls)
         for option, texts in (
             ("--plugin", self._plugins),
             ("NASBENCH_PLUGINS", self._environment_plugins),
         ):
-            for text in texts:
+            for text in dict.fromkeys(texts):
                 yield from _plugin_entries(kind, text, f"{option} {text}")
         for point in entry_points(group=f"nasbench_snas.{kind}s"):
             yield from _entry_point(kind, point)
@@ -198,14 +210,14 @@ def _builtins(kind: Kind) -> Iterator[Entry]:
     spec = importlib.util.find_spec(package)
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         for file in sorted(Path(folder).glob("[a-z]*.py")):
-            yield from _file_entries(kind, file, "built-in", f"{package}.{file.stem}", need=True)
+            yield from _file_entries(kind, file, "built-in", f"{package}.{file.stem}")
 
 
 def _plugin_entries(kind: Kind, text: str, origin: str) -> Iterator[Entry]:
     if text.endswith(".py") or "/" in text:
         file = Path(text)
         if file.is_file():
-            yield from _file_entries(kind, file.resolve(), origin, None, need=False)
+            yield from _file_entries(kind, file.resolve(), origin, None)
         else:
             yield Entry(kind, file.stem, origin, problem=f"there is no file {text!r}")
         return
@@ -213,7 +225,7 @@ def _plugin_entries(kind: Kind, text: str, origin: str) -> Iterator[Entry]:
     if module_file is None:
         yield Entry(kind, text, origin, problem=f"there is no module {text!r}")
     else:
-        yield from _file_entries(kind, module_file, origin, text, need=False)
+        yield from _file_entries(kind, module_file, origin, text)
 
 
 def _entry_point(kind: Kind, point: EntryPoint) -> Iterator[Entry]:
@@ -224,9 +236,7 @@ def _entry_point(kind: Kind, point: EntryPoint) -> Iterator[Entry]:
         problem = f"module {module!r} of the entry point is missing"
         yield Entry(kind, point.name, origin, problem=problem)
         return
-    for entry in _file_entries(kind, file, origin, module, need=True):
-        if entry.name == point.name or entry.problem:
-            yield entry
+    yield from _file_entries(kind, file, origin, module, point.name)
 
 
 def _module_file(module: str) -> Path | None:
@@ -246,30 +256,37 @@ def _module_file(module: str) -> Path | None:
 
 
 def _file_entries(
-    kind: Kind, file: Path, origin: str, module: str | None, *, need: bool
+    kind: Kind, file: Path, origin: str, module: str | None, promised: str = ""
 ) -> Iterator[Entry]:
-    """Yield what ``file`` defines, read from its text; ``need``: report if it is nothing."""
-    fallback = file.stem.replace("_", "-")
+    """Yield what ``file`` defines, read from its text; it must define something of some kind.
+
+    With ``promised`` (the name of an entry point) only that, which may also be a class that the
+    module imports: then nothing is known of it before it is loaded.
+    """
+    fallback = promised or file.stem.replace("_", "-")
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
-    except (OSError, SyntaxError, UnicodeDecodeError) as error:
+    except (OSError, SyntaxError, ValueError, RecursionError) as error:
         yield Entry(kind, fallback, origin, module, file, problem=str(error))
         return
     docstring = (ast.get_docstring(tree) or "").split("\n")[0]
     found = False
     for node in tree.body:
-        if isinstance(node, ast.ClassDef) and (attributes := _literals(node)).get("name"):
+        if not (isinstance(node, ast.ClassDef) and node.bases):
+            continue
+        attributes = _literals(node)
+        name = attributes.get("name")
+        if isinstance(name, str) and name and promised in ("", name):
             bases = [_name(base) for base in node.bases]
             attributes["family"] = attributes.get("family") or next(
                 (_FAMILIES[base] for base in bases if base in _FAMILIES), ""
             )
-            is_space = any("Space" in base for base in bases)
+            is_space, found = any("Space" in base for base in bases), True
             if is_space == (kind == "space"):
-                found = True
                 attributes.setdefault("summary", docstring)
-                yield Entry(kind, attributes["name"], origin, module, file, attributes)
-    if need and not found:
-        problem = f"{file.name} defines no class with a literal `name`"
+                yield Entry(kind, name, origin, module, file, attributes)
+    if not found:
+        problem = "" if promised else f"{file.name} defines no class with a literal `name`"
         yield Entry(kind, fallback, origin, module, file, problem=problem)
 
 
@@ -287,7 +304,7 @@ def _literals(node: ast.ClassDef) -> dict[str, Any]:
             continue
         try:
             values[target] = ast.literal_eval(value)
-        except ValueError:
+        except (ValueError, TypeError):
             continue
     return values
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -140,3 +141,73 @@ def test_a_module_of_an_entry_point_is_located_without_importing_its_parents() -
         "assert 'torchvision' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_file_that_registers_its_class_can_be_a_plugin_named_in_several_ways(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry_module, "_registered", {})
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    text = "from nasbench_snas.registry import register\n" + PLUGIN
+    file = plugin(tmp_path, text=text.replace("class Half", "@register\nclass Half"))
+    spelled = str(tmp_path / "." / "x" / ".." / "my_estimator.py")
+    (tmp_path / "x").mkdir()
+    registry = Registry(plugins=[file, file, spelled, "my_estimator"], environment_plugins=[file])
+    assert registry.estimator("half") is registry.estimator("half")
+    assert [entry.name for entry in registry.estimators()].count("half") == 1
+
+
+def test_two_classes_of_one_name_in_one_file_are_an_error(tmp_path: Path) -> None:
+    text = PLUGIN + PLUGIN.partition("Pathwise\n")[2].replace("class Half", "class Other")
+    with pytest.raises(PluginError, match="more than once"):
+        Registry(plugins=[plugin(tmp_path, text=text)]).estimator("half")
+
+
+def test_a_plugin_that_exits_is_reported_and_does_not_end_the_program(tmp_path: Path) -> None:
+    registry = Registry(plugins=[plugin(tmp_path, text="raise SystemExit(7)\n" + PLUGIN)])
+    with pytest.raises(PluginError, match="SystemExit: 7"):
+        registry.estimator("half")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "class Helper:\n    name = 'my-estimator'\n",
+        "class Five(object):\n    name = 5\n",
+        "class Odd(object):\n    name = {[]: 1}\n",
+        "\0",
+    ],
+)
+def test_a_file_that_defines_no_plugin_breaks_no_listing(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "my_estimator.py"
+    file.write_text(text)
+    registry = Registry(plugins=[str(file)])
+    (entry,) = [entry for entry in registry.estimators() if entry.problem]
+    assert entry.name == "my-estimator"
+    with pytest.raises(PluginError, match=r"unknown estimator 'helper'(?s:.)*is broken"):
+        registry.estimator("helper")
+
+
+def test_an_entry_point_may_name_a_class_that_its_package_imports(tmp_path: Path) -> None:
+    package = tmp_path / "half_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("from .my_estimator import Half\n")
+    plugin(package)
+    info = tmp_path / "half_package-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: half-package\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[nasbench_snas.estimators]\nhalf = half_package:Half\n")
+    code = (
+        "from nasbench_snas.registry import Registry\n"
+        "registry = Registry()\n"
+        "assert not registry.entry('estimator', 'half').problem\n"
+        "print(registry.estimator('half').__module__)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.strip() == "half_package.my_estimator"
