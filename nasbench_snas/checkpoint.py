@@ -41,10 +41,12 @@ def load_checkpoint(path: Path, *, config_hash: str | None, device: str = "cpu")
     try:
         content = torch.load(path, map_location=device, weights_only=True)
         kind, found, state = content["format"], content["config_hash"], content["state"]
+    except torch.OutOfMemoryError:
+        raise
     except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     except pickle.UnpicklingError as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     if kind != FORMAT:
         raise CheckpointError(
             f"{path} has checkpoint format {kind}, this version reads {FORMAT}.",
@@ -59,7 +61,8 @@ def load_checkpoint(path: Path, *, config_hash: str | None, device: str = "cpu")
     return dict(state)
 
 
-def _damaged(path: Path, error: Exception) -> CheckpointError:
+def damaged(path: Path, error: Exception) -> CheckpointError:
+    """Return the error to raise where a checkpoint cannot be used because of ``error``."""
     first = str(error).splitlines()[0] if str(error) else type(error).__name__
     return CheckpointError(
         f"checkpoint {path} is damaged or foreign: {first[:160]}",

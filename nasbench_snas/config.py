@@ -154,6 +154,8 @@ class RunConfig(BaseModel):
     def identity(self, estimator_version: int) -> dict[str, Any]:
         """Return what decides the result, as plain JSON values."""
         values = self.model_dump(mode="json", exclude={"preset", "checkpoint_seconds"})
+        for plugin in ("estimator", "space"):  # unset is the same as absent, as in config.toml
+            values[plugin] = {k: v for k, v in values[plugin].items() if v is not None}
         for field in ("root", "cache_dir", "workers"):
             values["data"].pop(field, None)
         values["search"].pop("track_gradients", None)

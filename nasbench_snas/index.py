@@ -1,4 +1,6 @@
-"""The index of a run store: one line for each run, derived from the folders. Imports no torch.
+"""The index of a run store: one line for each search, retraining and gradient study.
+
+It is derived from the folders, and imports no torch.
 
 ``index.jsonl`` caches what is read from a folder together with the modification time of its
 ``status.json``, so that thousands of runs are listed without opening their files again. It may be
@@ -7,6 +9,7 @@ deleted at any time.
 
 from __future__ import annotations
 
+import itertools
 import json
 import tomllib
 from pathlib import Path
@@ -14,13 +17,33 @@ from typing import Any
 
 from nasbench_snas.errors import CheckpointError
 from nasbench_snas.provenance import boot_id, host_id
-from nasbench_snas.store import RunFolder, read_events, read_json, run_folders, write_atomic
+from nasbench_snas.store import (
+    RETRAININGS,
+    STUDIES,
+    RunFolder,
+    read_events,
+    read_json,
+    run_folders,
+    write_atomic,
+)
 
-_KEPT = ("search_valid_acc", "child_valid_acc", "gpu_days", "epochs_done", "epochs_planned")
+_KEPT = (
+    "search_valid_acc",
+    "child_valid_acc",
+    "test_err_top1",
+    "gpu_days",
+    "epochs_done",
+    "epochs_planned",
+)
+_AGAIN = {
+    "search": "nasbench run --resume",
+    "retrain": "nasbench retrain --resume",
+    "transfer": "nasbench retrain --resume",
+}
 
 
 def read_index(root: Path, *, rebuild: bool = False) -> list[dict[str, Any]]:
-    """Return one row for each run under ``root``, newest first.
+    """Return one row for each run of every stage under ``root``, newest first.
 
     Args:
         root: The run store.
@@ -34,11 +57,12 @@ def read_index(root: Path, *, rebuild: bool = False) -> list[dict[str, Any]]:
         except (CheckpointError, KeyError):
             known = {}
     rows, changed = [], rebuild
-    for folder in run_folders(root):
+    parts = (root, root / RETRAININGS, root / STUDIES)
+    for folder in itertools.chain.from_iterable(run_folders(part) for part in parts):
         stamp = _stamp(folder)
         row = known.get(folder.run_id)
         living = row is not None and row["status"] in ("running", "stale")
-        if row is None or living or row.get("stamp") != stamp:
+        if row is None or living or row.get("stamp") != stamp or "stage" not in row:
             fresh = {**index_row(folder), "stamp": stamp}
             changed |= fresh != row
             row = fresh
@@ -65,41 +89,51 @@ def _stamp(folder: RunFolder) -> float:
 
 def index_row(folder: RunFolder) -> dict[str, Any]:
     """Return the row of one run, with a ``note`` where the user can do something about it."""
+    stage = {RETRAININGS: "retrain", STUDIES: "gradients"}.get(folder.path.parent.name, "search")
+    row: dict[str, Any] = {"run_id": folder.run_id, "stage": stage}
     try:
         status = folder.status()
         result = folder.result() or {}
     except CheckpointError as error:
-        return {"run_id": folder.run_id, "status": "damaged", "updated": 0.0, "note": error.what}
-    row: dict[str, Any] = {
-        "run_id": folder.run_id,
+        return row | {"status": "damaged", "reason": "", "updated": 0.0, "note": error.what}
+    row |= {
+        "stage": result.get("stage", stage),
         "status": status.get("status", "queued"),
         "reason": status.get("reason", ""),
         "updated": status.get("updated", 0.0),
         **{key: result.get(key) for key in _KEPT},
         "note": "",
     }
-    if not result:
+    if row["status"] != "done":
         _unfinished(folder, row)
     return row
 
 
 def _unfinished(folder: RunFolder, row: dict[str, Any]) -> None:
     try:
-        config = tomllib.loads(folder.config_file.read_text(encoding="utf-8"))
-        retraining = "network" in config
-        row["epochs_planned"] = config.get("training" if retraining else "search", {}).get("epochs")
-        epochs = [e for e in read_events(folder.events_file) if e.get("kind") == "epoch"]
-        row["epochs_done"] = epochs[-1]["epoch"] if epochs else 0
-    except (OSError, tomllib.TOMLDecodeError, CheckpointError) as error:
+        _progress(folder, row)
+    except (OSError, ValueError, KeyError, CheckpointError) as error:
         row["note"] = f"cannot be read: {error}"
         return
     if row["status"] == "running" and not folder.is_locked():
         row["status"], row["note"] = "stale", _why_stale(folder)
     if row["status"] in ("interrupted", "stale", "truncated"):
-        hint = f"nasbench {'retrain' if retraining else 'run'} --resume {folder.run_id}"
+        command = _AGAIN.get(row["stage"])
+        hint = f"{command} {folder.run_id}" if command else "the same command continues it"
         row["note"] = f"{row['note']}; {hint}" if row["note"] else hint
     elif row["status"] in ("failed", "diverged"):
         row["note"] = row["reason"]
+
+
+def _progress(folder: RunFolder, row: dict[str, Any]) -> None:
+    """Fill in how far a search or retraining is (the length of a study is not in epochs)."""
+    if row["stage"] == "gradients":
+        return
+    config = tomllib.loads(folder.config_file.read_text(encoding="utf-8"))
+    table = config.get("search" if row["stage"] == "search" else "training", {})
+    row["epochs_planned"] = table.get("epochs")
+    epochs = [e for e in read_events(folder.events_file) if e.get("kind") == "epoch"]
+    row["epochs_done"] = epochs[-1]["epoch"] if epochs else 0
 
 
 def _why_stale(folder: RunFolder) -> str:

@@ -120,6 +120,14 @@ def device_name(device: str) -> str:
     return f"cpu ({os.cpu_count()} cores)"
 
 
+def rounding(device: str) -> dict[str, Any]:
+    """Return what the last bits of a result on ``device`` depend on, besides settings."""
+    import torch
+
+    name = device_name(device) if device.startswith("cuda") else cpu_model()
+    return {"device": name, "threads": torch.get_num_threads(), "torch": str(torch.__version__)}
+
+
 def environment(device: str) -> dict[str, Any]:
     """Return the record of one start of a run on ``device``, as plain JSON values."""
     import torch

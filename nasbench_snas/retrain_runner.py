@@ -14,6 +14,7 @@ from typing import Any
 
 from nasbench_snas import __version__
 from nasbench_snas.config import to_toml
+from nasbench_snas.continuing import kept_kernels
 from nasbench_snas.distributed import World
 from nasbench_snas.errors import NasbenchError
 from nasbench_snas.provenance import device_name, git_state, host_id, versions
@@ -21,7 +22,7 @@ from nasbench_snas.registry import Registry
 from nasbench_snas.retrain import Retraining
 from nasbench_snas.retrain_config import RetrainConfig, retraining_from_toml
 from nasbench_snas.retrain_network import genotype_of
-from nasbench_snas.running import Job, RunOptions, kept_kernels, run_job
+from nasbench_snas.running import Job, RunOptions, run_job
 from nasbench_snas.store import (
     RETRAININGS,
     SCHEMA_VERSION,

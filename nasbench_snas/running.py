@@ -14,18 +14,20 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
+import torch
 from pydantic import BaseModel
 
-from nasbench_snas.checkpoint import load_checkpoint, save_checkpoint
+from nasbench_snas.checkpoint import damaged, load_checkpoint, save_checkpoint
 from nasbench_snas.config import to_toml
+from nasbench_snas.continuing import changed_note
 from nasbench_snas.distributed import ProcessLostError, World, joined, resumed_note
 from nasbench_snas.errors import CheckpointError, DivergedError, NasbenchError
-from nasbench_snas.provenance import environment, freeze
-from nasbench_snas.store import RunFolder, read_json, write_atomic, write_json
+from nasbench_snas.provenance import environment, freeze, rounding
+from nasbench_snas.store import RunFolder, write_atomic, write_json
+from nasbench_snas.threads import threads_for
 
 logger = logging.getLogger("nasbench_snas")
 Listener = Callable[[dict[str, Any]], None]
@@ -53,21 +55,6 @@ class RunOptions:
     max_seconds: float | None = None
     listeners: tuple[Listener, ...] = ()
     sources: dict[str, str] = field(default_factory=dict)
-
-
-def kept_kernels(folder: RunFolder, options: RunOptions, unrecorded: str = "auto") -> str:
-    """Return the backend to use: a continued run keeps its own, so that it stays bit-equal.
-
-    Args:
-        folder: The run's folder.
-        options: The options; a backend asked for by name wins.
-        unrecorded: What a run that recorded no backend used.
-    """
-    if options.kernels != "auto" or not (options.resume and folder.checkpoint_file.exists()):
-        return options.kernels
-    file = folder.path / "env.json"
-    last = read_json(file)[-1] if file.exists() else {}
-    return str(last.get("kernels", unrecorded)) if last.get("device") == options.device else "auto"
 
 
 class InterruptedRunError(NasbenchError):
@@ -103,6 +90,10 @@ class Work(Protocol):
     @property
     def batch_size(self) -> int:
         """Images of a step, over all processes."""
+
+    @property
+    def elements(self) -> int:
+        """Size of a feature map of the first layer, over this process's part of the batch."""
 
     @property
     def epoch_finished(self) -> bool:
@@ -194,6 +185,10 @@ class _Runner:
         """Prepare the folder, train, measure; leave a status that says how it ended."""
         self._check_folder()
         self.work: Work = self.job.make(self.world)
+        with threads_for(self.work.elements):
+            return self._run()
+
+    def _run(self) -> dict[str, Any]:
         if self.world.is_main:
             self._open()
         logger.info("%s", self.work.note)
@@ -209,14 +204,14 @@ class _Runner:
             self._status("interrupted", error.what, exit_code=error.exit_code)
             raise
         except Exception as error:
-            logger.exception("the run failed")
             self._status("failed", f"{type(error).__name__}: {error}", exit_code=1)
             raise
 
     def _check_folder(self) -> None:
         """Refuse a folder whose settings are not these."""
         file = self.folder.config_file
-        if file.exists() and not self.job.same(file.read_text(encoding="utf-8")):
+        text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+        if text and not self.job.same(text):
             raise CheckpointError(
                 f"{file} does not match these settings.",
                 "The run was made with others; nothing was overwritten.",
@@ -234,6 +229,9 @@ class _Runner:
             write_atomic(folder.path / "env.diff", diff)
         folder.add_environment({**record, **self.job.record, "processes": self.world.size})
         folder.set_status("running")
+        if not (options.resume and folder.checkpoint_file.exists()):
+            folder.forget()
+        (folder.path / "result.json").unlink(missing_ok=True)
 
     def _status(self, status: Any, reason: str = "", **more: Any) -> None:
         if self.world.is_main:
@@ -246,23 +244,35 @@ class _Runner:
 
     def _restore(self) -> None:
         """Continue from the checkpoint, if any; all processes read it before one writes."""
-        file, work, note = self.folder.checkpoint_file, self.work, ""
-        found = self.options.resume and file.exists()
-        size = 0
-        if found:
+        file, work = self.folder.checkpoint_file, self.work
+        size, notes = 0, {}
+        if file.exists():
             content = load_checkpoint(file, config_hash=self.job.digest, device=self.options.device)
-            work.load_state_dict(content[self.job.kind])
-            size = int(content["events_size"])
+            try:
+                work.load_state_dict(content[self.job.kind])
+                size = int(content["events_size"])
+            except torch.OutOfMemoryError:
+                raise
+            except (KeyError, TypeError, ValueError, RuntimeError) as error:
+                raise damaged(file, error) from error
             before = int(content.get("processes", 1))
-            note = resumed_note(before, self.world.size, self.job.synchronised)
-        self.world.barrier()
-        if self.world.is_main:
-            self.folder.truncate_events(size)
-        if found:
+            notes = {
+                "processes": resumed_note(before, self.world.size, self.job.synchronised),
+                "changed": changed_note(content.get("rounding", {}), self._rounding()),
+            }
             logger.info("continued at epoch %d, step %d", work.epoch + 1, work.step)
-        if note and self.world.is_main:
-            logger.warning("%s", note)
-            self.folder.append_event({"kind": "processes", "t": time.time(), "note": note})
+        self.world.barrier()
+        if not self.world.is_main:
+            return
+        self.folder.truncate_events(size)
+        for kind, note in notes.items():
+            if note:
+                logger.warning("%s", note)
+                self.folder.append_event({"kind": kind, "t": time.time(), "note": note})
+
+    def _rounding(self) -> dict[str, Any]:
+        """Return what the last bits of the numbers depend on."""
+        return {"kernels": self.job.record.get("kernels"), **rounding(self.options.device)}
 
     def _save(self) -> None:
         if not self.world.is_main:
@@ -271,17 +281,19 @@ class _Runner:
             self.job.kind: self.work.state_dict(),
             "events_size": self.folder.events_size(),
             "processes": self.world.size,
+            "rounding": self._rounding(),
         }
         save_checkpoint(self.folder.checkpoint_file, state, config_hash=self.job.digest)
 
     def _train(self) -> bool:
         """Train to the end; return whether it stopped early on purpose."""
         work, options = self.work, self.options
+        last = work.epochs if options.max_epochs is None else min(work.epochs, options.max_epochs)
         began = saved = epoch_began = time.monotonic()
         start_elapsed, epoch_steps = work.elapsed, work.step
         if work.step == 0:
             self._save()
-        while work.epoch < work.epochs:
+        while work.epoch < last:
             if not work.epoch_finished:
                 work.one_step()
                 self._notify(work.step_event())
@@ -291,8 +303,6 @@ class _Runner:
                 self._close_epoch(epoch_began, epoch_steps)
                 saved = epoch_began = time.monotonic()
                 epoch_steps = work.step
-                if options.max_epochs is not None and work.epoch >= options.max_epochs:
-                    return work.epoch < work.epochs
             elif now - saved >= self.job.checkpoint_seconds:
                 self._save()
                 saved = now
@@ -300,8 +310,8 @@ class _Runner:
                 self._save()
                 if decision != _TIME_IS_UP:
                     raise InterruptedRunError(decision, self.job.again)
-                return work.epoch < work.epochs
-        return False
+                break
+        return work.epoch < work.epochs
 
     def _decision(self, seconds: float) -> int:
         """Return a signal's number, `_TIME_IS_UP` or 0: the same on every process."""
@@ -369,14 +379,30 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(signum, previous)
 
 
+class _LogFile(logging.FileHandler):
+    """A log in a file, which must not hide an error where it cannot be written (a full disk)."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Lose the message."""
+
+
 @contextlib.contextmanager
 def _logfile(folder: RunFolder) -> Iterator[None]:
-    handler = logging.FileHandler(Path(folder.path) / "run.log")
+    """Write what is logged to ``run.log``, and the traceback of an error to it alone."""
+    handler = _LogFile(folder.path / "run.log")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    handler.setLevel(logging.DEBUG)
     logger.addHandler(handler)
     try:
         yield
+    except InterruptedRunError:
+        raise
+    except Exception as error:
+        details = (type(error), error, error.__traceback__)
+        handler.handle(
+            logger.makeRecord(logger.name, logging.ERROR, __file__, 0, "failed", (), details)
+        )
+        raise
     finally:
         logger.removeHandler(handler)
-        handler.close()
+        with contextlib.suppress(OSError):
+            handler.close()

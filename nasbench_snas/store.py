@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +24,10 @@ from nasbench_snas.provenance import boot_id, host_id
 SCHEMA_VERSION = 1
 RETRAININGS = "_retrain"
 """Folder of the retrainings below a run store."""
+STUDIES = "_gradients"
+"""Folder of the gradient studies below a run store."""
+_LOOK_SECONDS = 0.5
+"""How long a run waits for its lock: a listing holds it for a moment to see whether it is free."""
 Status = Literal["queued", "running", "interrupted", "failed", "diverged", "truncated", "done"]
 
 
@@ -45,12 +49,17 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise CheckpointError(
-            f"cannot write {path}: {error.strerror or error}.",
-            "What was there before is untouched.",
-            "Free disk space or mend the permissions, then run the same command to continue.",
-        ) from error
+        with suppress(OSError):
+            temporary.unlink()
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(
+        f"cannot write {path}: {error.strerror or error}.",
+        "What was there before is untouched.",
+        "Free disk space or mend the permissions, then run the same command to continue.",
+    )
 
 
 def _sync_folder(folder: Path) -> None:
@@ -72,6 +81,14 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in ``path``; :class:`CheckpointError` if it holds something else."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} holds {type(value).__name__}, not a JSON object.")
+    return value
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
@@ -157,10 +174,15 @@ class RunFolder:
         if self.events_size() > size:
             os.truncate(self.events_file, size)
 
+    def forget(self) -> None:
+        """Remove what an earlier start has measured; stopped at any moment, a new one begins."""
+        self.checkpoint_file.unlink(missing_ok=True)
+        self.truncate_events(0)
+
     def status(self) -> dict[str, Any]:
         """Return the contents of ``status.json``; ``{}`` if there is none."""
         file = self.path / "status.json"
-        return dict(read_json(file)) if file.exists() else {}
+        return read_object(file) if file.exists() else {}
 
     def set_status(self, status: Status, reason: str = "", **more: Any) -> None:
         """Write ``status.json``."""
@@ -170,7 +192,7 @@ class RunFolder:
     def result(self) -> dict[str, Any] | None:
         """Return ``result.json``, or None if the run has not finished."""
         file = self.path / "result.json"
-        return dict(read_json(file)) if file.exists() else None
+        return read_object(file) if file.exists() else None
 
     def add_environment(self, record: Mapping[str, Any]) -> None:
         """Append the record of one (re)start to ``env.json``."""
@@ -185,18 +207,21 @@ class RunFolder:
         Raises:
             CheckpointError: Another process holds it; the message says which.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(self.path / "lock")
         holder = self.path / "lock.json"
         try:
-            lock.acquire(timeout=0)
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=_LOOK_SECONDS)
         except filelock.Timeout as error:
             who = read_json(holder) if holder.exists() else {}
+            since = f"It was started at {time.ctime(who['started'])}" if "started" in who else ""
             raise CheckpointError(
                 f"run {self.run_id} is in use by process {who.get('pid', '?')}.",
-                f"It was started at {time.ctime(who.get('started', 0))} on host {who.get('host')}.",
+                f"{since} on host {who.get('host')}." if since else "",
                 "Wait for it, or stop it; a second process would damage the run.",
             ) from error
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
         try:
             record = {
                 "pid": os.getpid(),
@@ -207,11 +232,12 @@ class RunFolder:
             write_json(holder, record)
             yield
         finally:
-            holder.unlink(missing_ok=True)
+            with suppress(OSError):
+                holder.unlink()
             lock.release()
 
     def is_locked(self) -> bool:
-        """Return whether a living process holds the run's lock."""
+        """Return whether a living process holds the run's lock (False if that cannot be known)."""
         lock = filelock.FileLock(self.path / "lock")
         if not (self.path / "lock").exists():
             return False
@@ -219,6 +245,8 @@ class RunFolder:
             lock.acquire(timeout=0)
         except filelock.Timeout:
             return True
+        except OSError:  # a store that may only be read
+            return False
         lock.release()
         return False
 

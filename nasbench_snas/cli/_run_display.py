@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 
 _HEADER = "epoch    search_acc  search_loss  train_loss  entropy  temperature  E[cost]  s/epoch"
 
+_BAR = (
+    ("train_loss", "loss", ".3f"),
+    ("search_acc", "accuracy", ".2f"),
+    ("test_acc", "accuracy", ".2f"),
+    ("entropy", "entropy", ".3f"),
+    ("temperature", "temperature", ".3f"),
+)
+"""Beside the bar: key of an event, word, format."""
+
 
 def announce(session: Session, plan: PlannedRun, device: str) -> None:
     """Print what the preset is and where the run computes."""
@@ -61,6 +70,7 @@ class RunDisplay:
         self._console = session.console()
         self._progress: Any = None
         self._task: Any = None
+        self._latest: dict[str, Any] = {}
 
     def __enter__(self) -> RunDisplay:
         """Start the live display, on a terminal."""
@@ -106,11 +116,15 @@ class RunDisplay:
                 self._console.print(f"continued after epoch {event['epoch']}", markup=False)
             self._console.print(self.header, markup=False)
         elif kind == "epoch":
+            self._latest |= event
             self._console.print(self._epoch_line(event), markup=False)
         elif kind == "step" and self._progress is not None:
-            now = f"loss {event['train_loss']:.3f}" if "train_loss" in event else ""
-            if "temperature" in event:
-                now += f"  temperature {event['temperature']:.3f}"
+            self._latest |= event
+            now = "  ".join(
+                f"{word} {self._latest[key]:{form}}"
+                for key, word, form in _BAR
+                if key in self._latest
+            )
             self._progress.update(
                 self._task, completed=event["step"], total=event["total_steps"], now=now
             )

@@ -13,18 +13,29 @@ if TYPE_CHECKING:
     from nasbench_snas.registry import Entry
 
 
+_RUN_COLUMNS = (
+    "run_id stage status reason epochs_done epochs_planned search_valid_acc child_valid_acc "
+    "test_err_top1 gpu_days updated note"
+).split()
+
+
 @click.command(name="ls")
 @click.argument(
     "what",
     type=click.Choice(["estimators", "spaces", "presets", "datasets", "runs", "tables"]),
     default="runs",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON array with the schema's names.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="One JSON array; runs with the result schema's names."
+)
 @click.option("--matrix", is_flag=True, help="Estimators: which spaces and levels they support.")
 @click.option("--reindex", is_flag=True, help="Runs: rebuild index.jsonl from the folders.")
 @click.pass_obj
 def command(session: Session, what: str, as_json: bool, matrix: bool, reindex: bool) -> None:
-    """List WHAT (default: runs). Nothing heavy is imported."""
+    """List WHAT (default: runs: searches, retrainings, gradient studies).
+
+    Nothing heavy is imported.
+    """
     rows = {
         "estimators": lambda: _matrix(session) if matrix else _estimators(session),
         "spaces": lambda: _spaces(session),
@@ -38,10 +49,10 @@ def command(session: Session, what: str, as_json: bool, matrix: bool, reindex: b
     elif not rows:
         click.echo(f"no {what} in {session.root}" if what == "runs" else f"no {what}")
     else:
-        _print(session, rows)
+        _print([_shown(row) for row in rows] if what == "runs" else rows)
 
 
-def _print(session: Session, rows: list[dict[str, Any]]) -> None:
+def _print(rows: list[dict[str, Any]]) -> None:
     names = list(rows[0])
     texts = [[_text(row.get(name)) for name in names] for row in rows]
     widths = [max(len(n), *(len(t[i]) for t in texts)) for i, n in enumerate(names)]
@@ -144,20 +155,27 @@ def _tables() -> list[dict[str, Any]]:
 def _runs(session: Session, reindex: bool) -> list[dict[str, Any]]:
     from nasbench_snas.index import read_index
 
-    now = time.time()
     return [
-        {
-            "run": row["run_id"],
-            "status": row["status"],
-            "epoch": f"{row.get('epochs_done') or 0}/{row.get('epochs_planned') or '?'}",
-            "search": row.get("search_valid_acc"),
-            "child": row.get("child_valid_acc"),
-            "gpu-days": row.get("gpu_days"),
-            "age": _age(now - row.get("updated", now)),
-            "note": row.get("note", ""),
-        }
+        {key: row.get(key) for key in _RUN_COLUMNS}
         for row in read_index(session.root, rebuild=reindex)
     ]
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a run as people read it."""
+    epochs = f"{row['epochs_done'] or 0}/{row['epochs_planned'] or '?'}"
+    return {
+        "run": row["run_id"],
+        "stage": row["stage"],
+        "status": row["status"],
+        "epoch": "" if row["stage"] == "gradients" else epochs,
+        "search": row["search_valid_acc"],
+        "child": row["child_valid_acc"],
+        "error": row["test_err_top1"],
+        "gpu-days": row["gpu_days"],
+        "age": _age(time.time() - row["updated"]) if row["updated"] else "",
+        "note": row["note"],
+    }
 
 
 def _age(seconds: float) -> str:

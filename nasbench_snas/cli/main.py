@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import logging
 import os
 import signal
@@ -21,6 +22,9 @@ EXIT_CODES = """\b
 Exit codes: 0 ok · 1 a run or check failed · 2 usage or settings · 3 missing data, hardware or
 package · 4 sweep finished with failures · 5 report refused (--strict) or regression found ·
 130 SIGINT, 143 SIGTERM (after a checkpoint was written)."""
+
+
+_UNEXPECTED = "This was not expected; -vv (`nasbench -vv …`) shows where it happened."
 
 
 class LazyGroup(click.Group):
@@ -152,17 +156,28 @@ class Session:
         )
 
 
+class _JsonLines(logging.Formatter):
+    """One JSON object for each message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        values = {"time": self.formatTime(record), "level": record.levelname}
+        values["message"] = record.getMessage()
+        if record.exc_info:
+            values["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(values)
+
+
 def _configure_logging(verbose: int, quiet: int, log_format: str) -> None:
+    """Show messages by level on stderr; files such as a run's log get all of them."""
     level = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
-    level = logging.ERROR if quiet else level
-    text = '{"time":"%(asctime)s","level":"%(levelname)s","message":"%(message)s"}'
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        logging.Formatter(text if log_format == "json" else "%(levelname)s %(message)s")
-    )
+    handler.setLevel(logging.ERROR if quiet else level)
+    plain = logging.Formatter("%(levelname)s %(message)s")
+    handler.setFormatter(_JsonLines() if log_format == "json" else plain)
     logger = logging.getLogger("nasbench_snas")
     logger.handlers[:] = [handler]
-    logger.setLevel(level)
+    logger.setLevel(logging.DEBUG)
 
 
 def _raise_interrupt(signum: int, frame: FrameType | None) -> None:
@@ -184,11 +199,12 @@ def main(args: list[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
         sys.exit(130)
-    except NasbenchError as error:
-        click.echo(f"Error: {error}", err=True)
-        if any(a.startswith("-vv") for a in arguments) or arguments.count("-v") > 1:
-            logging.getLogger("nasbench_snas").exception("traceback")
-        sys.exit(error.exit_code)
+    except Exception as error:
+        known = isinstance(error, NasbenchError)
+        text = str(error) if known else f"{type(error).__name__}: {error}\n  {_UNEXPECTED}"
+        click.echo(f"Error: {text}", err=True)
+        logging.getLogger("nasbench_snas").debug("traceback", exc_info=True)
+        sys.exit(error.exit_code if isinstance(error, NasbenchError) else 1)
 
 
 if __name__ == "__main__":

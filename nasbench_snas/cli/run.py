@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.seeds import parse_seeds
@@ -74,15 +76,22 @@ if TYPE_CHECKING:
     show_default=True,
     help="Send events to a tracker.",
 )
-@click.option("--max-epochs", type=int, help="Stop early; the run is marked truncated.")
-@click.option("--max-time", type=float, metavar="SECONDS", help="As --max-epochs.")
-@click.pass_obj
-def command(session: Session, /, **options: Any) -> int:
+@click.option(
+    "--max-epochs", type=click.IntRange(min=1), help="Stop early; the run is marked truncated."
+)
+@click.option(
+    "--max-time", type=click.FloatRange(min=0), metavar="SECONDS", help="As --max-epochs."
+)
+@click.pass_context
+def command(ctx: click.Context, /, **options: Any) -> int:
     """Run a search and leave its folder; the same command continues an interrupted one."""
     from nasbench_snas.cli._run_display import announce, final_line
     from nasbench_snas.distributed import joined
     from nasbench_snas.search.device import resolve_device
 
+    session: Session = ctx.obj
+    if options["resume"] not in ("auto", "never"):
+        _refuse_settings(ctx)
     device = resolve_device(options["device"], deterministic=options["deterministic"])
     plans = _plans(session, options)
     if options["dry_run"]:
@@ -99,6 +108,24 @@ def command(session: Session, /, **options: Any) -> int:
     return 1 if failures else 0
 
 
+_SETTINGS = (
+    "estimator space preset seeds constraint level protocol cost_gradient target_cost "
+    "track_gradients dataset data_root file assignments amp"
+).split()
+
+
+def _refuse_settings(ctx: click.Context) -> None:
+    """Raise if settings were given beside a run that has its own."""
+    for parameter in ctx.command.params:
+        given = ctx.get_parameter_source(parameter.name or "")
+        if parameter.name in _SETTINGS and given is ParameterSource.COMMANDLINE:
+            raise ConfigError(
+                f"{parameter.opts[0]} cannot be given with --resume RUN_ID.",
+                "The run continues with the settings it was begun with.",
+                "Leave it out; other settings are another run: give the whole command anew.",
+            )
+
+
 def _assignments(options: dict[str, Any]) -> list[str]:
     shortcuts = {
         "level": "search.level",
@@ -109,7 +136,11 @@ def _assignments(options: dict[str, Any]) -> list[str]:
         "data_root": "data.root",
         "amp": "search.amp",
     }
-    chosen = [f'{key}="{options[option]}"' for option, key in shortcuts.items() if options[option]]
+    chosen = [
+        f"{key}={json.dumps(str(options[option]), ensure_ascii=False)}"  # also TOML
+        for option, key in shortcuts.items()
+        if options[option]
+    ]
     if options["track_gradients"]:
         every = options["track_gradients"].removeprefix("every=")
         chosen.append(f"search.track_gradients={every}")
@@ -151,13 +182,11 @@ def _one(session: Session, plan: PlannedRun, options: dict[str, Any], device: st
     from nasbench_snas.cli._run_display import RunDisplay, show_result
     from nasbench_snas.errors import DivergedError
     from nasbench_snas.search.runner import RunOptions, run_search
-    from nasbench_snas.store import RunFolder
+    from nasbench_snas.store import RunFolder, find_run
     from nasbench_snas.trackers import open_tracker
 
     folder = RunFolder(session.root / plan.run_id)
     if options["resume"] not in ("auto", "never"):
-        from nasbench_snas.store import find_run
-
         folder = find_run(session.root, options["resume"])
     repeat = _must_repeat(session, folder, plan, options["rerun"]) or options["resume"] == "never"
     done = folder.result()

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nasbench_snas.config import Choice, RunConfig, from_toml, resolve
+from nasbench_snas.config import Choice, RunConfig, read_toml, resolve, validate
+from nasbench_snas.errors import ConfigError
 from nasbench_snas.parameters import resolve_parameters
 from nasbench_snas.registry import Registry
 from nasbench_snas.search.optimizers import alpha_defaults
@@ -95,5 +96,9 @@ def _choice(choice: Choice, cls: type[Any], where: str) -> Choice:
 
 
 def load_config(file: Path) -> RunConfig:
-    """Return the settings in a run's ``config.toml``."""
-    return from_toml(file.read_text(encoding="utf-8"))
+    """Return the settings in a run's ``config.toml``; raises :class:`ConfigError`."""
+    values = read_toml(file)
+    try:
+        return validate(values)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error.what}", error.why, error.fix) from error

@@ -30,13 +30,16 @@ def search_result(
         search: The search at its end.
         run_id: Name of the run.
         genotype: The derived architecture.
-        events: The epoch events.
+        events: The epoch events; the metrics are the last one's, or are measured now where the
+            search has stopped elsewhere.
         estimator_source: Hash of the estimator's source file.
         truncated: Whether it stopped early on purpose.
     """
     config, estimator = search.config, search.estimator
+    last = events[-1] if events else {}
+    if last.get("step") != search.step or "search_acc" not in last:  # stopped early on purpose
+        last |= search.measure()
     matrix = search.child_matrix()
-    last = events[-1]
     child = _pick(matrix, estimator.derive_rule, "inherited")
     recalibrated = _pick(matrix, estimator.derive_rule, "recalibrated")
     hard = _pick(matrix, "hard", "inherited")
@@ -89,7 +92,7 @@ def search_result(
         "gpu_days": search.elapsed * gpus / 86_400 if gpus else None,
         "peak_mem_bytes": search.peak_memory(),
         "steps": search.step,
-        "imgs_per_s": last["images_per_s"],
+        "imgs_per_s": last.get("images_per_s"),
         "kernels": search.note,
         "device_name": device_name(str(search.device)),
         "n_devices": search.world.size,

@@ -253,10 +253,15 @@ class Search:
         self.epoch += 1
         self.sums = {}
         last = self.epoch == self.settings.epochs
-        if last or self.epoch % self.settings.validate_every == 0:
-            event["search_acc"], event["search_loss"] = self.validate()
-        event |= self._architecture_metrics()
+        event |= self.measure(last or self.epoch % self.settings.validate_every == 0)
         return event
+
+    def measure(self, validated: bool = True) -> dict[str, Any]:
+        """Return the metrics of the architecture, and with ``validated`` those of the parent."""
+        parent = {}
+        if validated:
+            parent["search_acc"], parent["search_loss"] = self.validate()
+        return parent | self._architecture_metrics()
 
     def _architecture_metrics(self) -> dict[str, Any]:
         probs = self.dist.marginals(self.generators["report"])[0]

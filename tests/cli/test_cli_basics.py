@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
 
-from nasbench_snas.cli.main import main, nasbench
+from nasbench_snas.cli._run_display import RunDisplay
+from nasbench_snas.cli.main import Session, main, nasbench
 from nasbench_snas.errors import ConfigError
+from nasbench_snas.results_schema import COLUMNS
 from nasbench_snas.seeds import parse_seeds
+from nasbench_snas.store import RunFolder
 
 TINY = [
     "data.dataset=fake",
@@ -83,7 +88,14 @@ def test_one_run_from_the_command_line_to_its_listing(tmp_path: Path) -> None:
         "checkpoints",
     } <= names
     (row,) = json.loads(invoke(*root, "ls", "runs", "--json").output)
-    assert (row["run"], row["status"], row["epoch"]) == (folder.name, "done", "1/1")
+    assert (row["run_id"], row["stage"], row["status"]) == (folder.name, "search", "done")
+    assert (row["epochs_done"], row["epochs_planned"]) == (1, 1)
+    assert set(row) <= set(COLUMNS) | {"updated", "note"}
+    header, line = invoke(*root, "ls", "runs").output.splitlines()
+    assert header.split()[:4] == ["RUN", "STAGE", "STATUS", "EPOCH"]
+    assert line.split()[:4] == [folder.name, "search", "done", "1/1"]
+    log = (folder / "run.log").read_text()
+    assert "INFO parent:" in log  # whatever the terminal shows
     shown = invoke(*root, "show", folder.name)
     assert shown.exit_code == 0
     for word in ("soft", "hard", "mean", "argmax", "top2", "inherited", "recalibrated", "command:"):
@@ -137,6 +149,10 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
             3,
             "nasbench data prepare cifar10",
         ),
+        (["run", "--resume", "nothing"], 1, "matches no run"),
+        (["run", "--resume", "nothing", "--set", "search.epochs=9"], 2, "--set cannot be given"),
+        (["run", "-e", "snas", "-s", "darts-cnn", "--max-epochs", "0"], 2, "--max-epochs"),
+        (["--root", "/dev/null/runs", "run", "-e", "random", "-s", "darts-cnn"], 1, "cannot write"),
         (["show", "nothing"], 1, "matches no run"),
         (["data", "verify", "cifar10"], 3, "nasbench data prepare cifar10"),
     ],
@@ -163,6 +179,47 @@ def test_vv_shows_the_traceback_of_an_error(tmp_path: Path) -> None:
     result = call("-vv", "run", "-e", "snass", "-s", "darts-cnn", cwd=tmp_path)
     assert result.returncode == 2
     assert "Traceback" in result.stderr
+
+
+def test_an_unexpected_error_is_one_too_and_vv_shows_where(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("of a kind")
+
+    monkeypatch.setattr("nasbench_snas.config.preset_names", fail)
+    for option, traceback in (("-v", False), ("-vv", True)):
+        with pytest.raises(SystemExit) as stop:
+            main([option, "ls", "presets"])
+        assert stop.value.code == 1
+        text = capsys.readouterr().err
+        assert "Error: ZeroDivisionError: of a kind" in text
+        assert ("Traceback" in text) == traceback
+
+
+def test_json_logs_are_one_object_a_line_whatever_the_message(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--log-format", "json", "ls", "presets"])
+    capsys.readouterr()
+    try:
+        raise ValueError("two\nlines")
+    except ValueError:
+        logging.getLogger("nasbench_snas").warning('a "quoted" word', exc_info=True)
+    values = json.loads(capsys.readouterr().err)
+    assert values["message"] == 'a "quoted" word'
+    assert "two" in values["traceback"]
+
+
+def test_the_bar_shows_accuracy_entropy_and_temperature(tmp_path: Path) -> None:
+    display = RunDisplay(Session(tmp_path, 0, 0, (), ()), None, RunFolder(tmp_path), "cpu")  # type: ignore[arg-type]
+    shown: list[str] = []
+    display._progress = SimpleNamespace(update=lambda task, *, now, **_: shown.append(now))
+    display._latest = {"search_acc": 31.25, "entropy": 2.0}
+    step = {"kind": "step", "step": 3, "total_steps": 9, "train_loss": 1.5, "temperature": 0.5}
+    display.event(step)
+    assert shown == ["loss 1.500  accuracy 31.25  entropy 2.000  temperature 0.500"]
 
 
 def test_the_exit_codes_are_in_the_help_text() -> None:

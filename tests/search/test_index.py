@@ -55,3 +55,25 @@ def test_a_damaged_status_file_is_listed_as_damaged(tmp_path: Path) -> None:
     folder = make(tmp_path, "a", "done")
     (folder.path / "status.json").write_text("{")
     assert read_index(tmp_path)[0]["status"] == "damaged"
+
+
+def test_retrainings_and_studies_are_listed_with_their_stage(tmp_path: Path) -> None:
+    make(tmp_path, "a", "done", {"search_valid_acc": 50.0})
+    retrained = make(tmp_path / "_retrain", "a-r0", "interrupted")
+    retrained.config_file.write_text("[training]\nepochs = 7\n[network]\n")
+    retrained.append_event({"kind": "epoch", "epoch": 2})
+    make(tmp_path / "_gradients", "toy-1", "truncated")
+    rows = {row["run_id"]: row for row in read_index(tmp_path)}
+    assert {name: row["stage"] for name, row in rows.items()} == {
+        "a": "search",
+        "a-r0": "retrain",
+        "toy-1": "gradients",
+    }
+    assert (rows["a-r0"]["epochs_done"], rows["a-r0"]["epochs_planned"]) == (2, 7)
+    assert rows["a-r0"]["note"] == "nasbench retrain --resume a-r0"
+    assert rows["toy-1"]["note"] == "the same command continues it"
+
+
+def test_a_run_killed_between_its_result_and_its_status_is_stale(tmp_path: Path) -> None:
+    make(tmp_path, "a", "running", {"search_valid_acc": 50.0})
+    assert read_index(tmp_path)[0]["status"] == "stale"

@@ -6,8 +6,10 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import filelock
 import pytest
 import torch
 
@@ -118,3 +120,30 @@ def test_a_run_is_found_by_an_unambiguous_beginning_of_its_name(tmp_path: Path) 
         find_run(tmp_path, "snas")
     with pytest.raises(CheckpointError, match="no run"):
         find_run(tmp_path, "darts")
+
+
+def test_a_look_whether_a_run_is_locked_does_not_turn_a_run_away(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    with folder.locked():
+        assert folder.is_locked()
+    look = filelock.FileLock(folder.path / "lock", thread_local=False)
+    look.acquire()
+    threading.Timer(0.1, look.release).start()
+    with folder.locked():
+        pass
+
+
+def test_a_lock_that_cannot_be_looked_at_is_no_reason_to_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    with folder.locked():
+        pass
+
+    def refuse(self: object, **options: object) -> None:
+        raise PermissionError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    assert not folder.is_locked()
+    with pytest.raises(CheckpointError, match="Read-only file system"), folder.locked():
+        pass
