@@ -15,6 +15,7 @@ the generator's device and moved: a CPU generator gives the same images on every
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +25,8 @@ from torch.nn.functional import pad as pad_zeros
 from nasbench_snas.data.settings import AugmentSettings, DataSettings
 from nasbench_snas.data.statistics import Statistics
 from nasbench_snas.errors import ConfigError
+
+logger = logging.getLogger("nasbench_snas")
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,16 @@ def resolved_pad(settings: AugmentSettings, size: int) -> int:
     return size // 8 if settings.pad is None else settings.pad
 
 
+def resolved_cutout(settings: AugmentSettings, size: int) -> int:
+    """Return the side of the cutout: the chosen one, at most half of the image side `size`."""
+    side = min(settings.cutout, size // 2)
+    if side < settings.cutout:
+        logger.warning(
+            "cutout of %d pixels instead of %d: half of the image side", side, settings.cutout
+        )
+    return side
+
+
 def make_augmenter(
     settings: DataSettings,
     statistics: Statistics,
@@ -192,7 +205,7 @@ def make_augmenter(
         statistics if chosen.normalise else None,
         pad=resolved_pad(chosen, min(image_shape[1:])),
         flip=settings.info.flip if chosen.flip is None else chosen.flip,
-        cutout=chosen.cutout,
+        cutout=resolved_cutout(chosen, min(image_shape[1:])),
         dtype=dtype,
         channels_last=channels_last,
     )

@@ -37,7 +37,8 @@ class AugmentSettings(BaseModel):
     cutout: int = Field(
         default=0,
         ge=0,
-        description="Side of the square set to zero after normalising, in pixels; 0: none.",
+        description="Side of the square set to zero after normalising, in pixels, at most half "
+        "of the image side (16 at 32x32); 0: none.",
     )
     normalise: bool = Field(
         default=True,

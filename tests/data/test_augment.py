@@ -163,6 +163,15 @@ def test_normalising_can_be_switched_off() -> None:
     assert augmenter.statistics is None and augmenter.cutout == 3
 
 
+@pytest.mark.parametrize(("size", "cutout"), [(32, 16), (28, 14), (16, 8), (64, 16)])
+def test_a_cutout_hides_at_most_half_of_the_side(
+    size: int, cutout: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = DataSettings.model_validate({"augment": {"cutout": 16}})
+    assert make_augmenter(settings, STATISTICS, (3, size, size)).cutout == cutout
+    assert ("half of the image side" in caplog.text) == (cutout < 16)
+
+
 @pytest.mark.gpu
 def test_a_cpu_generator_gives_the_same_images_on_a_gpu() -> None:
     if not torch.cuda.is_available():
