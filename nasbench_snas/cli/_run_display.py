@@ -16,13 +16,12 @@ if TYPE_CHECKING:
 _HEADER = "epoch    search_acc  search_loss  train_loss  entropy  temperature  E[cost]  s/epoch"
 
 _BAR = (
-    ("train_loss", "loss", ".3f"),
-    ("search_acc", "accuracy", ".2f"),
-    ("test_acc", "accuracy", ".2f"),
+    ("search_acc", "acc", ".2f"),
+    ("test_acc", "acc", ".2f"),
     ("entropy", "entropy", ".3f"),
-    ("temperature", "temperature", ".3f"),
+    ("temperature", "temp", ".3f"),
 )
-"""Beside the bar: key of an event, word, format."""
+"""Beside the bar, which has to fit into 80 columns: key of an event, word, format."""
 
 
 def announce(session: Session, plan: PlannedRun, device: str) -> None:
@@ -82,9 +81,8 @@ class RunDisplay:
 
             self._progress = progress.Progress(
                 progress.TextColumn("{task.description}"),
-                progress.BarColumn(),
+                progress.BarColumn(bar_width=10),
                 progress.MofNCompleteColumn(),
-                progress.TimeElapsedColumn(),
                 progress.TextColumn("left"),
                 progress.TimeRemainingColumn(),
                 progress.TextColumn("{task.fields[now]}"),
@@ -125,6 +123,8 @@ class RunDisplay:
                 for key, word, form in _BAR
                 if key in self._latest
             )
+            if not now and "train_loss" in event:
+                now = f"loss {event['train_loss']:.3f}"
             self._progress.update(
                 self._task, completed=event["step"], total=event["total_steps"], now=now
             )

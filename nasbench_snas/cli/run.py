@@ -15,6 +15,7 @@ from nasbench_snas.seeds import parse_seeds
 if TYPE_CHECKING:
     from nasbench_snas.cli.main import Session
     from nasbench_snas.search.plan import PlannedRun
+    from nasbench_snas.store import RunFolder
 
 
 @click.command(name="run")
@@ -191,6 +192,7 @@ def _one(session: Session, plan: PlannedRun, options: dict[str, Any], device: st
     repeat = _must_repeat(session, folder, plan, options["rerun"]) or options["resume"] == "never"
     done = folder.result()
     if done is not None and folder.status().get("status") == "done" and not repeat:
+        _check_images(folder, plan, done)
         show_result(session, folder, done, note="finished before; --rerun all repeats it")
         return 0
     with RunDisplay(session, plan, folder, device) as display:
@@ -217,6 +219,23 @@ def _one(session: Session, plan: PlannedRun, options: dict[str, Any], device: st
             return 1
     show_result(session, folder, result)
     return 0
+
+
+def _check_images(folder: RunFolder, plan: PlannedRun, done: dict[str, Any]) -> None:
+    """Raise if a finished run saw other images than are asked for (its name holds no path)."""
+    from nasbench_snas.data import load_splits
+    from nasbench_snas.search.plan import load_config
+
+    data, before = plan.config.data, load_config(folder.config_file).data
+    if data.dataset != "imagefolder" or data.data_root.resolve() == before.data_root.resolve():
+        return
+    bilevel = plan.config.search.level != "joint"
+    if load_splits(data, plan.config.seed, bilevel=bilevel).fingerprint != done["split"]:
+        raise ConfigError(
+            f"run {folder.run_id} has finished, on the images in {before.data_root}.",
+            f"Those in {data.data_root} are others, and a run's name does not hold paths.",
+            "Give them a store of their own with `nasbench --root DIR run …`.",
+        )
 
 
 def _must_repeat(session: Session, folder: Any, plan: PlannedRun, rerun: str) -> bool:

@@ -8,6 +8,7 @@ completion stay fast. The loaders themselves are named as ``"module:function"`` 
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,4 +182,4 @@ def default_cache_dir() -> Path:
 
 def prepare_command(name: str, root: Path) -> str:
     """Return the command that fetches data set `name` into `root`."""
-    return f"nasbench data prepare {name} --root {root}"
+    return f"nasbench data prepare {name} --root {shlex.quote(str(root))}"

@@ -62,7 +62,7 @@ def part_folder(root: Path, part: Part) -> Path:
     raise DataError(
         f"imagefolder: {root} has no {wanted} folder",
         f"expected {root / _PARTS[part][0]}/<class>/<image>",
-        "point data.root (or --root) at the folder that holds train/"
+        "point data.root (--data-root) at the folder that holds train/"
         if part == "train"
         else f"add a folder {_PARTS[part][0]}/ with the same classes as train/",
     )

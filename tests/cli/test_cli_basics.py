@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from nasbench_snas.cli._run_display import RunDisplay
 from nasbench_snas.cli.main import Session, main, nasbench
@@ -108,6 +110,33 @@ def test_a_quiet_run_prints_its_result_only(tmp_path: Path) -> None:
     result = call(*root, "run", "-e", "random", "-s", "darts-cnn", *settings())
     assert result.returncode == 0, result.stderr
     assert len(result.stdout.strip().splitlines()) == 2
+
+
+def test_a_finished_run_does_not_answer_for_another_folder_of_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NASBENCH_CACHE", str(tmp_path / "cache"))
+    for tree, classes in (("one", "ab"), ("other", "xy")):
+        for name in classes:
+            folder = tmp_path / tree / "train" / name
+            folder.mkdir(parents=True)
+            for number in range(20):
+                Image.new("RGB", (8, 8), (number * 12, 0, 0)).save(folder / f"{number}.png")
+    shutil.copytree(tmp_path / "one", tmp_path / "moved")
+    words = ["-q", "--root", str(tmp_path / "runs"), "run", "-e", "random", "-s", "darts-cnn"]
+    words += [
+        *settings(),
+        "--set",
+        "data.dataset=imagefolder",
+        "--kernels",
+        "reference",
+        "--data-root",
+    ]
+    for tree, code in (("one", 0), ("moved", 0), ("other", 2)):
+        with pytest.raises(SystemExit) as stop:
+            main([*words, str(tmp_path / tree)])
+        assert stop.value.code == code, capsys.readouterr().err
+    assert "has finished, on the images in" in capsys.readouterr().err
 
 
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
@@ -219,7 +248,7 @@ def test_the_bar_shows_accuracy_entropy_and_temperature(tmp_path: Path) -> None:
     display._latest = {"search_acc": 31.25, "entropy": 2.0}
     step = {"kind": "step", "step": 3, "total_steps": 9, "train_loss": 1.5, "temperature": 0.5}
     display.event(step)
-    assert shown == ["loss 1.500  accuracy 31.25  entropy 2.000  temperature 0.500"]
+    assert shown == ["acc 31.25  entropy 2.000  temp 0.500"]
 
 
 def test_the_exit_codes_are_in_the_help_text() -> None:
