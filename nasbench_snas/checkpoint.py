@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import pickle
+import struct
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,18 @@ from nasbench_snas.errors import CheckpointError
 from nasbench_snas.store import write_atomic
 
 FORMAT = 1
+_UNREADABLE = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    KeyError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def save_checkpoint(path: Path, state: dict[str, Any], *, config_hash: str) -> None:
@@ -39,13 +54,12 @@ def load_checkpoint(path: Path, *, config_hash: str | None, device: str = "cpu")
             overwritten.
     """
     try:
+        _check_sums(path)
         content = torch.load(path, map_location=device, weights_only=True)
         kind, found, state = content["format"], content["config_hash"], content["state"]
     except torch.OutOfMemoryError:
         raise
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
-        raise damaged(path, error) from error
-    except pickle.UnpicklingError as error:
+    except _UNREADABLE as error:
         raise damaged(path, error) from error
     if kind != FORMAT:
         raise CheckpointError(
@@ -59,6 +73,13 @@ def load_checkpoint(path: Path, *, config_hash: str | None, device: str = "cpu")
             "Move the file away, or start anew with --resume never.",
         )
     return dict(state)
+
+
+def _check_sums(path: Path) -> None:
+    """Compare every part of the archive with its CRC, which ``torch.load`` does not."""
+    with zipfile.ZipFile(path) as archive:
+        if (part := archive.testzip()) is not None:
+            raise ValueError(f"{part} differs from its checksum")
 
 
 def damaged(path: Path, error: Exception) -> CheckpointError:

@@ -48,6 +48,24 @@ def test_a_damaged_checkpoint_is_a_clear_error(tmp_path: Path, cut: int) -> None
         load_checkpoint(file, config_hash="abc")
 
 
+def test_no_flipped_bit_of_a_checkpoint_is_taken_for_a_weight(tmp_path: Path) -> None:
+    file = tmp_path / "last.pt"
+    save_checkpoint(file, STATE, config_hash="abc")
+    content = file.read_bytes()
+    place = content.index(STATE["weights"].numpy().tobytes())
+    for position in [place + 5, *range(0, len(content), 97)]:
+        flipped = bytearray(content)
+        flipped[position] ^= 4
+        file.write_bytes(flipped)
+        try:
+            back = load_checkpoint(file, config_hash="abc")
+        except CheckpointError:
+            continue
+        assert position != place + 5
+        assert torch.equal(back["weights"], STATE["weights"])  # it was between the parts
+        assert (back["epoch"], back["nested"]) == (2, {"list": [1, 2]})
+
+
 def test_a_pickle_with_code_in_it_is_refused_and_not_run(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple[object, tuple[str]]:
