@@ -16,11 +16,12 @@ from .selection import Comparable, Exclusion, select
 from .table1 import table1
 from .tables import Table
 from .tables_cost import constraint_tables, timing_table
+from .tables_estimators import estimators_tables
 from .tables_retrained import retrained_tables
 from .tables_studies import gradient_tables, tabular_table
 from .where import parse_where
 
-TABLES = ("1", "2", "3", "gradients", "constraints", "timing", "tabular")
+TABLES = ("1", "2", "3", "estimators", "gradients", "constraints", "timing", "tabular")
 FORMATS = ("terminal", "md", "csv", "tex", "html", "parquet")
 
 
@@ -148,6 +149,8 @@ def _tables(
                 published=published,
                 include_truncated=options.include_truncated,
             )
+    if options.wants("estimators"):
+        tables += estimators_tables(rows, groups, confidence=level)
     if options.wants("constraints"):
         tables += constraint_tables(groups, confidence=level)
     if options.wants("gradients"):

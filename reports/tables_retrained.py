@@ -7,6 +7,7 @@ there is one; measured rows stand under the published row they repeat, or at the
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -162,7 +163,7 @@ def _table(
         title=f"Table {table}. Test error of networks trained from scratch ({what})",
         columns=tuple(columns),
         rows=tuple(rows),
-        notes=_notes(table, bool(measured), comparable, provisional, dataset),
+        notes=_notes(table, measured, comparable, provisional, dataset),
         subject=" · ".join([*words, *(["truncated"] if truncated else [])]),
         provisional=provisional,
         slug=slug(f"table{table}-" + "-".join([*words, *(["truncated"] if truncated else [])])),
@@ -180,11 +181,12 @@ def _comparable(
     table: int, preset: str, dataset: str, truncated: bool, measured: Sequence[Retrained]
 ) -> bool:
     """Whether differences from the published errors have a meaning."""
-    if truncated or not measured:
+    runs = [run for own in measured for run in own.runs]
+    if truncated or not runs or any(run["changed_settings"] != "[]" for run in runs):
         return False
     if table == 2:
         return preset == "paper" and dataset == "cifar10"
-    return preset == "imagenet" and all(r["num_classes"] == 1000 for m in measured for r in m.runs)
+    return preset == "imagenet" and all(run["num_classes"] == 1000 for run in runs)
 
 
 def _columns(table: int, measured: bool, comparable: bool) -> list[Column]:
@@ -318,7 +320,7 @@ def _error(own: Retrained, column: str, confidence: float) -> Value:
 
 
 def _notes(
-    table: int, measured: bool, comparable: bool, provisional: bool, dataset: str
+    table: int, measured: Sequence[Retrained], comparable: bool, provisional: bool, dataset: str
 ) -> tuple[str, ...]:
     notes = [
         "Constructed: parameters and multiply-adds of the network that the public genotype gives "
@@ -331,10 +333,22 @@ def _notes(
     if not measured:
         notes.append("Nothing was retrained here yet: nasbench retrain --help")
     elif not comparable:
-        told = dataset if table == 2 else f"{dataset} (not known to be ImageNet's 1,000 classes)"
-        notes.append(f"Δ is left out: measured on {told} with other settings than the paper's.")
+        notes.append(f"Δ is left out: {_what_differs(table, measured, dataset)}.")
     if provisional:
         notes.append(rules.APART)
     if measured:
         notes += [rules.CELL, rules.UNIT, rules.SELECTION]
     return (*notes, rules.SEPARATE)
+
+
+def _what_differs(table: int, measured: Sequence[Retrained], dataset: str) -> str:
+    """Return in words why measured errors do not stand beside published ones."""
+    runs = [run for own in measured for run in own.runs]
+    sizes = sorted({(run["num_classes"] or 0, run["resolution"] or 0) for run in runs})
+    told = ", ".join(
+        f"{classes or '?'} classes at {side or '?'}×{side or '?'} pixels" for classes, side in sizes
+    )
+    changed = {key for run in runs for key in json.loads(run["changed_settings"] or "[]")}
+    text = f"measured on {dataset}, {told}"
+    text += ", not ImageNet's 1,000 at 224×224" if table == 3 else ""
+    return text + (f"; not the preset's: {', '.join(sorted(changed))}" if changed else "")

@@ -64,7 +64,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
 def _text(value: Any) -> str:
     if value is None or value == "":
         return "-"
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+    return f"{value:.2f}" if isinstance(value, float) else " ".join(str(value).split())
 
 
 def _key(entry: Entry) -> str:
@@ -145,6 +145,7 @@ def _tables() -> list[dict[str, Any]]:
         {"name": "1", "about": "search accuracy against child accuracy, no retraining"},
         {"name": "2", "about": "CIFAR-10 test error of retrained cells"},
         {"name": "3", "about": "ImageNet, mobile setting"},
+        {"name": "estimators", "about": "gradient and child of every estimator, side by side"},
         {"name": "gradients", "about": "bias, variance and cost of the estimators"},
         {"name": "constraints", "about": "cost and accuracy by level of resource constraint"},
         {"name": "timing", "about": "time and memory of a search"},

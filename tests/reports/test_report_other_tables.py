@@ -15,7 +15,7 @@ from report_runs import make_run
 from nasbench_snas.reports.build import Report, ReportOptions, build_report
 from nasbench_snas.reports.published import published_table
 from nasbench_snas.reports.render_latex import document, escape, latex
-from nasbench_snas.reports.tables import DELTA, MEASURED, Table, Value
+from nasbench_snas.reports.tables import DELTA, MEASURED, MISSING, Table, Value
 
 RETRAIN = """name = "{name}"
 parent = "{parent}"
@@ -47,6 +47,7 @@ def make_retraining(
     (folder / "config.toml").write_text(text)
     (folder / "status.json").write_text(json.dumps({"status": "done", "updated": 1.0}))
     content = {"schema_version": 1, "test_acc_top1": 100 - error, "params": 2.8e6, "macs": 4.4e8}
+    content |= {"num_classes": 10, "resolution": 32, "changed_settings": []}
     (folder / "result.json").write_text(json.dumps(content | result))
     return folder.name
 
@@ -117,11 +118,33 @@ def test_small_retrainings_share_no_table_with_paper_ones_and_have_no_difference
     assert DELTA not in {column.group for column in tables[1].columns}
 
 
+@pytest.mark.parametrize("preset", ["paper", "imagenet"])
+def test_retrainings_with_settings_of_their_own_have_no_difference_and_name_them(
+    tmp_path: Path, preset: str
+) -> None:
+    size = {"num_classes": 1000, "resolution": 224} if preset == "imagenet" else {}
+    more = {"top1": 28.0, "test_acc_top5": 90.0, **size}
+    make_retraining(tmp_path, "snas-mild", 0, 28.0, preset=preset, **more)
+    table = "3" if preset == "imagenet" else "2"
+    (plain,) = report(tmp_path, table).tables
+    theirs = 27.3 if preset == "imagenet" else 2.98
+    assert cell(plain, "↳ snas-mild", "delta_test_err_top1").number == pytest.approx(28 - theirs)
+    if preset == "imagenet":
+        five = cell(plain, "↳ snas-mild", "delta_test_err_top5")
+        assert five.number == pytest.approx(10 - 9.2)
+    changed = ["training.epochs"]
+    make_retraining(tmp_path, "snas-mild", 1, 60.0, preset=preset, **more, changed_settings=changed)
+    (other,) = report(tmp_path, table).tables
+    assert DELTA not in {column.group for column in other.columns}
+    assert any("not the preset's: training.epochs" in note for note in other.notes)
+
+
 def test_table_three_keeps_unrun_rows_and_gives_no_difference_for_a_proxy(tmp_path: Path) -> None:
     make_retraining(tmp_path, "snas-mild", 0, 40.0, preset="imagenet", num_classes=10, macs=7e8)
     (table,) = report(tmp_path, "3").tables
     assert len(table.rows) == 14 and DELTA not in {c.group for c in table.columns}
     assert "over 600 M" in cell(table, "↳ snas-mild", "macs").text
+    assert any("10 classes at 32×32 pixels" in note for note in table.notes)
     assert cell(table, "SNAS (mild", "published_top5_error").text == "9.2"
 
 
@@ -158,6 +181,7 @@ def make_study(root: Path) -> None:
     rows = [
         {**row, "estimator": e, "label": f"{e} λ=1", "coord_set": c, "bias_l2": b}
         | {"bias_sq": b * b, "bias_sq_ci_lo": -0.01, "bias_sq_ci_hi": 0.16}
+        | {"relative_bias_sq": 4 * b * b}
         for e, b in (("snas", 0.3), ("darts", 0.5))
         for c in ("all", "theta", "edge 0")
     ]
@@ -176,6 +200,25 @@ def test_gradient_table_prints_bias_with_its_error_and_never_unbiased(tmp_path: 
     assert cell(table, "snas", "bias_over_se").number == pytest.approx(30)
     assert cell(table, "snas", "var_ci").text == "[3, 5]"
     assert "unbiased" not in json.dumps([table.notes, [v.text for r in table.rows for v in r]])
+
+
+def test_estimators_have_gradient_and_child_side_by_side(tmp_path: Path) -> None:
+    make_study(tmp_path)
+    for seed in (0, 1):
+        make_run(tmp_path, "snas", seed, search=90.0 + seed, child=80.0 + seed)
+    make_run(tmp_path, "random", 0, search=30.0, child=20.0)
+    (table,) = report(tmp_path, "estimators").tables
+    assert [row[0].text.removesuffix(" †") for row in table.rows] == [
+        "darts λ=1",
+        "random",
+        "snas λ=1",
+    ]
+    assert cell(table, "snas", "relative_bias_sq").number == pytest.approx(0.36)
+    assert cell(table, "snas", "relative_variance").number == pytest.approx(16.0)
+    assert cell(table, "snas", "relative_mse").number == pytest.approx(0.36 + 16 * 8 / 100)
+    assert cell(table, "snas", "child_gap").text == "10.00, 10.00"
+    assert cell(table, "random", "relative_mse").text == cell(table, "darts", "n").text == MISSING
+    assert cell(table, "random", "child_valid_acc").number == pytest.approx(20.0)
 
 
 def test_latex_escapes_every_special_character() -> None:
