@@ -204,7 +204,9 @@ class _Runner:
             self._status("interrupted", error.what, exit_code=error.exit_code)
             raise
         except Exception as error:
-            self._status("failed", f"{type(error).__name__}: {error}", exit_code=1)
+            other = f"{type(error).__name__}: {error}"
+            reason = error.what if isinstance(error, NasbenchError) else other
+            self._status("failed", reason, exit_code=getattr(error, "exit_code", 1))
             raise
 
     def _check_folder(self) -> None:
