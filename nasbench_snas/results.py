@@ -5,9 +5,9 @@
 
 Searches are the folders of a root, retrainings those of its ``_retrain``, gradient studies those of
 its ``_gradients`` (one row for each estimator and point). Several roots, such as the stores of
-several machines, are merged: a run found twice must be the same in both. Results of older schema
-versions are migrated while they are read; files are never changed. Imports no torch, and pandas
-only where a table is asked for.
+several machines, are merged: of two copies of a run the finished one counts. Results of older
+schema versions are migrated while they are read; files are never changed. Imports no torch, and
+pandas only where a table is asked for.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from nasbench_snas.errors import CheckpointError, ConfigError, DataError, NasbenchError
 from nasbench_snas.index import index_row
 from nasbench_snas.results_schema import COLUMNS, TYPES, Row, migrate
-from nasbench_snas.store import RunFolder, read_json, run_folders
+from nasbench_snas.store import RunFolder, read_json, read_object, run_folders
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,18 +52,14 @@ def load_results(roots: str | Path | Iterable[str | Path] = "runs") -> pd.DataFr
 def load_rows(roots: str | Path | Iterable[str | Path] = "runs") -> list[Row]:
     """Return what :func:`load_results` returns, as plain dictionaries (without pandas)."""
     paths = [Path(roots)] if isinstance(roots, str | Path) else [Path(root) for root in roots]
-    loader = _Loader()
-    found: dict[tuple[str, str], tuple[Path, str]] = {}
-    rows: list[Row] = []
+    found: dict[tuple[str, str], RunFolder] = {}
     for root in _distinct(paths):
         for stage, folder in _folders(root):
-            key = (stage, folder.run_id)
-            content = _content(folder) if len(paths) > 1 else ""
-            if key in found:
-                _check_same(folder, content, *found[key])
-                continue
-            found[key] = (folder.path, content)
-            rows += loader.rows(stage, folder)
+            other = found.setdefault((stage, folder.run_id), folder)
+            if other is not folder:
+                found[stage, folder.run_id] = _further(other, folder)
+    loader = _Loader()
+    rows = [row for (stage, _), folder in found.items() for row in loader.rows(stage, folder)]
     _join_parents(rows)
     order = {"search": 0, "retrain": 1, "transfer": 2, "gradients": 3}
     return sorted(rows, key=lambda row: (order.get(row["stage"], 9), row["run_id"]))
@@ -126,23 +123,32 @@ def _folders(root: Path) -> Iterator[tuple[str, RunFolder]]:
                 yield "gradients", RunFolder(path)
 
 
-def _content(folder: RunFolder) -> str:
-    """Return a hash of what decides whether two folders hold the same run."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name in ("config.toml", "result.json", "status.json"):
-        file = folder.path / name
-        digest.update(file.read_bytes() if file.is_file() else b"-")
-        digest.update(b"\0")
-    return digest.hexdigest()
+def _further(one: RunFolder, other: RunFolder) -> RunFolder:
+    """Return the copy of a run that is further: the finished one, else the newer one.
 
-
-def _check_same(folder: RunFolder, content: str, other: Path, other_content: str) -> None:
-    if content != other_content:
+    Raises:
+        DataError: Both have finished, with different results.
+    """
+    results = [
+        file.read_bytes() if (file := folder.path / "result.json").is_file() else b""
+        for folder in (one, other)
+    ]
+    if all(results) and results[0] != results[1]:
         raise DataError(
-            f"run {folder.run_id} is in {other.parent} and in {folder.path.parent}, and differs.",
-            "Two machines gave one name to different results, or one copy is out of date.",
+            f"run {one.run_id} is in {one.path.parent} and in {other.path.parent}, and differs.",
+            "Two machines made the same run, and their results (or times) are not the same.",
             "Move one of the two folders away, then load again.",
         )
+    if any(results):
+        return one if results[0] else other
+    return max(one, other, key=_updated)
+
+
+def _updated(folder: RunFolder) -> float:
+    try:
+        return float(folder.status().get("updated", 0.0))
+    except (NasbenchError, TypeError, ValueError):
+        return -math.inf
 
 
 class _Loader:
@@ -158,7 +164,14 @@ class _Loader:
             if stage == "gradients":
                 return [_row(study) for study in _study_rows(folder)]
             return [_row(self._run(stage, folder))]
-        except (NasbenchError, OSError, KeyError, TypeError, ValueError) as error:
+        except (
+            NasbenchError,
+            OSError,
+            LookupError,
+            AttributeError,
+            TypeError,
+            ValueError,
+        ) as error:
             what = error.what if isinstance(error, NasbenchError) else f"cannot be read: {error!r}"
             damaged = {"run_id": folder.run_id, "stage": stage, "folder": str(folder.path)}
             return [_row({**damaged, "status": "damaged", "reason": what})]
@@ -177,7 +190,7 @@ class _Loader:
             row |= {k: v for k, v in migrate(result).items() if v is not None or k not in row}
             row |= _derived(row)
             tabular = folder.path / "tabular.json"
-            row |= read_json(tabular) if tabular.exists() else {}
+            row |= read_object(tabular) if tabular.exists() else {}
         row["truncated"] = bool(row.get("truncated")) or row["status"] == "truncated"
         row["stale_source"] = self._is_stale(row)
         row["folder"] = str(folder.path)
@@ -213,14 +226,30 @@ class _Loader:
 
 
 def _row(values: Mapping[str, Any]) -> Row:
-    """Return exactly the documented columns; containers as JSON text."""
-    row = {name: values.get(name) for name in COLUMNS}
-    for name, value in row.items():
-        if isinstance(value, dict | list):
-            row[name] = json.dumps(value, sort_keys=True)
-        elif isinstance(value, float) and not math.isfinite(value):
-            row[name] = None
-    return row
+    """Return exactly the documented columns, each of its documented type.
+
+    Raises:
+        DataError: A value is of another type, so that the file is damaged.
+    """
+    return {name: _typed(name, values.get(name)) for name in COLUMNS}
+
+
+def _typed(name: str, value: Any) -> Any:
+    """Return a value of a column: containers as JSON text, what is not finite as None."""
+    kind = TYPES.get(name, "float64")
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    if kind == "object":
+        is_text = isinstance(value, str)
+        return value if is_text else json.dumps(value, sort_keys=True)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind == "boolean" and isinstance(value, bool):
+        return value
+    if kind == "float64" and number:
+        return float(value)
+    if kind == "Int64" and number and float(value).is_integer():
+        return int(value)
+    raise DataError(f"{name} is {value!r}.", f"Expected a value of type {kind}.")
 
 
 def _setting_columns(text: str) -> Row:
@@ -314,8 +343,15 @@ def _environment(folder: RunFolder) -> Row:
         "started": starts[0].get("started"),
         "suite_version": versions.get("nasbench_snas"),
         "estimator_source": last.get("estimator_source"),
-        "command": " ".join(str(part) for part in last.get("command", ())),
+        "command": _command([str(part) for part in last.get("command", ())]),
     }
+
+
+def _command(words: list[str]) -> str:
+    """Return a recorded command as one can give it; ``python -m nasbench_snas`` is ``nasbench``."""
+    if words and Path(words[0]).name == "__main__.py":
+        words = ["nasbench", *words[1:]]
+    return shlex.join(words)
 
 
 def _derived(row: Row) -> Row:
@@ -345,7 +381,7 @@ def _installed_sources() -> dict[str, str]:
 
 def _study_rows(folder: RunFolder) -> Iterator[Row]:
     """Yield one row for each estimator, point and set of coordinates of a gradient study."""
-    result = read_json(folder.path / "result.json")
+    result = read_object(folder.path / "result.json")
     settings, status = result.get("settings") or {}, folder.status()
     shared: Row = {
         "stage": "gradients",

@@ -43,7 +43,8 @@ SCHEMA: dict[str, tuple[str, ...]] = {
         "space_params split protocol protocol_note "
         "search_view derive_rule child_valid_acc_recalibrated child_matrix n_edges entropy "
         "parent_params mac_elements child_cost kernels suite_version estimator_source name "
-        "selection num_classes label bias_sq bias_sq_ci_lo bias_sq_ci_hi relative_bias_sq "
+        "selection num_classes resolution changed_settings label "
+        "bias_sq bias_sq_ci_lo bias_sq_ci_hi relative_bias_sq "
         "excluded_relative_bias forward_equivalents test_regret rank_correlation command "
         "folder".split()
     ),
@@ -53,7 +54,8 @@ SCHEMA: dict[str, tuple[str, ...]] = {
 ``setting`` is a hash of what the rows of one table share: all settings but estimator, seed,
 architecture optimiser and optimisation level; ``unconstrained_setting`` leaves the resource
 term out, too. ``genotype``, ``child_matrix``, ``space_params``,
-``alpha_settings`` and ``estimator_params`` hold JSON text.
+``alpha_settings``, ``changed_settings`` (of a retraining: settings that are not its preset's) and
+``estimator_params`` hold JSON text.
 """
 
 COLUMNS: tuple[str, ...] = tuple(name for group in SCHEMA.values() for name in group)
@@ -65,13 +67,13 @@ TYPES: dict[str, str] = {
         "git_sha host_id comparison setting unconstrained_setting level alpha_settings "
         "space_params split protocol "
         "protocol_note search_view derive_rule child_matrix kernels suite_version "
-        "estimator_source name selection label command folder".split(),
+        "estimator_source name selection changed_settings label command folder".split(),
         "object",
     ),
     **dict.fromkeys(
         "estimator_version seed retrain_seed schema_version epochs_done epochs_planned "
         "n_child_samples n_edges_kept n_nodes_dropped n_edges peak_mem_bytes steps n_samples "
-        "n_devices parent_params num_classes".split(),
+        "n_devices parent_params num_classes resolution".split(),
         "Int64",
     ),
     **dict.fromkeys("truncated stale_source deterministic dirty".split(), "boolean"),

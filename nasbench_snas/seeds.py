@@ -17,5 +17,8 @@ def parse_seeds(text: str) -> list[int]:
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise ConfigError(f"cannot read seeds {text!r}.", fix="Examples: 0 | 0,3,7 | 0-9")
-        seeds.extend(range(int(first), int(last if dash else first) + 1))
+        low, high = int(first), int(last if dash else first)
+        if high < low:
+            raise ConfigError(f"seeds {part.strip()!r} are none.", fix=f"Write {high}-{low}.")
+        seeds.extend(range(low, high + 1))
     return list(dict.fromkeys(seeds))

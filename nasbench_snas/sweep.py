@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -20,7 +20,7 @@ from nasbench_snas.executors import Executor, Outcome, Task
 from nasbench_snas.index import index_row
 from nasbench_snas.parameters import config_error
 from nasbench_snas.registry import Registry
-from nasbench_snas.search.estimate import duration, expected_seconds, measured_times
+from nasbench_snas.search.estimate import Measured, duration, expected, told
 from nasbench_snas.search.plan import PlannedRun, plan_run
 from nasbench_snas.store import RunFolder
 
@@ -33,7 +33,7 @@ class SweepSettings(BaseModel):
     estimators: tuple[str, ...] = Field(min_length=1, description="Names of estimators.")
     spaces: tuple[str, ...] = Field(default=("darts-cnn",), min_length=1)
     constraints: tuple[str, ...] = Field(default=("none",), min_length=1)
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
     preset: str = "smoke"
     set: tuple[str, ...] = Field(default=(), description="Settings KEY=VALUE for all runs.")
 
@@ -76,10 +76,20 @@ class SweepRun:
         """Whether there is nothing to do; a diverged run is a result and is not repeated."""
         return self.status in ("done", "diverged")
 
+    @property
+    def epochs(self) -> int:
+        """Epochs of the whole run."""
+        return self.plan.config.search.epochs
+
+    @property
+    def share_left(self) -> float:
+        """What is left of the work, between 0 and 1."""
+        return max(1 - self.epochs_done / self.epochs, 0.0)
+
 
 def plan_sweep(registry: Registry, settings: SweepSettings, root: Path) -> list[SweepRun]:
-    """Return all runs of a sweep in order, the seeds innermost."""
-    runs = []
+    """Return all runs of a sweep in order, the seeds innermost; what is named twice runs once."""
+    runs: dict[str, SweepRun] = {}
     product = itertools.product(
         settings.estimators, settings.spaces, settings.constraints, settings.seeds
     )
@@ -98,8 +108,8 @@ def plan_sweep(registry: Registry, settings: SweepSettings, root: Path) -> list[
         if folder.config_file.exists():
             row = index_row(folder)
             status, done = row["status"], row.get("epochs_done") or 0
-        runs.append(SweepRun(plan, folder, status, done))
-    return runs
+        runs.setdefault(plan.run_id, SweepRun(plan, folder, status, done))
+    return list(runs.values())
 
 
 def arguments_of(run: SweepRun, settings: SweepSettings, root: Path, extra: Iterable[str]) -> Task:
@@ -116,22 +126,30 @@ def arguments_of(run: SweepRun, settings: SweepSettings, root: Path, extra: Iter
     return Task(run.plan.run_id, run.folder.path, tuple(arguments))
 
 
-def summary(runs: list[SweepRun], root: Path) -> str:
-    """Return one line: how many runs are done, to continue and new, and the expected time."""
-    done = [r for r in runs if r.is_done]
-    begun = [r for r in runs if not r.is_done and r.status != "new"]
-    new = [r for r in runs if r.status == "new"]
-    left, times = 0.0, measured_times(root) if begun or new else []
-    for run in begun + new:
-        found = expected_seconds(times, run.plan)
-        if found is None:
-            return f"{len(runs)} runs: {len(done)} done, {len(begun)} begun, {len(new)} new."
-        share = 1 - run.epochs_done / run.plan.config.search.epochs
-        left += found[0] * share
-    text = f"{len(runs)} runs: {len(done)} done, {len(begun)} begun, {len(new)} new."
-    if not begun and not new:
+def summary(runs: list[SweepRun], times: list[Measured]) -> str:
+    """Return one line: how many runs are done, to continue and new, and the expected time.
+
+    Args:
+        runs: The plan.
+        times: What finished runs took.
+    """
+    diverged = sum(run.status == "diverged" for run in runs)
+    left = [run for run in runs if not run.is_done]
+    new = sum(run.status == "new" for run in left)
+    text = f"{len(runs)} runs: {len(runs) - len(left)} done"
+    text += f" ({diverged} of them diverged)" if diverged else ""
+    text += f", {len(left) - new} begun, {new} new."
+    if not left:
         return text
-    return f"{text}  About {duration(left)} of work (from finished runs like these)."
+    found = [(run, expected(times, run.plan)) for run in left]
+    known = [(run, guess) for run, guess in found if guess is not None]
+    unknown = len(left) - len(known)
+    if known:
+        seconds = sum(guess.seconds * run.share_left for run, guess in known)
+        sources = dict.fromkeys(m for _, guess in known for m in guess.sources)
+        text += f"  About {duration(seconds)} of work ({told(sources)})"
+        text += f", and {unknown} runs of unknown time." if unknown else "."
+    return text
 
 
 @dataclass

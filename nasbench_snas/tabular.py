@@ -33,7 +33,7 @@ from nasbench_snas.registry import Registry
 from nasbench_snas.search.child import accuracy
 from nasbench_snas.search.levels import finish_step, zero_gradients
 from nasbench_snas.search.search import Search
-from nasbench_snas.store import read_json, write_atomic, write_json
+from nasbench_snas.store import RunFolder, read_json, write_atomic, write_json
 
 LARGEST = 20_000
 """Architectures that are enumerated without asking for a sample."""
@@ -111,6 +111,18 @@ class TablePlan:
         return root / "_tabular" / self.name
 
 
+def shard_lock(folder: Path, shard: int) -> RunFolder:
+    """Return the folder whose lock says that a process is making this shard."""
+    return RunFolder(folder / "locks" / f"shard-{shard}")
+
+
+def ground(config: RunConfig) -> str:
+    """Return a hash of what a search and a table must share: the space and the images."""
+    values = config.identity(0)
+    text = json.dumps([values["space"], values["data"]], sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+
+
 def train_alone(search: Search, choice: Tensor, test: Any) -> dict[str, float]:
     """Train one architecture by itself with a fresh search object's network; return its accuracies.
 
@@ -142,19 +154,30 @@ def train_alone(search: Search, choice: Tensor, test: Any) -> dict[str, float]:
 
 
 def make_shard(plan: TablePlan, registry: Registry, folder: Path, shard: int, device: str) -> None:
-    """Train the architectures of one shard into ``shards/<shard>.json``; done ones are kept."""
-    file = folder / "shards" / f"{shard}.json"
+    """Train the architectures of one shard into ``shards/<shard>.json``; done ones are kept.
+
+    Raises:
+        ConfigError: There is no such shard.
+        CheckpointError: Another process is making it.
+    """
+    if not 0 <= shard < plan.shards:
+        raise ConfigError(f"there is no shard {shard}.", f"They are 0 to {plan.shards - 1}.")
+    with shard_lock(folder, shard).locked():
+        _make_shard(plan, registry, folder / "shards" / f"{shard}.json", shard, device)
+
+
+def _make_shard(plan: TablePlan, registry: Registry, file: Path, shard: int, device: str) -> None:
     rows: list[dict[str, Any]] = list(read_json(file)) if file.exists() else []
     done = {(row["architecture"], row["seed"]) for row in rows}
-    test = load_test(plan.config.data)
+    test, setting = load_test(plan.config.data), ground(plan.config)
     for choice in _choices(plan, registry)[shard :: plan.shards]:
         for seed in plan.seeds:
-            key = ("".join(map(_digit, choice.tolist())), seed)
-            if key in done:
+            key = {"architecture": "".join(map(_digit, choice.tolist())), "seed": seed}
+            if tuple(key.values()) in done:
                 continue
             config = plan.config.model_copy(update={"seed": seed})
             search = Search(config, registry, device)
-            rows.append({"architecture": key[0], "seed": seed, **train_alone(search, choice, test)})
+            rows.append({**key, "setting": setting, **train_alone(search, choice, test)})
             write_json(file, rows)
     if not file.exists():
         write_json(file, rows)
@@ -196,12 +219,14 @@ class Table:
         valid: Mean validation accuracy, percent, shape ``(N,)``.
         test: Mean test accuracy, percent, shape ``(N,)``.
         seeds: Training seeds of each architecture.
+        setting: Hash of the space and the images; see :func:`ground`.
     """
 
     choices: Tensor
     valid: np.ndarray[Any, np.dtype[np.float64]]
     test: np.ndarray[Any, np.dtype[np.float64]]
     seeds: int
+    setting: str
 
     @classmethod
     def read(cls, file: Path) -> Table:
@@ -227,12 +252,13 @@ class Table:
                 np.array(means[0]),
                 np.array(means[1]),
                 min(len(rows) for rows in groups.values()),
+                ",".join(sorted({row["setting"] for row in rows})),
             )
         except (OSError, KeyError, ValueError, IndexError) as error:
             raise DataError(f"{file} is not a table of architectures: {error}") from error
 
 
-def compare(search: Search, table: Table, draws_per_pass: int = 16) -> dict[str, float | int]:
+def compare(search: Search, table: Table, draws_per_pass: int = 16) -> dict[str, float | None]:
     """Return regret and rank correlation of a finished search against a table.
 
     Args:
@@ -241,32 +267,36 @@ def compare(search: Search, table: Table, draws_per_pass: int = 16) -> dict[str,
         draws_per_pass: Architectures of one evaluation pass.
 
     Returns:
-        ``test_regret``: best minus derived, in percentage points of test accuracy (NaN if the
+        ``test_regret``: best minus derived, in percentage points of test accuracy (None if the
         table is a sample without the derived architecture); ``rank_correlation`` (Kendall's tau)
         and ``spearman`` between the accuracy with inherited weights and the stand-alone
-        validation accuracy; ``n``.
+        validation accuracy (None if either is constant); ``n``, the number of architectures.
 
     Raises:
-        DataError: The table is of another space.
+        DataError: The table is of another space, or of other images.
     """
-    edges, operations = search.space.num_edges, search.space.num_operations
-    if table.choices.shape[1] != edges or int(table.choices.max()) >= operations:
+    if table.setting != ground(search.config):
+        config = search.config
         raise DataError(
-            f"the table has {table.choices.shape[1]} edges, the search's space {edges}.",
-            fix="Make a table with the same space settings.",
+            "the table is of another space or other images than the search.",
+            f"The search: {config.space.name} {config.space.parameters} on {config.data.dataset}, "
+            f"setting {ground(config)}; the table: setting {table.setting}.",
+            "Make a table with the space and data settings of the search.",
         )
     inherited = np.concatenate(list(_inherited(search, table, draws_per_pass)))
     derived = search.derived().argmax(dim=-1).cpu()
     match = np.flatnonzero((table.choices == derived).all(dim=1).numpy())
-    regret = float(table.test.max() - table.test[match[0]]) if len(match) else float("nan")
+    best, ours = float(table.test.max()), float(table.test[match[0]]) if len(match) else None
+    constant = np.ptp(inherited) == 0 or np.ptp(table.valid) == 0
+    kendall, spearman = scipy_stats.kendalltau, scipy_stats.spearmanr
     return {
         "n": len(table.valid),
         "table_seeds": table.seeds,
-        "best_test_acc": float(table.test.max()),
-        "derived_test_acc": float(table.test[match[0]]) if len(match) else float("nan"),
-        "test_regret": regret,
-        "rank_correlation": float(scipy_stats.kendalltau(inherited, table.valid).statistic),
-        "spearman": float(scipy_stats.spearmanr(inherited, table.valid).statistic),
+        "best_test_acc": best,
+        "derived_test_acc": ours,
+        "test_regret": None if ours is None else best - ours,
+        "rank_correlation": None if constant else float(kendall(inherited, table.valid).statistic),
+        "spearman": None if constant else float(spearman(inherited, table.valid).statistic),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import sys
 import threading
@@ -48,21 +49,25 @@ def command(session: Session, /, file: Path | None, **options: Any) -> int:
     """Sweep over the settings in FILE (TOML), or those given as options.
 
     Skips what is done, continues what was interrupted, retries what crashed, and goes on when a
-    run fails (exit code 4).
+    run fails (exit code 4). A run that diverged is a result: it is not repeated (`nasbench run
+    --rerun failed` does), but the exit code stays 4.
     """
     from nasbench_snas.config import read_toml
     from nasbench_snas.executors import make_executor
+    from nasbench_snas.search.estimate import estimate, measured_times
     from nasbench_snas.sweep import arguments_of, execute, plan_sweep, summary
 
     settings = _settings(file, options)
     runs = plan_sweep(session.registry(), settings, session.root)
     printing = options["executor"] == "print"
-    if not session.quiet and not printing:
-        click.echo(summary(runs, session.root))
+    telling = not session.quiet and not printing
+    times = measured_times(session.root) if telling or options["dry_run"] else []
+    if telling:
+        click.echo(summary(runs, times))
     if options["dry_run"]:
         for run in runs:
-            epochs = run.plan.config.search.epochs
-            click.echo(f"{run.plan.run_id}   {run.status}   {run.epochs_done}/{epochs}")
+            line = f"{run.plan.run_id}   {run.status}   {run.epochs_done}/{run.epochs}"
+            click.echo(line if run.is_done else f"{line}   {estimate(times, run.plan)}")
         return 0
     chosen = options["executor_config"]
     executor = make_executor(
@@ -72,8 +77,8 @@ def command(session: Session, /, file: Path | None, **options: Any) -> int:
         options=read_toml(chosen) if chosen else {},
     )
     plugins = [word for plugin in session.plugins for word in ("--plugin", plugin)]
-    todo = [r for r in runs if not r.is_done]
-    tasks = [arguments_of(run, settings, session.root.resolve(), plugins) for run in todo]
+    root, todo = session.root.resolve(), [r for r in runs if not r.is_done]
+    tasks = [arguments_of(run, settings, root, plugins) for run in todo]
     with _live_table(session, runs) if not printing else contextlib.nullcontext():
         report = execute(
             executor,
@@ -84,9 +89,12 @@ def command(session: Session, /, file: Path | None, **options: Any) -> int:
         )
     for outcome in report.failed:
         click.echo(f"failed ({outcome.code}): {outcome.task.name}: {outcome.message}", err=True)
-    if not session.quiet and not printing:
+    before = [run for run in runs if run.status == "diverged"]
+    for run in before:
+        click.echo(f"diverged before: {run.plan.run_id}", err=True)
+    if telling:
         click.echo(f"{len(report.succeeded)} finished, {len(report.failed)} failed.")
-    return 4 if report.failed else 0
+    return 4 if report.failed or before else 0
 
 
 def _settings(file: Path | None, options: dict[str, Any]) -> SweepSettings:
@@ -129,12 +137,15 @@ def _live_table(session: Session, runs: list[SweepRun]) -> Iterator[None]:
         return
     from rich.live import Live
 
-    stop = threading.Event()
-    with Live(_table(runs), console=session.console(), auto_refresh=False) as live:
+    stop, known = threading.Event(), {}
+    with Live(console=session.console(), auto_refresh=False) as live:
 
         def follow() -> None:
-            while not stop.wait(1.0):
-                live.update(_table(runs), refresh=True)
+            while True:
+                known.update(_states(runs, known))
+                live.update(_table(runs, known, active_first=True), refresh=True)
+                if stop.wait(1.0):
+                    return
 
         thread = threading.Thread(target=follow, daemon=True)
         thread.start()
@@ -143,24 +154,44 @@ def _live_table(session: Session, runs: list[SweepRun]) -> Iterator[None]:
         finally:
             stop.set()
             thread.join()
-            live.update(_table(runs), refresh=True)
+            live.update(_table(runs, _states(runs, known)), refresh=True)
 
 
-def _table(runs: list[SweepRun]) -> Any:
-    from rich.table import Table
-
+def _states(runs: list[SweepRun], known: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the index row of each run by id; those that are done are not read again."""
     from nasbench_snas.index import index_row
 
-    table = Table(box=None, pad_edge=False)
+    states: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        row = known.get(run.plan.run_id)
+        if row is None or row["status"] != "done":
+            row = index_row(run.folder) if run.folder.config_file.exists() else {"status": "new"}
+        states[run.plan.run_id] = row
+    return states
+
+
+def _table(
+    runs: list[SweepRun], states: dict[str, dict[str, Any]], *, active_first: bool = False
+) -> Any:
+    """Return the table; those at work on top, where a terminal is shorter than the table."""
+    from rich.table import Table
+
+    counts = collections.Counter(row["status"] for row in states.values())
+    told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    table = Table(box=None, pad_edge=False, title=f"{len(runs)} runs: {told}", title_justify="left")
     for column in ("run", "status", "epoch", "search", "child"):
         table.add_column(column, justify="left" if column in ("run", "status") else "right")
+    order = ("running", "stale", "interrupted", "failed", "diverged", "new")
+    if active_first:
+        place = {status: i for i, status in enumerate(order)}
+        runs = sorted(runs, key=lambda run: place.get(states[run.plan.run_id]["status"], 9))
     for run in runs:
-        row = index_row(run.folder) if run.folder.config_file.exists() else {"status": "new"}
+        row = states[run.plan.run_id]
         accuracies = [row.get(key) for key in ("search_valid_acc", "child_valid_acc")]
         table.add_row(
             run.plan.run_id,
             row["status"],
-            f"{row.get('epochs_done') or 0}/{run.plan.config.search.epochs}",
+            f"{row.get('epochs_done') or 0}/{run.epochs}",
             *("-" if value is None else f"{value:.2f}" for value in accuracies),
         )
     return table

@@ -13,6 +13,7 @@ from nasbench_snas.seeds import parse_seeds
 
 if TYPE_CHECKING:
     from nasbench_snas.cli.main import Session
+    from nasbench_snas.executors import Task
 
 
 @click.command(name="tabulate")
@@ -20,11 +21,18 @@ if TYPE_CHECKING:
 @click.option("-s", "--space", help="Space to tabulate.")
 @click.option("-p", "--preset", default="smoke", show_default=True, help="Training settings.")
 @click.option("--seeds", default="0", show_default=True, metavar="SPEC", help="Training seeds.")
-@click.option("--sample", type=int, help="Number of architectures; default: all.")
+@click.option("--sample", type=click.IntRange(min=1), help="Number of architectures; default: all.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE")
-@click.option("--shards", type=int, default=8, show_default=True, help="Parts of the work.")
+@click.option(
+    "--shards",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    help="Parts of the work, each a task of the executor.",
+)
 @click.option("--shard", type=int, help="Make this part only, here.")
 @click.option("--executor", default="local", show_default=True, metavar="local|print|slurm|ray")
+@click.option("--executor-config", type=click.Path(exists=True, path_type=Path), metavar="FILE")
 @click.option("--jobs", type=int, default=0, help="Parts at the same time.")
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--table", type=click.Path(exists=True, path_type=Path), help="Compare RUNS with it.")
@@ -32,7 +40,8 @@ if TYPE_CHECKING:
 def command(session: Session, /, runs: tuple[str, ...], **options: Any) -> int:
     """Tabulate a space (continues where it was stopped), or compare RUNS with --table.
 
-    A comparison is written to tabular.json in the run's folder, and shown by `nasbench report`.
+    The table is one file, ROOT/_tabular/NAME/table.csv. A comparison is written to tabular.json in
+    the run's folder, and shown by `nasbench report`.
     """
     if runs:
         return _compare(session, runs, options["table"])
@@ -42,7 +51,8 @@ def command(session: Session, /, runs: tuple[str, ...], **options: Any) -> int:
 
 
 def _tabulate(session: Session, options: dict[str, Any]) -> int:
-    from nasbench_snas.executors import Task, make_executor
+    from nasbench_snas.config import read_toml
+    from nasbench_snas.executors import make_executor
     from nasbench_snas.search.plan import plan_run
     from nasbench_snas.sweep import execute
     from nasbench_snas.tabular import TablePlan, make_shard, merge
@@ -61,21 +71,16 @@ def _tabulate(session: Session, options: dict[str, Any]) -> int:
     if options["shard"] is not None:
         make_shard(plan, registry, folder, options["shard"], options["device"])
         return 0
-    tasks = []
-    for shard in range(plan.shards):
-        arguments = ["-q", "--root", str(session.root.resolve()), "tabulate"]
-        arguments += ["--space", options["space"], "--preset", options["preset"]]
-        arguments += ["--seeds", options["seeds"], "--shards", str(plan.shards)]
-        arguments += ["--shard", str(shard), "--device", options["device"]]
-        if options["sample"]:
-            arguments += ["--sample", str(options["sample"])]
-        for assignment in options["assignments"]:
-            arguments += ["--set", assignment]
-        tasks.append(Task(f"shard {shard}", folder / "locks" / str(shard), tuple(arguments)))
-    executor = make_executor(options["executor"], jobs=options["jobs"], gpus_per_run=1, options={})
+    chosen = options["executor_config"]
+    executor = make_executor(
+        options["executor"],
+        jobs=options["jobs"],
+        gpus_per_run=1,
+        options=read_toml(chosen) if chosen else {},
+    )
     report = execute(
         executor,
-        tasks,
+        _tasks(session, options, folder),
         progress=lambda outcome, state: click.echo(f"{state}: {outcome.task.name}", err=True),
     )
     if report.failed:
@@ -85,6 +90,24 @@ def _tabulate(session: Session, options: dict[str, Any]) -> int:
     if options["executor"] != "print":
         click.echo(f"table -> {merge(plan, folder)}")
     return 0
+
+
+def _tasks(session: Session, options: dict[str, Any], folder: Path) -> list[Task]:
+    """Return the shards as commands."""
+    from nasbench_snas.executors import Task
+    from nasbench_snas.tabular import shard_lock
+
+    words = ["-q", *(word for plugin in session.plugins for word in ("--plugin", plugin))]
+    words += ["--root", str(session.root.resolve()), "tabulate"]
+    for name in ("space", "preset", "seeds", "shards", "device", "sample"):
+        if options[name] is not None:
+            words += [f"--{name}", str(options[name])]
+    for assignment in options["assignments"]:
+        words += ["--set", assignment]
+    return [
+        Task(f"shard {i}", shard_lock(folder, i).path, (*words, "--shard", str(i)))
+        for i in range(options["shards"])
+    ]
 
 
 def _compare(session: Session, runs: tuple[str, ...], table_file: Path | None) -> int:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import ray
 
-from nasbench_snas.executors.task import Outcome, Task, run_command
+from nasbench_snas.errors import ConfigError
+from nasbench_snas.executors.task import Outcome, Task, finish, start, wait_until_free
+
+
+def _run(command: tuple[str, ...], folder: Path) -> tuple[int, str]:
+    """Run one task on a worker."""
+    wait_until_free(folder)
+    return finish(start(command))
 
 
 class RayExecutor:
@@ -18,7 +27,7 @@ class RayExecutor:
     Args:
         jobs: Tasks at the same time on a local cluster; 0: as many as there are processors.
         gpus_per_run: GPUs of a task, where the cluster has any.
-        address: Of an existing cluster; empty: start a local one.
+        address: Of an existing cluster; empty: $RAY_ADDRESS, or start a local one.
         cpus_per_run: Processors of a task.
         max_retries: How often Ray restarts a task whose worker died.
     """
@@ -31,7 +40,8 @@ class RayExecutor:
         cpus_per_run: float = 1,
         max_retries: int = 3,
     ) -> None:
-        self._jobs, self._gpus, self._address = jobs, gpus_per_run, address
+        self._jobs, self._gpus = jobs, gpus_per_run
+        self._address = address or os.environ.get("RAY_ADDRESS", "")
         self._cpus, self._retries = cpus_per_run, max_retries
 
     def run(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
@@ -46,18 +56,24 @@ class RayExecutor:
                 ray.shutdown()
 
     def _initialise(self) -> None:
-        settings: dict[str, Any] = {"log_to_driver": False, "include_dashboard": False}
-        if self._address:
+        if not self._address:
+            settings: dict[str, Any] = {"log_to_driver": False, "include_dashboard": False}
+            ray.init(address="local", num_cpus=self._jobs or None, **settings)
+            return
+        try:
             ray.init(address=self._address, log_to_driver=False)
-        else:
-            ray.init(num_cpus=self._jobs or None, **settings)
+        except (ConnectionError, ValueError) as error:
+            raise ConfigError(
+                f"cannot reach a Ray cluster at {self._address!r}: {error}",
+                fix="Start one with `ray start --head`, or leave address out for a local one.",
+            ) from error
 
     def _run(self, tasks: list[Task]) -> Iterator[Outcome]:
         gpus = self._gpus if ray.cluster_resources().get("GPU", 0) else 0
-        remote = ray.remote(run_command).options(
+        remote = ray.remote(_run).options(
             num_cpus=self._cpus, num_gpus=gpus, max_retries=self._retries
         )
-        pending = {remote.remote(task.command): task for task in tasks}
+        pending = {remote.remote(task.command, task.folder): task for task in tasks}
         while pending:
             ready, _ = ray.wait(list(pending), num_returns=1)
             for reference in ready:

@@ -1,31 +1,59 @@
 """Slurm through submitit: one job for each run, requeued on preemption or timeout.
 
-A preempted run writes a checkpoint on SIGTERM; submitit submits it again and it continues.
+A job that is preempted stops its run by SIGTERM, which writes a checkpoint; submitit submits the
+job again and the run continues.
 ``cluster="local"`` runs the same jobs as processes on this machine, for trying a sweep out.
 """
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import submitit
 
-from nasbench_snas.executors.task import Outcome, Task, run_command
+from nasbench_snas.errors import ConfigError
+from nasbench_snas.executors.task import Outcome, Task, finish, start, wait_until_free
 
 
 class _Run:
     """A picklable job that can be submitted again."""
 
-    def __call__(self, command: tuple[str, ...]) -> tuple[int, str]:
-        """Run the command to its end."""
-        return run_command(command)
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
 
-    def checkpoint(self, command: tuple[str, ...]) -> Any:
-        """Return the submission that continues this one after preemption."""
-        return submitit.helpers.DelayedSubmission(self, command)
+    def __call__(self, command: tuple[str, ...], folder: Path) -> tuple[int, str]:
+        """Run the command to its end."""
+        wait_until_free(folder)
+        with _blocked(signal.SIGUSR2):
+            self._process = start(command)
+        return finish(self._process)
+
+    def checkpoint(self, command: tuple[str, ...], folder: Path) -> Any:
+        """Let the run write its checkpoint; return the submission that continues it."""
+        if self._process is not None:
+            self._process.terminate()
+            wait_until_free(folder)
+        return submitit.helpers.DelayedSubmission(_Run(), command, folder)
+
+
+@contextmanager
+def _blocked(number: signal.Signals) -> Iterator[None]:
+    """Keep a signal from the processes that are started meanwhile.
+
+    Slurm warns every process of a job step; the run is to stop by SIGTERM from its job, which
+    lets it write a checkpoint.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, [number])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
 
 
 class SlurmExecutor:
@@ -52,12 +80,15 @@ class SlurmExecutor:
         settings = {"timeout_min": 24 * 60, **parameters}
         if self._executor.cluster == "slurm":
             settings.setdefault("gpus_per_node", int(gpus_per_run))
-        self._executor.update_parameters(**settings)
+        try:
+            self._executor.update_parameters(**settings)
+        except NameError as error:  # submitit's complaint about a name it does not know
+            raise ConfigError(f"executor 'slurm': {error}") from error
         self._poll = poll_seconds
 
     def run(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
         """Run all tasks; see :class:`nasbench_snas.executors.Executor`."""
-        jobs = {task: self._executor.submit(_Run(), task.command) for task in tasks}
+        jobs = {task: self._executor.submit(_Run(), task.command, task.folder) for task in tasks}
         while jobs:
             for task, job in list(jobs.items()):
                 if job.done():

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from nasbench_snas.errors import ConfigError, MissingDependencyError, suggest
+from nasbench_snas.store import RunFolder
 
 EXECUTORS = ("local", "print", "ray", "slurm")
 """Names that ``--executor`` accepts."""
@@ -57,14 +59,26 @@ class Executor(Protocol):
         """Run all tasks and yield each outcome as it is known, in any order."""
 
 
-def run_command(
-    command: tuple[str, ...], environment: Mapping[str, str] | None = None
-) -> tuple[int, str]:
-    """Run ``command`` to its end; return its exit code and the last line of its error output."""
-    result = subprocess.run(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
+def wait_until_free(folder: Path, poll_seconds: float = 0.5) -> None:
+    """Wait while a process is working on the run of ``folder``.
+
+    A worker that was killed leaves its process alive, and its successor is sent the same task.
+    """
+    while RunFolder(folder).is_locked():
+        time.sleep(poll_seconds)
+
+
+def start(command: tuple[str, ...]) -> subprocess.Popen[bytes]:
+    """Start ``command`` with its error output kept for :func:`finish`."""
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
-    return result.returncode, last_line(result.stderr)
+
+
+def finish(process: subprocess.Popen[bytes]) -> tuple[int, str]:
+    """Wait for a started command; return its exit code and the last line of its error output."""
+    _, errors = process.communicate()
+    return process.returncode, last_line(errors)
 
 
 def last_line(text: bytes) -> str:

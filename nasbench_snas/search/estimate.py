@@ -2,46 +2,91 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
+from nasbench_snas.errors import CheckpointError
 from nasbench_snas.search.plan import PlannedRun
 from nasbench_snas.store import run_folders
 
-Times = list[tuple[tuple[str, str, str], str, float]]
+
+@dataclass(frozen=True)
+class Measured:
+    """What a finished run took.
+
+    Attributes:
+        kind: Its space, preset and data set.
+        estimator: Its estimator.
+        device: Its device.
+        seconds: Wall-clock seconds of an epoch, validation included.
+    """
+
+    kind: tuple[str, str, str]
+    estimator: str
+    device: str
+    seconds: float
 
 
-def measured_times(root: Path) -> Times:
-    """Return (space, preset, data set), estimator and seconds per epoch of all finished runs."""
-    times: Times = []
+@dataclass(frozen=True)
+class Expected:
+    """What a run will take.
+
+    Attributes:
+        seconds: Wall-clock seconds of the whole run.
+        sources: The finished runs it is estimated from.
+    """
+
+    seconds: float
+    sources: tuple[Measured, ...]
+
+
+def measured_times(root: Path) -> list[Measured]:
+    """Return what the finished runs of a store took; damaged ones are left out."""
+    times = []
     for folder in run_folders(root):
-        result = folder.result() or {}
-        if result.get("wall_s") and result.get("epochs_done"):
-            key = (result["space"], result["preset"], result["dataset"])
-            times.append((key, result["estimator"], result["wall_s"] / result["epochs_done"]))
+        try:
+            result = folder.result() or {}
+            epochs, seconds = int(result["epochs_done"]), float(result["wall_s"])
+            kind = (str(result["space"]), str(result["preset"]), str(result["dataset"]))
+            names = (str(result["estimator"]), str(result.get("device_name")))
+        except (CheckpointError, KeyError, TypeError, ValueError):
+            continue
+        if epochs > 0 and seconds > 0:
+            times.append(Measured(kind, *names, seconds / epochs))
     return times
 
 
-def expected_seconds(times: Times, plan: PlannedRun) -> tuple[float, int] | None:
-    """Return (seconds, number of measured runs) for ``plan``, or None if nothing like it finished.
+def expected(times: Iterable[Measured], plan: PlannedRun) -> Expected | None:
+    """Return what ``plan`` will take, or None if nothing like it has finished.
 
     Measured are finished runs of the same space, preset and data set; those of the same estimator
     if there are any. The time is scaled by the number of epochs.
     """
     config = plan.config
     wanted = (config.space.name, config.preset, config.data.dataset)
-    near = [(estimator, seconds) for key, estimator, seconds in times if key == wanted]
-    same = [seconds for estimator, seconds in near if estimator == config.estimator.name]
-    found = same or [seconds for _, seconds in near]
-    return (sum(found) / len(found) * config.search.epochs, len(found)) if found else None
+    near = [m for m in times if m.kind == wanted]
+    same = [m for m in near if m.estimator == config.estimator.name]
+    found = tuple(same or near)
+    if not found:
+        return None
+    per_epoch = sum(m.seconds for m in found) / len(found)
+    return Expected(per_epoch * config.search.epochs, found)
 
 
-def estimate(times: Times, plan: PlannedRun) -> str:
+def estimate(times: Iterable[Measured], plan: PlannedRun) -> str:
     """Return the estimate in words."""
-    found = expected_seconds(times, plan)
+    found = expected(times, plan)
     if found is None:
         return "time unknown (no finished run of this kind)"
-    seconds, runs = found
-    return f"about {duration(seconds)} (from {runs} finished run{'s' if runs > 1 else ''})"
+    return f"about {duration(found.seconds)} ({told(found.sources)})"
+
+
+def told(sources: Iterable[Measured]) -> str:
+    """Return where an estimate comes from: ``from 3 finished runs on cpu (2 cores)``."""
+    runs = list(sources)
+    devices = ", ".join(sorted({run.device for run in runs}))
+    return f"from {len(runs)} finished run{'s' if len(runs) > 1 else ''} on {devices}"
 
 
 def duration(seconds: float) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import json
 import os
 import shlex
 import signal
@@ -21,6 +23,7 @@ from nasbench_snas.executors import Outcome, Task, make_executor
 from nasbench_snas.executors.local import LocalExecutor
 from nasbench_snas.executors.printer import PrintExecutor
 from nasbench_snas.registry import Registry
+from nasbench_snas.search.estimate import measured_times
 from nasbench_snas.store import RunFolder
 from nasbench_snas.sweep import SweepSettings, execute, load_sweep, plan_sweep, summary
 
@@ -172,7 +175,36 @@ def test_the_plan_is_the_product_and_knows_what_is_there(tmp_path: Path) -> None
     done.set_status("done")
     again = plan_sweep(Registry(), settings, tmp_path)
     assert [r.is_done for r in again] == [True, False, False, False]
-    assert summary(again, tmp_path).startswith("4 runs: 1 done, 0 begun, 3 new.")
+    assert summary(again, []) == "4 runs: 1 done, 0 begun, 3 new."
+
+
+def test_the_time_is_estimated_from_finished_runs_and_says_from_which(tmp_path: Path) -> None:
+    measured = {"epochs_done": 2, "wall_s": 10.0, "space": "darts-cnn", "preset": "smoke"}
+    measured |= {"dataset": "fake", "estimator": "snas", "device_name": "cpu (2 cores)"}
+    contents = (measured, {**measured, "wall_s": 30.0}, {"schema_version": 0}, "torn")
+    for i, content in enumerate(contents):
+        folder = tmp_path / f"run{i}"
+        folder.mkdir()
+        (folder / "config.toml").touch()
+        text = content if isinstance(content, str) else json.dumps(content)
+        (folder / "result.json").write_text(text)
+    times = measured_times(tmp_path)
+    assert [m.seconds for m in times] == [5.0, 15.0]
+    more = ("search.epochs=3",)
+    settings = SweepSettings(estimators=("snas", "random"), seeds=(0, 1), set=(*TINY, *more))
+    runs = plan_sweep(Registry(), settings, tmp_path)
+    begun = [dataclasses.replace(runs[0], status="interrupted", epochs_done=2), *runs[1:]]
+    assert summary(begun, times) == (
+        "4 runs: 0 done, 1 begun, 3 new.  About 1.7 min of work "
+        "(from 2 finished runs on cpu (2 cores))."
+    )
+    other = SweepSettings(estimators=("snas",), spaces=("darts-cnn", "snas-unit"), set=TINY)
+    assert "and 1 runs of unknown time" in summary(plan_sweep(Registry(), other, tmp_path), times)
+
+
+def test_a_run_that_is_named_twice_is_planned_once(tmp_path: Path) -> None:
+    settings = SweepSettings(estimators=("snas", "snas"), seeds=(0, 0, 1), set=TINY)
+    assert len(plan_sweep(Registry(), settings, tmp_path)) == 2
 
 
 def test_unknown_executors_and_options_are_refused() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,7 +21,7 @@ from report_runs import make_run
 import nasbench_snas
 from nasbench_snas.errors import DataError
 from nasbench_snas.results import export_results, load_rows
-from nasbench_snas.results_schema import COLUMNS, SCHEMA, migrate
+from nasbench_snas.results_schema import COLUMNS, SCHEMA, TYPES, migrate
 
 
 def test_every_run_is_one_row_with_the_documented_columns(tmp_path: Path) -> None:
@@ -33,6 +35,20 @@ def test_every_run_is_one_row_with_the_documented_columns(tmp_path: Path) -> Non
     assert (darts.seed, darts.child_gap, darts.stage, darts.status) == (3, 80.0, "search", "done")
     assert darts.mac_bytes == 4 * 23570.0
     assert frame.search_valid_acc.dtype == float and math.isnan(darts.test_err_top1)
+
+
+def test_the_schema_page_lists_every_column_with_its_group_and_type() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "schema.md"
+    names = {"object": ("text", "JSON"), "Int64": ("integer",), "boolean": ("yes/no",)}
+    listed: dict[str, list[str]] = {}
+    for part in page.read_text(encoding="utf-8").split("\n### ")[1:]:
+        group = part.partition("\n")[0]
+        for column, kind in re.findall(r"^\| `(\w+)` \| (\S+) \| \S", part, re.MULTILINE):
+            assert kind in names.get(TYPES.get(column, ""), ("number",)), column
+            listed.setdefault(group, []).append(column)
+    assert {group: sorted(columns) for group, columns in listed.items()} == {
+        group: sorted(columns) for group, columns in SCHEMA.items()
+    }
 
 
 def test_column_types_do_not_depend_on_the_rows(tmp_path: Path) -> None:
@@ -70,6 +86,56 @@ def test_different_runs_of_one_name_are_refused_naming_both_stores(tmp_path: Pat
     with pytest.raises(DataError) as caught:
         load_rows([a, b])
     assert str(a) in str(caught.value) and str(b) in str(caught.value)
+
+
+def test_of_two_copies_the_finished_one_counts_and_else_the_newer(tmp_path: Path) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+    make_run(a, "snas", 0, status="interrupted")
+    make_run(b, "snas", 0, search=51.0)
+    make_run(a, "snas", 1, status="interrupted")
+    newer = make_run(b, "snas", 1, status="interrupted")
+    status = {"status": "failed", "reason": "out of memory", "updated": 1_800_000_000.0}
+    (newer / "status.json").write_text(json.dumps(status))
+    for roots in ([a, b], [b, a]):
+        first, second = load_rows(roots)
+        assert (first["status"], first["search_valid_acc"]) == ("done", 51.0)
+        assert (second["status"], second["reason"]) == ("failed", "out of memory")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("result.json", "null"),
+        ("result.json", '{"search_valid_acc": "many"}'),
+        ("result.json", '{"steps": 1.5}'),
+        ("result.json", "[1, 2]"),
+        ("status.json", "[]"),
+        ("env.json", "{"),
+        ("env.json", "[3]"),
+        ("tabular.json", "[]"),
+    ],
+)
+def test_a_damaged_file_is_one_damaged_row_in_a_table_of_the_same_types(
+    tmp_path: Path, name: str, content: str
+) -> None:
+    make_run(tmp_path, "snas", 0)
+    broken = make_run(tmp_path, "snas", 1)
+    (broken / name).write_text(content)
+    frame = nasbench_snas.load_results(tmp_path)
+    assert sorted(frame.status) == ["damaged", "done"]
+    assert frame.set_index("status").run_id["damaged"] == broken.name
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert frame.dtypes.to_dict() == nasbench_snas.load_results(empty).dtypes.to_dict()
+
+
+def test_the_command_of_a_run_can_be_given_again(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, "snas", 0)
+    environment = json.loads((folder / "env.json").read_text())
+    environment[0]["command"] = ["__main__.py", "run", "--set", "space.operations=['a', 'b']"]
+    (folder / "env.json").write_text(json.dumps(environment))
+    (row,) = load_rows(tmp_path)
+    assert shlex.split(row["command"]) == ["nasbench", *environment[0]["command"][1:]]
 
 
 def test_one_store_given_twice_is_read_once(tmp_path: Path) -> None:
@@ -140,6 +206,7 @@ def test_export_round_trips_through_csv_and_parquet(tmp_path: Path) -> None:
     make_run(tmp_path / "runs", seed=0, search=61.25)
     rows = load_rows(tmp_path / "runs")
     export_results(rows, tmp_path / "results.csv")
+    assert (tmp_path / "results.csv").read_text().splitlines()[0].split(",") == list(COLUMNS)
     assert pd.read_csv(tmp_path / "results.csv").search_valid_acc[0] == 61.25
     pytest.importorskip("pyarrow")
     export_results(rows, tmp_path / "results.parquet")

@@ -49,13 +49,14 @@ def test_a_sample_is_distinct_reproducible_and_reaches_huge_spaces() -> None:
 def test_a_table_averages_over_seeds_and_refuses_other_files(tmp_path: Path) -> None:
     file = tmp_path / "table.csv"
     file.write_text(
-        "architecture,seed,valid_acc,test_acc\n01,0,50,40\n01,1,60,60\n10,0,30,20\n10,1,30,20\n"
+        "architecture,seed,setting,valid_acc,test_acc\n"
+        "01,0,s,50,40\n01,1,s,60,60\n10,0,s,30,20\n10,1,s,30,20\n"
     )
     table = Table.read(file)
     assert table.choices.tolist() == [[0, 1], [1, 0]]
     assert table.valid.tolist() == [55, 30]
     assert table.test.tolist() == [50, 20]
-    assert table.seeds == 2
+    assert table.seeds == 2 and table.setting == "s"
     file.write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match="not a table"):
         Table.read(file)
