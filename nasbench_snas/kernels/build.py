@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import logging
 import os
 import platform
 import shutil
@@ -85,6 +86,15 @@ def missing_compiler() -> str:
     return ""
 
 
+def can_build() -> bool:
+    """Whether compiling may be tried: there is a compiler, and it has not failed before."""
+    return not missing_compiler() and not _failed().exists()
+
+
+def _failed() -> Path:
+    return cache_directory() / "failed"
+
+
 def build_cpu_kernels(timeout: float = 1800.0) -> Path:
     """Compile the C++ kernels if they are not yet, and return the binary's path.
 
@@ -101,6 +111,7 @@ def build_cpu_kernels(timeout: float = 1800.0) -> Path:
         raise MissingDependencyError(
             f"{why}.", "The C++ kernels are optional: plain PyTorch runs instead, only slower."
         )
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # CUDA is not missed
     from torch.utils import cpp_extension
 
     directory.mkdir(parents=True, exist_ok=True)
@@ -157,7 +168,7 @@ def build_in_background() -> str:
     if why := missing_compiler():
         return why
     directory = cache_directory()
-    if (directory / "failed").exists():
+    if _failed().exists():
         return f"the C++ kernels could not be built (see {directory / 'build.log'})"
     directory.mkdir(parents=True, exist_ok=True)
     lock = FileLock(directory / "build.lock")
@@ -184,11 +195,15 @@ def build_in_background() -> str:
     return "C++ kernels are being built in the background for later runs"
 
 
-def build_or_note_failure() -> None:
-    """Build the kernels; leave a mark in the cache directory if the compiler failed."""
+def build_or_note_failure(timeout: float = 0.0) -> None:
+    """Build the kernels; leave a mark in the cache directory if the compiler failed.
+
+    Args:
+        timeout: As for :func:`build_cpu_kernels`.
+    """
     try:
-        build_cpu_kernels(timeout=0.0)
+        build_cpu_kernels(timeout)
     except MissingDependencyError as error:
         if not isinstance(error.__cause__, Timeout) and not missing_compiler():
-            (cache_directory() / "failed").touch()
+            _failed().touch()
         raise

@@ -1,13 +1,14 @@
 """Which kernel backend runs: by device, by what is built, or as forced.
 
 ``auto`` takes Triton on CUDA, the compiled kernels on CPU if they are built, and plain PyTorch
-otherwise. Choosing never waits for a compiler unless asked to: when the compiled kernels are
-missing, they are built in the background for the next run. The environment variable
+otherwise. When the compiled kernels are missing, they are built in the background for the next run;
+a caller with so much work that waiting for the compiler pays says so. The environment variable
 ``NASBENCH_KERNELS`` replaces ``auto``.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 
 import torch
@@ -15,6 +16,11 @@ import torch
 from nasbench_snas.errors import ConfigError, MissingDependencyError, suggest
 from nasbench_snas.kernels.folded import FoldedKernels
 from nasbench_snas.kernels.protocol import Kernels
+
+logger = logging.getLogger("nasbench_snas")
+
+WAIT_SECONDS = 300.0
+"""How long a run waits for another process that is compiling."""
 
 BACKENDS = ("auto", "reference", "cpu", "triton")
 """What ``--kernels`` accepts."""
@@ -62,15 +68,18 @@ def _cpu(name: str, kind: str, dtype: torch.dtype, wait: bool) -> tuple[Kernels,
         if asked:
             raise ConfigError(f"kernels 'cpu' cannot be used: {why}.", fix="Use --kernels auto.")
         return FoldedKernels(), f"kernels: reference (plain PyTorch); {why}"
-    if build.is_built() or wait or asked:
+    if build.is_built() or asked or (wait and build.can_build()):
         try:
+            if not build.is_built():
+                logger.warning("compiling the C++ kernels, once: half a minute on two cores")
+                build.build_or_note_failure(WAIT_SECONDS)
             from nasbench_snas.kernels.cpu import CpuKernels
 
             return CpuKernels(build.load_cpu_kernels()), "kernels: cpu (compiled C++)"
         except MissingDependencyError as error:
             if asked:
                 raise
-            return FoldedKernels(), f"kernels: reference (plain PyTorch); {error.what}"
+            return FoldedKernels(), f"kernels: reference (plain PyTorch); {error.what.rstrip('.')}"
     why = build.build_in_background()
     return FoldedKernels(), f"kernels: reference (plain PyTorch); {why}"
 

@@ -93,7 +93,9 @@ def run_search(
     record = {"estimator_source": source}
 
     def make(world: World) -> SearchWork:
-        work = SearchWork(config, registry, options.device, kept_kernels(folder, options), world)
+        kernels = kept_kernels(folder, options)
+        epochs = options.max_epochs or config.search.epochs
+        work = SearchWork(config, registry, options.device, kernels, world, epochs)
         record["kernels"] = work.kernels
         return work
 

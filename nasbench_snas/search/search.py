@@ -48,6 +48,7 @@ class Search:
         device: Where it runs.
         kernels: Backend of the parent network.
         world: The processes that share the work.
+        planned_epochs: Epochs to come, so that a long search may wait for the compiler.
 
     Attributes:
         note: One line about the backend that runs.
@@ -63,6 +64,7 @@ class Search:
         device: str = "cpu",
         kernels: str = "auto",
         world: World | None = None,
+        planned_epochs: int = 0,
     ) -> None:
         self.config, self.device = config, torch.device(device)
         self.seed, self.settings, self.world = config.seed, config.search, world or World()
@@ -88,6 +90,7 @@ class Search:
             or self.estimator.needs_double_backward,
             synchronised=self.settings.sync_batchnorm,
             batch_size=self.settings.batch_size,
+            steps=self.steps_per_epoch * planned_epochs,
         )
         self.parent: FastParent | ReferenceParent = parent
         self.kernels = kernels_name(parent)

@@ -25,6 +25,10 @@ PLAIN_FROM = 2**18
 """From that many values in a node of the first cell on (batch, pixels, channels), fused cells in
 plain PyTorch are at least as fast as one module per operation, for soft and for one-hot weights."""
 
+WAIT_FROM = 400
+"""From that many steps on, a run that first waits for the compiler ends sooner than one in plain
+PyTorch, even with the smallest networks and one core."""
+
 
 def build_parent(
     space: Space,
@@ -38,6 +42,7 @@ def build_parent(
     synchronised: bool = False,
     recompute: bool = False,
     batch_size: int = 64,
+    steps: int = 0,
 ) -> tuple[FastParent | ReferenceParent, str]:
     """Return a parent of ``space`` and one line that says which network and kernels run, and why.
 
@@ -54,6 +59,7 @@ def build_parent(
             parent, whose batch norms are modules.
         recompute: Whether activations are computed again in the backward pass, to save memory.
         batch_size: Images of a step, for the choice between two parents in plain PyTorch.
+        steps: Planned steps; from :data:`WAIT_FROM` on, ``auto`` waits for the compiler.
     """
     reason = ""
     if partial_channels > 1 or double_backward or synchronised:
@@ -63,7 +69,7 @@ def build_parent(
     elif kernels == PLAIN:
         reason = "as asked for, or as this run began"
     if not reason:
-        backend, note = select_backend(kernels, device, dtype)
+        backend, note = select_backend(kernels, device, dtype, wait=steps >= WAIT_FROM)
         asked = os.environ.get("NASBENCH_KERNELS") or kernels
         fallback = asked == "auto" and backend.name == "reference"
         if not (fallback and plain_is_faster(space, batch_size, device)):

@@ -1,4 +1,4 @@
-"""Which backend runs, and that a first run never waits for a compiler."""
+"""Which backend runs, and when a run waits for the compiler."""
 
 import os
 import subprocess
@@ -10,6 +10,7 @@ import torch
 
 from nasbench_snas.errors import ConfigError, MissingDependencyError
 from nasbench_snas.kernels import build, select_backend
+from nasbench_snas.kernels.dispatch import WAIT_SECONDS
 
 
 @pytest.fixture
@@ -106,3 +107,23 @@ def test_the_sources_neither_ask_for_fast_maths_nor_hide_nan():
     assert not any("fast-math" in flag for flag in build.FLAGS)
     for path in build.sources():
         assert "> vec{} ?" not in path.read_text() and "finite-math" not in path.read_text()
+
+
+def test_a_caller_that_may_wait_builds_first_and_one_that_may_not_does_not(
+    empty_cache, monkeypatch, caplog
+):
+    built = []
+    monkeypatch.setattr(build, "missing_compiler", lambda: "")
+    monkeypatch.setattr(build, "build_in_background", lambda: "later")
+    monkeypatch.setattr(build, "build_or_note_failure", built.append)
+
+    def load():
+        raise MissingDependencyError("no binary.")
+
+    monkeypatch.setattr(build, "load_cpu_kernels", load)
+    assert "later" in select_backend("auto")[1] and not built
+    assert "no binary" in select_backend("auto", wait=True)[1]
+    assert built == [WAIT_SECONDS] and "compiling" in caplog.text
+    build.cache_directory().mkdir(parents=True)
+    (build.cache_directory() / "failed").touch()
+    assert "later" in select_backend("auto", wait=True)[1] and len(built) == 1

@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from nasbench_snas.kernels.folded import FoldedKernels
 from nasbench_snas.spaces.darts_cnn import DartsCNN
-from nasbench_snas.supernet.build import PLAIN_FROM, build_parent, kernels_name
+from nasbench_snas.supernet import build as build_module
+from nasbench_snas.supernet.build import PLAIN_FROM, WAIT_FROM, build_parent, kernels_name
 from nasbench_snas.supernet.fast import FastParent
 from nasbench_snas.supernet.reference import ReferenceParent
 
@@ -74,3 +76,16 @@ def test_all_parents_start_from_the_same_weights(space):
     plain, _ = build_parent(space, seeded(), double_backward=True, dtype=torch.float64)
     state = fast.canonical(fast.state_dict())
     assert all(torch.equal(state[n], t) for n, t in plain.state_dict().items())
+
+
+@pytest.mark.parametrize("steps", [0, WAIT_FROM - 1, WAIT_FROM])
+def test_only_long_runs_wait_for_the_compiler(space, monkeypatch, steps):
+    asked = []
+
+    def select(kernels, device, dtype, wait):
+        asked.append(wait)
+        return FoldedKernels(), "kernels: reference"
+
+    monkeypatch.setattr(build_module, "select_backend", select)
+    build_parent(space, seeded(), steps=steps)
+    assert asked == [steps == WAIT_FROM]
