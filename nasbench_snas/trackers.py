@@ -1,16 +1,20 @@
 """Trackers: send a run's events to TensorBoard or Weights & Biases, behind one small protocol.
 
-A tracker is a callable that receives every event; it never raises into the run.
+A tracker is a callable that receives every event. It cannot stop the run: one that fails is
+dropped with a warning.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from nasbench_snas.config import RunConfig
 from nasbench_snas.errors import ConfigError, MissingDependencyError
 from nasbench_snas.store import RunFolder
+
+_LOG = logging.getLogger("nasbench_snas")
 
 
 class Tracker(Protocol):
@@ -34,12 +38,35 @@ def open_tracker(name: str, folder: RunFolder, config: RunConfig) -> Tracker:
     if name not in makers:
         raise ConfigError(f"unknown tracker {name!r}.", f"Known: {', '.join(makers)}")
     try:
-        return makers[name](folder, config)
+        return _Guarded(name, makers[name](folder, config))
     except ImportError as error:
         raise MissingDependencyError(
             f"tracker {name!r} needs a package that is not installed: {error.name}.",
             fix=f"pip install 'nasbench-snas[{name}]'",
         ) from error
+    except Exception as error:
+        raise ConfigError(
+            f"tracker {name!r} cannot be opened: {error}",
+            fix="Mend it (wandb: `wandb login`, or WANDB_MODE=offline), or --track none.",
+        ) from error
+
+
+class _Guarded:
+    """A tracker whose failure is told once and never reaches the run."""
+
+    def __init__(self, name: str, tracker: Tracker) -> None:
+        self._name = name
+        self._tracker: Tracker | None = tracker
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Pass an event on."""
+        if self._tracker is None:
+            return
+        try:
+            self._tracker(event)
+        except Exception as error:  # noqa: BLE001  whatever a tracker raises, the run goes on
+            _LOG.warning("tracker %s failed and is left out from now on: %s", self._name, error)
+            self._tracker = None
 
 
 def scalars(event: dict[str, Any]) -> dict[str, float]:

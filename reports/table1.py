@@ -218,6 +218,8 @@ def _notes(found: Comparable, bold: BoldRows, published: bool, comparable: bool)
     if bold.reason:
         start = "Not every row can be bold" if bold.bold else "Nothing is bold"
         notes.append(f"{start}: {bold.reason}.")
+    if bold.powerless:
+        notes.append(f"Bold does not rank the rows here: {bold.powerless}.")
     protocols = sorted({str(run["protocol_note"]) for run in found.runs if run["protocol_note"]})
     notes += [f"Accuracies: {note}." for note in protocols]
     rest = (rules.CELL, rules.INTERVAL, rules.UNIT, rules.FAILURES, rules.BOLD, rules.COST)

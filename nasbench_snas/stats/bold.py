@@ -3,8 +3,10 @@
 Bold needs rows that share preset, space, data set and device class, and at least 6 seeds a row that
 are paired with the best row's. The differences from the best row are tested with sign flips and
 Holm's adjustment over the table; a row is bold unless its adjusted p-value is at most ``alpha``.
-Otherwise nothing is bold and a footnote says why. A row with failed runs is never bold, since its
-mean covers the survivors only; the footnote says that, too.
+Otherwise nothing is bold and a footnote says why. Where the seeds are too few for any adjusted
+p-value to reach ``alpha`` (m comparisons of n seeds: not below ``m 2^(1-n)``), every row is bold by
+this rule, and a footnote says that this means nothing. A row with failed runs is never bold, since
+its mean covers the survivors only; the footnote says that, too.
 """
 
 from __future__ import annotations
@@ -28,12 +30,14 @@ class BoldRows:
         reason: Why nothing (or not some row) is bold; empty when there is nothing to say.
         best: Name of the row with the best mean; None when nothing is bold.
         comparisons: ``row - best`` for the rows that took part.
+        powerless: Why the test could tell no row from the best; empty where it could.
     """
 
     bold: tuple[str, ...]
     reason: str
     best: str | None = None
     comparisons: tuple[PairedComparison, ...] = ()
+    powerless: str = ""
 
 
 def bold_rows(
@@ -76,7 +80,21 @@ def bold_rows(
         return BoldRows((), "; ".join(p for p in (why, note) if p))
     comparisons = compare_family(whole, best)
     worse = {c.row for c in comparisons if c.p_holm <= alpha}
-    return BoldRows(tuple(n for n in whole if n not in worse), note, best, comparisons)
+    bold = tuple(name for name in whole if name not in worse)
+    return BoldRows(bold, note, best, comparisons, _powerless(comparisons, alpha))
+
+
+def _powerless(comparisons: tuple[PairedComparison, ...], alpha: float) -> str:
+    """Return why no adjusted p-value of the table can be at most ``alpha``; empty if one can."""
+    count, seeds = len(comparisons), max(c.n for c in comparisons)
+    smallest = min(count * 2.0 ** (1 - seeds), 1.0)
+    if smallest <= alpha:
+        return ""
+    needed = 1 + math.ceil(math.log2(count / alpha))
+    return (
+        f"with {seeds} seeds and {count} comparisons no Holm-adjusted p-value can be below "
+        f"{smallest:.3f}, so no row can be told from the best; it takes {needed} seeds"
+    )
 
 
 def _absent(value: float | None) -> bool:

@@ -147,6 +147,13 @@ def test_the_best_row_is_bold_from_six_seeds_and_differences_are_paired(tmp_path
     assert cell(differences, "snas", "p").number == pytest.approx(2 / 256 * 2)
 
 
+def test_a_table_whose_seeds_are_too_few_for_bold_to_rank_says_so(tmp_path: Path) -> None:
+    three_estimators(tmp_path, seeds=6)
+    table = report(tmp_path).tables[0]
+    assert sum(any(v.bold for v in row) for row in table.rows) == 3
+    assert any("it takes 7 seeds" in note for note in table.notes)
+
+
 def test_best_of_n_is_chosen_by_search_accuracy_and_stands_apart(tmp_path: Path) -> None:
     make_run(tmp_path, "snas", 0, search=60.0, child=90.0)
     make_run(tmp_path, "snas", 1, search=70.0, child=50.0)

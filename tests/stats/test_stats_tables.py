@@ -10,6 +10,7 @@ import pytest
 from nasbench_snas.errors import ConfigError, DataError
 from nasbench_snas.stats import bold_rows, failed_note, format_cell, iqm, supported_decimals
 
+LEVELS = {"a": 10.0, "b": 50.0, "c": 90.0}
 TEN = [93.0, 93.1, 93.2, 93.3, 93.4, 93.5, 93.6, 93.7, 93.8, 93.9]
 
 
@@ -98,6 +99,16 @@ def test_best_row_and_rows_that_cannot_be_told_from_it_are_bold():
     assert result.reason == ""
     low = next(c for c in result.comparisons if c.row == "low")
     assert low.p_holm == pytest.approx(4 / 256)
+
+
+@pytest.mark.parametrize(("n", "told"), [(6, True), (7, False)])
+def test_seeds_too_few_for_any_p_value_are_said(n, told):
+    # two comparisons: the smallest adjusted p-value is 4 / 64 with six seeds, 4 / 128 with seven
+    rows = {name: {s: level + 0.01 * s for s in range(n)} for name, level in LEVELS.items()}
+    result = bold_rows(rows, settings(*LEVELS))
+    assert result.bold == (("a", "b", "c") if told else ("c",))
+    assert ("0.062" in result.powerless and "it takes 7 seeds" in result.powerless) == told
+    assert bool(result.powerless) == told
 
 
 def test_lower_is_better_for_errors():

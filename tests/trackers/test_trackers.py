@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import builtins
 import json
+import logging
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nasbench_snas import trackers
 from nasbench_snas.config import RunConfig
 from nasbench_snas.errors import ConfigError, MissingDependencyError
 from nasbench_snas.registry import Registry
@@ -49,6 +51,34 @@ def test_a_missing_package_names_the_extra(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(builtins, "__import__", without_wandb)
     with pytest.raises(MissingDependencyError, match=r"nasbench-snas\[wandb\]"):
+        open_tracker("wandb", RunFolder(tmp_path), config())
+
+
+def test_a_tracker_that_fails_is_told_once_and_never_stops_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        def __init__(self, folder: RunFolder, config: RunConfig) -> None: ...
+
+        def __call__(self, event: dict[str, Any]) -> None:
+            raise ConnectionError("no network")
+
+    monkeypatch.setattr(trackers, "WandbTracker", Broken)
+    monkeypatch.setattr(logging.getLogger("nasbench_snas"), "propagate", True)
+    tracker = open_tracker("wandb", RunFolder(tmp_path), config())
+    for event in EVENTS:
+        tracker(event)
+    assert [r.getMessage().count("no network") for r in caplog.records] == [1]
+
+
+def test_a_tracker_that_cannot_be_opened_is_an_error_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folder: RunFolder, config: RunConfig) -> None:
+        raise RuntimeError("api key not configured")
+
+    monkeypatch.setattr(trackers, "WandbTracker", refuse)
+    with pytest.raises(ConfigError, match="api key not configured"):
         open_tracker("wandb", RunFolder(tmp_path), config())
 
 
