@@ -188,7 +188,8 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
     of gradients.
 
     Parameters, buffers and evaluation are those of ``nn.BatchNorm2d``. Two messages a pass: the
-    mean, then the mean square of what is centred (as exact as the single-process variance).
+    mean, then the mean square of what is centred (as exact as the single-process variance), both in
+    at least float32, as under autocast in a single process.
     """
 
     world = World()
@@ -197,7 +198,9 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
         """Normalise ``x``, shape ``(B, C, H, W)``, B this rank's images."""
         if not self.training:
             return super().forward(x)
-        over = (0, 2, 3)
+        kind, over = x.dtype, (0, 2, 3)
+        if kind in (torch.float16, torch.bfloat16):
+            x = x.float()
         mean = self.world.mean(x.mean(over))
         centred = x - mean.view(1, -1, 1, 1)
         variance = self.world.mean((centred * centred).mean(over))
@@ -205,7 +208,7 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
         result = centred * (variance + self.eps).rsqrt().view(1, -1, 1, 1)
         if self.affine:
             result = result * self.weight.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
-        return result
+        return result.to(kind)
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor, count: int) -> None:

@@ -60,7 +60,7 @@ def split_batches(
 
 def _images(loaded: Loaded, split: str) -> tuple[Split, Statistics]:
     if loaded.stage != "search":
-        training, statistics = load_training(loaded.data)
+        training, statistics, _ = load_training(loaded.data)
         return (training if split == "train" else load_test(loaded.data)), statistics
     splits = load_splits(loaded.data, loaded.seed, bilevel=loaded.bilevel)
     if split == "test":

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nasbench_snas.data.shards import move
 from nasbench_snas.distributed import World, synchronise_batch_norms
 from nasbench_snas.errors import CheckpointError, DivergedError
 from nasbench_snas.evaluation import Evaluation, evaluate
@@ -149,6 +150,13 @@ class Retraining:
         return self.settings.batch_size
 
     @property
+    def elements(self) -> int:
+        """Size of a feature map of the first layer, over this process's part of the batch."""
+        first = self.network.plan.layers[0]
+        images = self.batch_size // self.world.size
+        return images * first.channels * first.output_resolution**2
+
+    @property
     def epoch_finished(self) -> bool:
         """Whether all steps of the current epoch are done."""
         return self.step >= (self.epoch + 1) * len(self.feed.train)
@@ -218,7 +226,7 @@ class Retraining:
             return None
         whole = len(images) * self.world.size
         masks = self.network.draw_masks(whole, drop, self.masks)
-        return masks[:, self.world.rows(whole)].to(images)
+        return move(masks[:, self.world.rows(whole)].to(images.dtype), images.device)
 
     def _count(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         right = (logits.argmax(dim=1) == labels).double().mean()

@@ -26,6 +26,12 @@ from nasbench_snas.parameters import config_error
 _STRICT = ConfigDict(frozen=True, extra="forbid")
 _PREFIX = "retrain-"
 
+_CHOSEN = (
+    *("genotype", "seed", "space", "data.dataset", "data.fake", "network.skeleton"),
+    *("training.amp", "training.eval_batch_size", "training.sync_batchnorm"),
+)
+"""What a retraining chooses without leaving its preset."""
+
 Selection = Literal["each seed", "best of n"]
 
 
@@ -237,6 +243,25 @@ def validate_retraining(values: Mapping[str, Any]) -> RetrainConfig:
         return RetrainConfig(**values)
     except pydantic.ValidationError as error:
         raise config_error(error) from error
+
+
+def changed_settings(config: RetrainConfig) -> list[str]:
+    """Return the settings that decide the weights and are not those of the preset, by dotted key.
+
+    Cells, seed, data set and precision are chosen, and so are the channels of the ImageNet recipe,
+    which the mobile limit decides.
+    """
+    content = load_retrain_preset(config.preset)
+    content.pop("about", None)
+    plain = validate_retraining({**content, "name": "", "genotype": ""})
+    own, preset = (flatten(c.training_identity()) for c in (config, plain))
+    chosen = _CHOSEN + (("network.channels",) if config.network.skeleton == "imagenet" else ())
+    return [
+        key
+        for key in sorted({*own, *preset})
+        if own.get(key) != preset.get(key)
+        and not any(key == name or key.startswith(f"{name}.") for name in chosen)
+    ]
 
 
 def retraining_from_toml(text: str) -> RetrainConfig:

@@ -92,7 +92,7 @@ class MemoryFeed:
     def __init__(
         self, config: RetrainConfig, device: torch.device, world: World, dtype: torch.dtype
     ) -> None:
-        training, statistics = load_training(config.data)
+        training, statistics, self.num_classes = load_training(config.data)
         test = load_test(config.data)
         self.shape = _shape(training)
         if _shape(test) != self.shape:
@@ -100,7 +100,6 @@ class MemoryFeed:
                 f"test images have shape {_shape(test)}, training images {self.shape}.",
                 fix="Set data.resolution.",
             )
-        self.num_classes = int(max(training.labels.max(), test.labels.max())) + 1
         self._augment = make_augmenter(
             config.data,
             statistics,
@@ -127,7 +126,7 @@ class MemoryFeed:
         )
         self.train: Stream = ShardedStream(whole, rows, device)
         if not fits and config.speed.prefetch:
-            self.train = Prefetched(self.train)
+            self.train = Prefetched(self.train, device)
         self._test, self._device, self._world = test, device, world
         self._eval_size = config.training.eval_batch_size
 
@@ -168,7 +167,7 @@ class LazyFeed:
         )
         self.train: Stream = _Moved(lazy, device, config.speed.channels_last)
         if config.speed.prefetch:
-            self.train = Prefetched(self.train)
+            self.train = Prefetched(self.train, device)
         self._device, self._world, self._workers = device, world, data.workers
         self._eval_size = config.training.eval_batch_size
         self._channels_last = config.speed.channels_last
@@ -217,15 +216,19 @@ class _Moved:
 class Prefetched:
     """Prepares the next batch of an epoch when one is handed out, so that the device need not wait.
 
-    On a GPU, copies from pinned memory and computation overlap: both are only queued here. The
-    stored position is always that of the batches handed out.
+    On a GPU it does so on a CUDA stream of its own, so that copies from pinned memory and
+    augmentation overlap with the training step on the batch before. The stored position is always
+    that of the batches handed out.
 
     Args:
         stream: What is read ahead by one batch, never beyond the end of an epoch.
+        device: Where its batches are.
     """
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, device: torch.device) -> None:
         self._stream = stream
+        self._device = device
+        self._lane = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._ready: Batch | None = None
         self._state = stream.state_dict()
         self._given = stream.position
@@ -241,12 +244,21 @@ class Prefetched:
 
     def next_batch(self) -> Batch:
         """Return the next batch, and prepare the one after it."""
-        batch = self._stream.next_batch() if self._ready is None else self._ready
+        batch = self._read() if self._ready is None else self._ready
+        if self._lane is not None:
+            training = torch.cuda.current_stream(self._device)
+            training.wait_stream(self._lane)  # for this batch, not for the one read next
+            for tensor in batch:
+                tensor.record_stream(training)
         self._given = self._given % len(self) + 1
         self._state, self._ready = self._stream.state_dict(), None
         if self._given < len(self):
-            self._ready = self._stream.next_batch()
+            self._ready = self._read()
         return batch
+
+    def _read(self) -> Batch:
+        with torch.cuda.stream(self._lane):  # no effect without a lane
+            return self._stream.next_batch()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position behind the last batch handed out."""

@@ -265,5 +265,5 @@ def stored_retraining(root: Path, name: str) -> tuple[RunFolder, PlannedRetraini
 
 
 def _file_name(name: str) -> str:
-    kept = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
+    kept = "".join(c if c.isalnum() or c in "-_." else "-" for c in name[:80])
     return kept.strip("-.") or "genotype"

@@ -20,7 +20,7 @@ from nasbench_snas.errors import NasbenchError
 from nasbench_snas.provenance import device_name, git_state, host_id, versions
 from nasbench_snas.registry import Registry
 from nasbench_snas.retrain import Retraining
-from nasbench_snas.retrain_config import RetrainConfig, retraining_from_toml
+from nasbench_snas.retrain_config import RetrainConfig, changed_settings, retraining_from_toml
 from nasbench_snas.retrain_network import genotype_of
 from nasbench_snas.running import Job, RunOptions, run_job
 from nasbench_snas.store import (
@@ -158,7 +158,10 @@ def retrain_result(
         **{key: parent.get(key) for key in _OF_PARENT},
         "retrain_seed": config.seed,
         "dataset": config.data.dataset,
+        "num_classes": work.feed.num_classes,
+        "resolution": work.feed.shape[2],
         "preset": config.preset,
+        "changed_settings": changed_settings(config),
         "search_preset": parent.get("preset"),
         "search_valid_acc": parent.get("search_valid_acc"),
         "child_valid_acc": parent.get("child_valid_acc"),

@@ -268,9 +268,13 @@ def load_test(settings: DataSettings) -> Split:
     return _split("test", data, torch.arange(len(data)))
 
 
-def load_training(settings: DataSettings) -> tuple[Split, Statistics]:
-    """Read all training images, to train a derived network from scratch, and their statistics."""
+def load_training(settings: DataSettings) -> tuple[Split, Statistics, int]:
+    """Read all training images, to train a derived network from scratch.
+
+    Returns:
+        The images, their statistics, and the number of classes of the data set.
+    """
     data = load_part(settings, "train")
     everything = torch.arange(len(data))
     statistics = statistics_for(settings, data.images, everything)
-    return _split("train", data, everything), statistics
+    return _split("train", data, everything), statistics, len(data.class_names)

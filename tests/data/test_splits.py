@@ -137,7 +137,8 @@ def test_an_empty_split_is_refused(fake: Fake) -> None:
 
 
 def test_all_training_images_can_be_had_for_retraining(fake: Fake) -> None:
-    split, statistics = load_training(fake())
+    split, statistics, classes = load_training(fake())
+    assert classes == fake().fake.classes
     assert len(split) == 512 and statistics.origin == "training split"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from nasbench_snas.distributed import World, resumed_note
+from nasbench_snas.distributed import SynchronisedBatchNorm2d, World, resumed_note
 from nasbench_snas.errors import ConfigError
 
 HERE = Path(__file__).parent
@@ -101,6 +101,17 @@ def test_local_batch_norms_leave_equal_networks_that_differ_from_synchronised_on
     first, second = (rank["local"] for rank in ranks)
     assert difference(first, second) == 0
     assert difference(first, ranks[0]["snas-joint"]["theta"]) > 1e-6
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_a_synchronised_batch_norm_takes_what_autocast_gives_it(kind: torch.dtype) -> None:
+    x = 3 + torch.randn(16, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    own, plain = SynchronisedBatchNorm2d(4), torch.nn.BatchNorm2d(4)
+    found, expected = own(x.to(kind)), plain(x.to(kind).float())
+    assert found.dtype == kind
+    torch.testing.assert_close(found.float(), expected, rtol=0, atol=2e-2)
+    torch.testing.assert_close(own.running_mean, plain.running_mean)
+    torch.testing.assert_close(own.running_var, plain.running_var)
 
 
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:

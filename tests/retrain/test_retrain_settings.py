@@ -11,7 +11,11 @@ from nasbench_snas.config import preset_names, to_toml
 from nasbench_snas.errors import CheckpointError, ConfigError, GenotypeError
 from nasbench_snas.genotype_zoo import zoo
 from nasbench_snas.registry import Registry
-from nasbench_snas.retrain_config import retrain_presets, retraining_from_toml
+from nasbench_snas.retrain_config import (
+    changed_settings,
+    retrain_presets,
+    retraining_from_toml,
+)
 from nasbench_snas.retrain_network import check_budget, network_plan
 from nasbench_snas.retrain_plan import Target, best_search, find_target, plan_retraining
 from nasbench_snas.search.plan import plan_run
@@ -85,6 +89,16 @@ def test_settings_survive_their_file_and_a_misspelt_key_is_named() -> None:
     assert retraining_from_toml(to_toml(config, {})) == config
     with pytest.raises(ConfigError, match="Did you mean 'training.epochs'"):
         plan("small", "darts-v2", "training.epoch=3")
+
+
+def test_what_is_not_the_presets_is_listed_and_choices_are_not() -> None:
+    assert changed_settings(plan("paper")) == []
+    assert changed_settings(plan("paper", "snas-mild", "training.amp=bf16", "data.root=x")) == []
+    assert changed_settings(plan("imagenet", "darts-v1", "network.channels=50")) == []
+    changed = plan("paper", "darts-v2", "network.channels=4", "training.epochs=2")
+    assert changed_settings(changed) == ["network.channels", "training.epochs"]
+    narrow = plan("imagenet", "darts-v2", "data.resolution=32")
+    assert changed_settings(narrow) == ["data.resolution"]
 
 
 def test_speed_never_changes_the_identity_and_training_does(tiny: Any) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from nasbench_snas.errors import CheckpointError, DivergedError
 from nasbench_snas.evaluation import Evaluation
 from nasbench_snas.registry import Registry
 from nasbench_snas.retrain import Retraining
-from nasbench_snas.retrain_feed import make_feed
+from nasbench_snas.retrain_feed import Prefetched, make_feed
 from nasbench_snas.retrain_runner import (
     find_twin,
     retrain_folder,
@@ -125,6 +126,53 @@ def test_where_images_are_held_does_not_change_them(tiny: Any) -> None:
     ):
         for one, other in zip(batches(**placement), reference, strict=True):
             assert torch.equal(one, other)
+
+
+def test_a_network_has_an_output_for_every_class_even_if_few_images_are_used(tiny: Any) -> None:
+    few = {"data.fake.classes": 7, "data.max_train_images": 3, "data.max_test_images": 3}
+    work = train(tiny(**few, **{"training.batch_size": 2}))
+    assert work.feed.num_classes == 7
+    assert work.network.head.linear.out_features == 7
+
+
+class Lane:
+    """A CUDA stream that only writes down what waits for it."""
+
+    log: ClassVar[list[str]] = []
+
+    def wait_stream(self, other: Lane) -> None:
+        self.log.append("wait")
+
+
+def test_on_a_gpu_a_step_waits_for_its_own_batch_and_not_for_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log: list[str] = []
+    monkeypatch.setattr(Lane, "log", log)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: Lane())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Lane())
+    monkeypatch.setattr(torch.cuda, "stream", lambda lane: contextlib.nullcontext())
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, lane: log.append("record"))
+
+    class Numbers:
+        position = 0
+
+        def __len__(self) -> int:
+            return 3
+
+        def next_batch(self) -> tuple[torch.Tensor, torch.Tensor]:
+            self.position += 1
+            log.append(f"read {self.position}")
+            return torch.zeros(1), torch.zeros(1)
+
+        def state_dict(self) -> dict[str, Any]:
+            return {}
+
+    ahead = Prefetched(Numbers(), torch.device("cuda"))  # type: ignore[arg-type]
+    ahead.next_batch()
+    ahead.next_batch()
+    given = ["wait", "record", "record"]
+    assert log == ["read 1", *given, "read 2", *given, "read 3"]
 
 
 def test_a_checkpoint_of_other_images_is_refused(tiny: Any) -> None:
