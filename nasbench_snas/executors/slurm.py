@@ -30,7 +30,7 @@ class _Run:
     def __call__(self, command: tuple[str, ...], folder: Path) -> tuple[int, str]:
         """Run the command to its end."""
         wait_until_free(folder)
-        with _blocked(signal.SIGUSR2):
+        with _blocked(signal.SIGUSR1, signal.SIGUSR2):
             self._process = start(command)
         return finish(self._process)
 
@@ -43,17 +43,17 @@ class _Run:
 
 
 @contextmanager
-def _blocked(number: signal.Signals) -> Iterator[None]:
-    """Keep a signal from the processes that are started meanwhile.
+def _blocked(*numbers: signal.Signals) -> Iterator[None]:
+    """Keep signals from the processes that are started meanwhile.
 
     Slurm warns every process of a job step; the run is to stop by SIGTERM from its job, which
     lets it write a checkpoint.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, [number])
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
 
 class SlurmExecutor:

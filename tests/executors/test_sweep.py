@@ -22,6 +22,7 @@ from nasbench_snas.errors import ConfigError
 from nasbench_snas.executors import Outcome, Task, make_executor
 from nasbench_snas.executors.local import LocalExecutor
 from nasbench_snas.executors.printer import PrintExecutor
+from nasbench_snas.executors.task import wait_until_free
 from nasbench_snas.registry import Registry
 from nasbench_snas.search.estimate import measured_times
 from nasbench_snas.store import RunFolder
@@ -266,3 +267,46 @@ def test_submitit_runs_jobs_with_its_local_executor(tmp_path: Path) -> None:
     executor = make_executor("slurm", jobs=1, gpus_per_run=0, options=options)
     items = [Task("a", tmp_path / "a", ("--version",)), Task("b", tmp_path / "b", ("nothing",))]
     assert {o.task.name: o.code for o in executor.run(items)} == {"a": 0, "b": 2}
+
+
+def test_a_worker_waits_for_a_process_that_its_predecessor_left(tmp_path: Path) -> None:
+    seen = []
+    with RunFolder(tmp_path).locked():
+        thread = threading.Thread(target=lambda: seen.append(wait_until_free(tmp_path, 0.02)))
+        thread.start()
+        time.sleep(0.2)
+        assert not seen
+    thread.join(20)
+    assert seen == [None]
+
+
+RUN_THAT_IS_PREEMPTED = """
+import os, pathlib, signal, sys, time
+from nasbench_snas.store import RunFolder
+folder = RunFolder(pathlib.Path(sys.argv[1]))
+def stop(number, frame):
+    (folder.path / "checkpoint").touch()
+    sys.exit(143)
+signal.signal(signal.SIGTERM, stop)
+with folder.locked():
+    if not (folder.path / "checkpoint").exists():
+        (folder.path / "job").write_text(f"{os.getppid()} ")
+        time.sleep(60)
+"""
+
+
+@pytest.mark.slow
+def test_a_preempted_job_lets_its_run_write_a_checkpoint_and_continues(tmp_path: Path) -> None:
+    submitit = pytest.importorskip("submitit", reason="submitit comes with the extra [slurm]")
+    from nasbench_snas.executors.slurm import _Run
+
+    executor = submitit.LocalExecutor(folder=tmp_path / "logs")
+    executor.update_parameters(timeout_min=5)
+    command = (sys.executable, "-c", RUN_THAT_IS_PREEMPTED, str(tmp_path / "run"))
+    job = executor.submit(_Run(), command, tmp_path / "run")
+    number, deadline = tmp_path / "run" / "job", time.monotonic() + 60
+    while not (number.exists() and " " in number.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(int(number.read_text()), signal.SIGUSR2)  # as Slurm warns a job
+    assert job.result() == (0, "")
+    assert (tmp_path / "run" / "checkpoint").exists()
