@@ -44,11 +44,33 @@
   function close() { behind.hidden = true; }
   behind.querySelector("button").addEventListener("click", close);
   document.addEventListener("keydown", function (event) { if (event.key === "Escape") { close(); } });
+  function show(cell) {
+    behind.querySelector("pre").textContent = cell.textContent.trim() + "\n" + cell.getAttribute("title");
+    behind.hidden = false;
+  }
   document.addEventListener("click", function (event) {
     var cell = event.target.closest("tbody [title]");
-    if (cell && !String(window.getSelection())) {
-      behind.querySelector("pre").textContent = cell.textContent.trim() + "\n" + cell.getAttribute("title");
-      behind.hidden = false;
-    }
+    if (cell && !String(window.getSelection())) { show(cell); }
+  });
+  // Numbers by keyboard: Tab enters a table's body once, arrows move, Enter shows the runs behind.
+  function moved(cell, name) {
+    var row = cell.parentElement, index = cell.cellIndex;
+    if (name === "ArrowLeft") { return row.cells[index - 1]; }
+    if (name === "ArrowRight") { return row.cells[index + 1]; }
+    row = name === "ArrowUp" ? row.previousElementSibling : row.nextElementSibling;
+    return row && row.cells[index];
+  }
+  document.querySelectorAll("tbody").forEach(function (body) {
+    if (!body.querySelector("[title]")) { return; }
+    Array.prototype.forEach.call(body.querySelectorAll("th, td"), function (cell) { cell.tabIndex = -1; });
+    body.rows[0].cells[0].tabIndex = 0;
+    body.addEventListener("keydown", function (event) {
+      var cell = event.target.closest("th, td");
+      if (event.key === "Enter" && cell.title) { show(cell); }
+      if (event.key.slice(0, 5) !== "Arrow") { return; }
+      var next = moved(cell, event.key);
+      event.preventDefault();
+      if (next) { cell.tabIndex = -1; next.tabIndex = 0; next.focus(); }
+    });
   });
 })();

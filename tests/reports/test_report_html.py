@@ -155,6 +155,16 @@ frame.addEventListener("load", function () {
   found.shown = !behind.hidden && behind.textContent.indexOf("runs: ") >= 0;
   page.dispatchEvent(new view.KeyboardEvent("keydown", {key: "Escape", bubbles: true}));
   found.closed = behind.hidden;
+  function press(key) {
+    page.activeElement.dispatchEvent(new view.KeyboardEvent("keydown", {key: key, bubbles: true}));
+  }
+  found.stops = table.tBodies[0].querySelectorAll("[tabindex='0']").length;
+  table.tBodies[0].querySelector("[tabindex='0']").focus();
+  press("ArrowUp"); press("ArrowRight"); press("ArrowRight"); press("ArrowDown");
+  found.moved = [page.activeElement.cellIndex, page.activeElement.parentElement.sectionRowIndex];
+  press("Enter");
+  found.by_keyboard = !behind.hidden && behind.textContent.indexOf("runs: ") >= 0;
+  press("Escape");
   found.requests = view.performance.getEntriesByType("resource").map(function (e) {
     return e.name; });
   found.title = page.title; found.alerts = view.hacked || null;
@@ -204,5 +214,6 @@ def test_a_browser_shows_and_sorts_it_without_errors_or_requests(
     assert found["words"] == sorted(found["original"], key=str.lower)
     assert found["focused"] and "sorted ascending" in found["announced"]
     assert found["shown"] and found["closed"]
+    assert (found["stops"], found["moved"], found["by_keyboard"]) == (1, [2, 1], True)
     assert found["requests"] == [] and found["alerts"] is None
     assert found["overflow"] <= 0, "the page itself scrolls sideways on a phone"
