@@ -140,7 +140,7 @@ def tabular_table(group: Comparable, *, confidence: float = 0.95) -> Table | Non
             ]
             rows.append((text(label, runs=variant.ids), count, *cells))
     notes = (
-        "Regret: best stand-alone test accuracy in the table minus that of the derived architecture. "
+        "Regret: best stand-alone test accuracy in the table minus the derived architecture's. "
         "Rank correlation: Kendall's tau over the tabulated architectures, validation accuracy "
         "with the parent's weights against that of stand-alone training.",
         rules.CELL,
