@@ -8,6 +8,7 @@ has the relative mean squared error ``(b² + V F / 100) / |g|²``.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 from . import rules
@@ -95,12 +96,12 @@ def _pairs(
         gradients.setdefault(_without_temperature(row), []).append(row)
     dagger = " †" if group.provisional else ""
     for name in sorted(variants | gradients):
+        studied: Sequence[Run | None] = gradients.get(name) or [None]
         searches: Sequence[Variant | None] = variants.get(name) or [None]
-        for row in gradients.get(name) or [None]:
-            for variant in searches:
-                level = f", {variant.level}" if variant and len(searches) > 1 else ""
-                label = str(row["label"] or name) if row else name
-                yield label + level + (dagger if variant else ""), row, variant
+        for row, search in itertools.product(studied, searches):
+            label = str(row["label"] or name) if row else name
+            level = f", {search.level}" if search and len(searches) > 1 else ""
+            yield label + level + (dagger if search else ""), row, search
 
 
 def _without_temperature(row: Run) -> str:

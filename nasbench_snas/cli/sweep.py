@@ -137,7 +137,8 @@ def _live_table(session: Session, runs: list[SweepRun]) -> Iterator[None]:
         return
     from rich.live import Live
 
-    stop, known = threading.Event(), {}
+    stop = threading.Event()
+    known: dict[str, dict[str, Any]] = {}
     with Live(console=session.console(), auto_refresh=False) as live:
 
         def follow() -> None:
