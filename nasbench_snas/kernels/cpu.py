@@ -7,11 +7,12 @@ Float32 and float64, any number of channels and any size. Dense convolutions (``
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
 
+from nasbench_snas.kernels import build
 from nasbench_snas.kernels.protocol import (
     MOMENTUM,
     Candidate,
@@ -36,6 +37,10 @@ class CpuKernels(ReferenceKernels):
 
     def __init__(self, compiled: Any) -> None:
         self._c = compiled
+
+    def __reduce__(self) -> tuple[Callable[[], CpuKernels], tuple[()]]:
+        """Copies and pickles load the compiled module again: a module cannot be copied."""
+        return _loaded, ()
 
     def _upstream(self, upstream: Upstream) -> Any:
         return self._c.Upstream(
@@ -167,3 +172,7 @@ class CpuKernels(ReferenceKernels):
         """Return the gradient of ``logits + noise``."""
         d: Tensor = self._c.concrete_backward(z.contiguous(), g.contiguous(), tau)
         return d
+
+
+def _loaded() -> CpuKernels:
+    return CpuKernels(build.load_cpu_kernels())

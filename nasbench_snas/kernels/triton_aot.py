@@ -95,7 +95,7 @@ def compile_kernel(kernel: Any, constants: dict[str, Any], capability: int, kind
             wide, summed = name in _WIDE, name in _SUMS
             signature[name] = "*i64" if wide else "*fp32" if summed else f"*{kind}"
         else:
-            signature[name] = "i32" if name in _INTEGERS else "fp32"
+            signature[name] = "i32" if name in _INTEGERS else "fp64"
     # As at run time: without these hints no 128-bit loads are generated.
     aligned = {
         (i,): [["tt.divisibility", 16]]

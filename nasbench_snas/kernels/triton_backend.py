@@ -360,7 +360,7 @@ class TritonKernels(ReferenceKernels):
 
     def concrete_forward(self, logits: Tensor, noise: Tensor, tau: float) -> Tensor:
         """Return the concrete sample, in one launch."""
-        z, k = torch.empty_like(noise), noise.shape[-1]
+        z, k = noise.new_empty(noise.shape), noise.shape[-1]
         rows, period = noise.numel() // k, logits.numel() // k
         kernels.concrete_forward[(triton.cdiv(rows, 16),)](
             logits.contiguous(), noise.contiguous(), z, rows, period, tau, K=k,
@@ -370,10 +370,10 @@ class TritonKernels(ReferenceKernels):
 
     def concrete_backward(self, z: Tensor, g: Tensor, tau: float) -> Tensor:
         """Return the gradient of ``logits + noise``, in one launch."""
-        d, k = torch.empty_like(z), z.shape[-1]
+        d, k = z.new_empty(z.shape), z.shape[-1]
         rows = z.numel() // k
         kernels.concrete_backward[(triton.cdiv(rows, 16),)](
-            z, g.contiguous(), d, rows, tau, K=k, ACC=accumulator(z), BR=16,
+            z.contiguous(), g.contiguous(), d, rows, tau, K=k, ACC=accumulator(z), BR=16,
             BK=triton.next_power_of_2(k),
         )  # fmt: skip
         return d

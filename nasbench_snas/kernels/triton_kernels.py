@@ -1,9 +1,9 @@
 """Triton kernels of the primitives (formulas: :mod:`nasbench_snas.kernels.protocol`).
 
 A program works on one image (``B``) of one row, a block of its pixels and a block of its channels;
-sums are in float32 (float64 for float64 inputs) whatever the type in memory. ReLU is written so
-that NaN passes. Pointers of the candidates come as a table of addresses, so that a whole mix is one
-launch.
+sums are in float32 (float64 for float64 inputs) whatever the type in memory. Scalars are declared
+as float64: undeclared, Triton hands them over in float32. ReLU is written so that NaN passes.
+Pointers of the candidates come as a table of addresses, so that a whole mix is one launch.
 
 The kernels are checked against plain PyTorch in Triton's interpreter and compiled ahead of time for
 several architectures. Neither proves anything about their speed on a GPU, where they have not been
@@ -188,8 +188,8 @@ def part_moments(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def concrete_forward(  # type: ignore[no-untyped-def]
-    logits_ptr, noise_ptr, z_ptr, ROWS, PERIOD, tau, K: tl.constexpr, ACC: tl.constexpr,
-    BR: tl.constexpr, BK: tl.constexpr,
+    logits_ptr, noise_ptr, z_ptr, ROWS, PERIOD, tau: tl.float64, K: tl.constexpr,
+    ACC: tl.constexpr, BR: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
     """``softmax((logits + noise) / tau)`` of ``BR`` rows; logits repeat with ``PERIOD``."""
     r = tl.program_id(0) * BR + tl.arange(0, BR)
@@ -198,7 +198,8 @@ def concrete_forward(  # type: ignore[no-untyped-def]
     at = r[:, None] * K + k[None, :]
     logits = tl.load(logits_ptr + (r % PERIOD)[:, None] * K + k[None, :], mask=ok, other=0.0)
     noise = tl.load(noise_ptr + at, mask=ok, other=0.0)
-    score = tl.where(ok, (logits.to(ACC) + noise.to(ACC)) / tau, float("-inf"))
+    score = ((logits.to(ACC) + noise.to(ACC)) / tau).to(ACC)
+    score = tl.where(ok, score, float("-inf"))
     top = tl.max(score, 1)
     top = tl.where(r < ROWS, top, 0.0)
     power = tl.where(ok, tl.exp(score - top[:, None]), 0.0)
@@ -208,8 +209,8 @@ def concrete_forward(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def concrete_backward(  # type: ignore[no-untyped-def]
-    z_ptr, g_ptr, d_ptr, ROWS, tau, K: tl.constexpr, ACC: tl.constexpr, BR: tl.constexpr,
-    BK: tl.constexpr,
+    z_ptr, g_ptr, d_ptr, ROWS, tau: tl.float64, K: tl.constexpr, ACC: tl.constexpr,
+    BR: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
     """``z (g - <g, z>) / tau`` of ``BR`` rows."""
     r = tl.program_id(0) * BR + tl.arange(0, BR)
@@ -246,8 +247,9 @@ def merge_moments(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def update_running(  # type: ignore[no-untyped-def]
-    mean_ptr, var_ptr, batches_ptr, new_mean_ptr, new_var_ptr, rows_ptr, w_rows_ptr, U, unbiased,
-    momentum, C: tl.constexpr, ACC: tl.constexpr, BC: tl.constexpr,
+    mean_ptr, var_ptr, batches_ptr, new_mean_ptr, new_var_ptr, rows_ptr, w_rows_ptr, U,
+    unbiased: tl.float64, momentum: tl.float64, C: tl.constexpr, ACC: tl.constexpr,
+    BC: tl.constexpr,
 ):  # fmt: skip
     """Move one edge's running statistics by the ``U`` updates that are its own, in order."""
     edge = tl.program_id(0)
@@ -261,9 +263,10 @@ def update_running(  # type: ignore[no-untyped-def]
         mine = tl.load(w_rows_ptr + i) == edge
         at = tl.load(rows_ptr + i) * C + c
         new_mean = tl.load(new_mean_ptr + at, mask=inside, other=0.0).to(ACC)
-        new_var = tl.load(new_var_ptr + at, mask=inside, other=0.0).to(ACC) * unbiased
-        mean = tl.where(mine, mean + (new_mean - mean) * momentum, mean)
-        var = tl.where(mine, var + (new_var - var) * momentum, var)
+        new_var = tl.load(new_var_ptr + at, mask=inside, other=0.0).to(ACC)
+        new_var = (new_var * unbiased).to(ACC)
+        mean = tl.where(mine, (mean + (new_mean - mean) * momentum).to(ACC), mean)
+        var = tl.where(mine, (var + (new_var - var) * momentum).to(ACC), var)
         batches += mine.to(tl.int64)
     tl.store(mean_ptr + here, mean.to(mean_ptr.dtype.element_ty), mask=inside)
     tl.store(var_ptr + here, var.to(var_ptr.dtype.element_ty), mask=inside)

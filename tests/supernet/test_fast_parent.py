@@ -1,5 +1,7 @@
 """The fast parent equals the reference: logits, dL/dz, theta gradients, running statistics."""
 
+import copy
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -259,3 +261,12 @@ def test_two_threads_give_the_results_of_one(kernels):
     torch.testing.assert_close(results[1][1], results[0][1], rtol=1e-9, atol=1e-12)
     for name, want in results[0][2].items():
         torch.testing.assert_close(results[1][2][name], want, rtol=1e-9, atol=1e-11)
+
+
+def test_copies_and_pickles_of_a_parent_compute_the_same(kernels):
+    space = darts()
+    _, fast = parents(space, kernels)
+    images, z = torch.randn(2, 3, 8, 8, dtype=torch.float64), weights(space, 2)
+    copies = copy.deepcopy(fast), pickle.loads(pickle.dumps(fast))
+    want = fast(images, z)
+    assert all(torch.equal(net(images, z), want) for net in copies)
