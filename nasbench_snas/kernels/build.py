@@ -170,7 +170,10 @@ def build_in_background() -> str:
     directory = cache_directory()
     if _failed().exists():
         return f"the C++ kernels could not be built (see {directory / 'build.log'})"
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return f"no directory for compiled kernels can be made ({error}); set NASBENCH_CACHE"
     lock = FileLock(directory / "build.lock")
     try:
         lock.acquire(timeout=0)

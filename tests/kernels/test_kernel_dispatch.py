@@ -127,3 +127,11 @@ def test_a_caller_that_may_wait_builds_first_and_one_that_may_not_does_not(
     build.cache_directory().mkdir(parents=True)
     (build.cache_directory() / "failed").touch()
     assert "later" in select_backend("auto", wait=True)[1] and len(built) == 1
+
+
+def test_a_cache_directory_that_cannot_be_made_leaves_plain_pytorch(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("NASBENCH_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr(build, "missing_compiler", lambda: "")
+    backend, note = select_backend("auto")
+    assert backend.name == "reference" and "NASBENCH_CACHE" in note
