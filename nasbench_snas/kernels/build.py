@@ -114,8 +114,8 @@ def build_cpu_kernels(timeout: float = 1800.0) -> Path:
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # CUDA is not missed
     from torch.utils import cpp_extension
 
-    directory.mkdir(parents=True, exist_ok=True)
     try:
+        directory.mkdir(parents=True, exist_ok=True)
         with FileLock(directory / "build.lock", timeout=timeout):
             if not is_built():
                 cpp_extension.load(
@@ -207,6 +207,7 @@ def build_or_note_failure(timeout: float = 0.0) -> None:
     try:
         build_cpu_kernels(timeout)
     except MissingDependencyError as error:
-        if not isinstance(error.__cause__, Timeout) and not missing_compiler():
+        # Neither a compiler that others wait for nor a missing directory is a failure of its own.
+        if not isinstance(error.__cause__, OSError) and not missing_compiler():
             _failed().touch()
         raise

@@ -135,3 +135,5 @@ def test_a_cache_directory_that_cannot_be_made_leaves_plain_pytorch(tmp_path, mo
     monkeypatch.setattr(build, "missing_compiler", lambda: "")
     backend, note = select_backend("auto")
     assert backend.name == "reference" and "NASBENCH_CACHE" in note
+    backend, note = select_backend("auto", wait=True)
+    assert backend.name == "reference" and "could not be built" in note
