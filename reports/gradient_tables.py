@@ -127,7 +127,7 @@ def study_markdown(result: dict[str, Any]) -> str:
 
 def claims_markdown(result: dict[str, Any]) -> str:
     """Return the tables of the paper's claims."""
-    gaps, taylor, objective = [], [], []
+    gaps, taylor, objective, costs = [], [], [], []
     for claim in result["claims"]:
         for gap in claim["eq7"]:
             value = f"{number(gap['relative'])} ± {number(gap['standard_error'], 2)}"
@@ -140,6 +140,11 @@ def claims_markdown(result: dict[str, Any]) -> str:
         for share in claim["taylor"]:
             edges = ", ".join(number(value, 2) for value in share["edges"])
             taylor.append([claim["point"], number(share["tau"]), number(share["share"]), edges])
+        for cost in claim.get("cost", ()):
+            bias = [number(cost[key]) for key in ("relative_bias_sq", "low", "high")]
+            spread = [number(cost[key]) for key in ("relative_variance", "cosine")]
+            shown = f"{bias[0]} [{bias[1]}, {bias[2]}]"
+            costs.append([claim["point"], cost["kind"], str(cost["draws"]), shown, *spread])
         facts, darts = claim["objective"], claim["darts"]
         soft = "; ".join(
             f"{number(r['tau'])}: {number(r['mean'], 4)} ± {number(r['se'], 2)}"
@@ -162,7 +167,9 @@ def claims_markdown(result: dict[str, Any]) -> str:
     text += "\n### Taylor remainder\n\n" + markdown(remainder, taylor)
     losses = ("point", "L(E[Z])", "E[L(Z)]", "L(argmax)", "E[L(Z_λ)] ± SE by λ")
     head = (*losses, "DARTS bias", "DARTS cos")
-    return text + "\n### Objectives and DARTS\n\n" + markdown(head, objective)
+    text += "\n### Objectives and DARTS\n\n" + markdown(head, objective)
+    forms = ("point", "gradient of E[C]", "n", "bias² [CI]", "variance", "cos")
+    return text + "\n### Gradients of the expected cost\n\n" + markdown(forms, costs)
 
 
 def rows_csv(result: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@
     (:mod:`nasbench_snas.gradients.taylor`), and its exact hard limit.
 (c) DARTS: bias of its gradient against the expected loss of discrete architectures.
 (e) the objective gap: ``L(E[Z])`` against ``E[L(Z)]``, and ``E[L(Z_lambda)]`` between them.
+The three gradients of the expected cost stand beside them (:mod:`nasbench_snas.gradients.resource`).
 (b) and (d) (temperatures; credit assignment at equal compute) compare estimators: they are read
 from the study's cells.
 """
@@ -21,11 +22,13 @@ from torch.nn import functional
 from nasbench_snas.distributions import one_hot
 from nasbench_snas.gradients.network import Criterion, cross_entropy
 from nasbench_snas.gradients.oracle import distribution_gradient
+from nasbench_snas.gradients.resource import cost_gradients
 from nasbench_snas.gradients.results import plain
 from nasbench_snas.gradients.settings import StudySettings
 from nasbench_snas.gradients.site import Site
 from nasbench_snas.gradients.taylor import eq7_gaps, hard_gap, remainders
 from nasbench_snas.seeding import stream
+from nasbench_snas.stats.moments import DEFAULT_BLOCKS
 
 GAP_TEMPERATURES = (1.0, 0.1)
 _SOFT_DRAWS = 256
@@ -50,7 +53,7 @@ CRITERIA: dict[str, Criterion] = {
 
 
 def measure_claims(site: Site, settings: StudySettings) -> dict[str, Any]:
-    """Return the claims (a), (c), (e) at one point, as plain containers."""
+    """Return the claims (a), (c), (e) and the cost gradients at one point, as plain containers."""
     return dict(
         plain(
             {
@@ -61,6 +64,7 @@ def measure_claims(site: Site, settings: StudySettings) -> dict[str, Any]:
                 "taylor": _taylor(site, settings),
                 "darts": _darts(site),
                 "objective": _objective(site, settings),
+                "cost": _cost(site, settings),
             }
         )
     )
@@ -84,6 +88,12 @@ def _eq7(site: Site, settings: StudySettings) -> list[dict[str, Any]]:
             )
             rows += [{"loss": name, "operation": op, **asdict(gap)} for op, gap in gaps.items()]
     return rows
+
+
+def _cost(site: Site, settings: StudySettings) -> list[dict[str, Any]]:
+    generator = stream(settings.seed, f"{site.point.name}/cost")
+    space, draws = site.point.parent.space, max(settings.samples, 2 * DEFAULT_BLOCKS)
+    return cost_gradients(space, site.dist, draws, generator, settings.confidence)
 
 
 def _hard_limit(site: Site) -> dict[str, float]:
