@@ -4,7 +4,8 @@
     (:mod:`nasbench_snas.gradients.taylor`), and its exact hard limit.
 (c) DARTS: bias of its gradient against the expected loss of discrete architectures.
 (e) the objective gap: ``L(E[Z])`` against ``E[L(Z)]``, and ``E[L(Z_lambda)]`` between them.
-The three gradients of the expected cost stand beside them (:mod:`nasbench_snas.gradients.resource`).
+The three gradients of the expected cost stand beside them
+(:mod:`nasbench_snas.gradients.resource`).
 (b) and (d) (temperatures; credit assignment at equal compute) compare estimators: they are read
 from the study's cells.
 """
