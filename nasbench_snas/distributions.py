@@ -165,7 +165,7 @@ class Categorical(Distribution):
             Shape ``(R, n, E, K)``, differentiable with respect to ``alpha``.
         """
         winner = (exponential * z).sum(dim=-1, keepdim=True)
-        others = -(exponential * (-self.log_probs[:, None]).exp() + winner).log()
+        others = -torch.logaddexp(exponential.log() - self.log_probs[:, None], winner.log())
         return torch.where(z > 0, -winner.log(), others)
 
     def mode(self) -> Tensor:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from nasbench_snas.distributions import Categorical
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.estimators.darts import DARTS
 from nasbench_snas.estimators.dsnas import DSNAS
@@ -216,3 +217,16 @@ def test_gradient_of_each_edge_sums_to_zero_in_every_draw(estimator):
     alpha, _ = gradients_of_noise(made, problem.loss, dist, noise, 32)
     assert alpha.any()
     assert alpha.view(32, 6, 3).sum(dim=-1).abs().max() <= 1e-12 * alpha.abs().max()
+
+
+def test_conditional_noise_of_an_impossible_operation_has_finite_gradients():
+    generator = torch.Generator().manual_seed(0)
+    alpha = torch.randn(3, 4, generator=generator, dtype=torch.float64)
+    alpha[0, 1] = -1e9
+    dist = Categorical(alpha).replicate(2)
+    z = dist.hard(dist.noise(2, 3, generator))
+    exponential = torch.empty(2, 3, 3, 4, dtype=torch.float64).exponential_(generator=generator)
+    drawn = dist.conditional(z, exponential)
+    assert torch.equal(drawn.argmax(dim=-1), z.argmax(dim=-1))
+    (drawn / 0.5).softmax(dim=-1)[..., 0].sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in dist.parameters())
