@@ -7,6 +7,7 @@
 #include <ATen/ops/zeros.h>
 #include <pybind11/stl.h>
 #include <torch/csrc/utils/pybind.h>
+#include <cmath>
 
 #include "kernels.h"
 
@@ -189,10 +190,10 @@ void mix_forward_(Tensor z, Tensor table, Maybe mask, List ys, std::vector<std::
   });
 }
 
-// Returns a for all entries, and p and r for every candidate (None without batch statistics).
-std::tuple<Tensor, std::vector<Maybe>, std::vector<Maybe>> mix_backward_(
+// Returns a, p and r of every candidate (p and r None without batch statistics); `counts` are its entries.
+std::vector<std::tuple<Tensor, Maybe, Maybe>> mix_backward_(
     Tensor z, Tensor table, Maybe mask, List ys, std::vector<std::vector<Maybe>> norms, Tensor g, Tensor dz,
-    std::vector<Maybe> dgammas, std::vector<Maybe> dbetas, bool batch_statistics) {
+    std::vector<Maybe> dgammas, std::vector<Maybe> dbetas, std::vector<int64_t> counts, bool batch_statistics) {
   Tensor a = at::empty({table.size(0), g.size(4)}, z.options());
   std::vector<Maybe> ps(ys.size()), rs(ys.size());
   AT_DISPATCH_FLOATING_TYPES(z.scalar_type(), "mix_backward", [&] {
@@ -209,7 +210,10 @@ std::tuple<Tensor, std::vector<Maybe>, std::vector<Maybe>> mix_backward_(
     args.g = data<scalar_t>(g), args.dz = data<scalar_t>(dz), args.a = data<scalar_t>(a);
     mix_backward<scalar_t>(args, at::get_num_threads(), parallel);
   });
-  return {a, ps, rs};
+  std::vector<std::tuple<Tensor, Maybe, Maybe>> result;
+  for (size_t i = 0, first = 0; i < ys.size(); first += counts[i++])
+    result.emplace_back(a.narrow(0, first, counts[i]), ps[i], rs[i]);
+  return result;
 }
 
 void update_running_(Tensor mean, Tensor var, Tensor count, Tensor new_mean, Tensor new_var, Tensor rows, Tensor w_rows,
@@ -228,6 +232,48 @@ void update_running_(Tensor mean, Tensor var, Tensor count, Tensor new_mean, Ten
       data<int64_t>(count)[edge[i]]++;
     }
   });
+}
+
+// A batch norm of every row of (G, C): gamma / sigma, beta - gamma mean / sigma, 1 / sigma.
+std::tuple<Tensor, Tensor, Tensor> norm_forward_(Tensor mean, Tensor var, Maybe gamma, Maybe beta, Tensor rows, double eps) {
+  Tensor scale = at::empty_like(mean), shift = at::empty_like(mean), inverse = gamma ? at::empty_like(mean) : scale;
+  int64_t channels = mean.size(1);
+  const int64_t* edge = data<int64_t>(rows);
+  AT_DISPATCH_FLOATING_TYPES(mean.scalar_type(), "norm_forward", [&] {
+    const scalar_t *m = data<scalar_t>(mean), *v = data<scalar_t>(var), *ga = data<scalar_t>(gamma), *be = data<scalar_t>(beta);
+    scalar_t *sc = data<scalar_t>(scale), *sh = data<scalar_t>(shift), *in = data<scalar_t>(inverse);
+    for (int64_t i = 0; i < mean.numel(); i++) {
+      int64_t at = edge[i / channels] * channels + i % channels;
+      in[i] = (scalar_t)(1 / std::sqrt((double)v[i] + eps));
+      sc[i] = ga ? ga[at] * in[i] : in[i];
+      sh[i] = (be ? be[at] : scalar_t(0)) - m[i] * sc[i];
+    }
+  });
+  return {scale, shift, inverse};
+}
+
+// From sums <t, 1>, <t, y - mean> (2, G, C): adds to dgamma and dbeta; returns p and r if there are `values` a channel.
+std::tuple<Maybe, Maybe> norm_backward_(Tensor scale, Tensor mean, Tensor inverse, Tensor sums, Tensor rows, Maybe dgamma,
+                                        Maybe dbeta, int64_t values) {
+  Maybe p, r;
+  int64_t channels = mean.size(1), all = mean.numel();
+  if (values) p = at::empty_like(mean), r = at::empty_like(mean);
+  const int64_t* edge = data<int64_t>(rows);
+  const double* sum = data<double>(sums);
+  AT_DISPATCH_FLOATING_TYPES(mean.scalar_type(), "norm_backward", [&] {
+    const scalar_t *sc = data<scalar_t>(scale), *m = data<scalar_t>(mean), *in = data<scalar_t>(inverse);
+    scalar_t *dg = data<scalar_t>(dgamma), *db = data<scalar_t>(dbeta), *pp = data<scalar_t>(p), *rr = data<scalar_t>(r);
+    for (int64_t i = 0; i < all; i++) {
+      int64_t at = edge[i / channels] * channels + i % channels;
+      double total = sum[i], hat = sum[all + i] * in[i];
+      if (dg) dg[at] += (scalar_t)hat, db[at] += (scalar_t)total;
+      if (!values) continue;
+      double slope = -(double)sc[i] * in[i] * hat / values;
+      pp[i] = (scalar_t)slope;
+      rr[i] = (scalar_t)(-(double)sc[i] * total / values - slope * m[i]);
+    }
+  });
+  return {p, r};
 }
 
 // softmax((logits + noise) / tau) over the last dimension; logits are repeated over noise's leading dimensions.
@@ -279,6 +325,8 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.def("mix_forward", &mix_forward_, py::call_guard<py::gil_scoped_release>());
   m.def("mix_backward", &mix_backward_, py::call_guard<py::gil_scoped_release>());
   m.def("update_running", &update_running_);
+  m.def("norm_forward", &norm_forward_);
+  m.def("norm_backward", &norm_backward_);
   m.def("concrete_forward", &concrete_forward_);
   m.def("concrete_backward", &concrete_backward_);
 }

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nasbench_snas.kernels import build
 from nasbench_snas.kernels.protocol import (
+    EPS,
     MOMENTUM,
     Candidate,
     Entries,
@@ -21,7 +22,7 @@ from nasbench_snas.kernels.protocol import (
     UnitSpec,
     Upstream,
 )
-from nasbench_snas.kernels.reference import ReferenceKernels
+from nasbench_snas.kernels.reference import ReferenceKernels, targets_of
 
 _KINDS = {"depthwise": 0, "point": 1, "shifted": 2}
 
@@ -102,6 +103,28 @@ class CpuKernels(ReferenceKernels):
         )  # fmt: skip
         return sums
 
+    def norm_forward(
+        self, mean: Tensor, var: Tensor, gamma: Tensor | None, beta: Tensor | None, rows: Tensor
+    ) -> Norm:
+        """Return a batch norm as scale and shift."""
+        scale, shift, inverse = self._c.norm_forward(mean, var, gamma, beta, rows, EPS)
+        return Norm(scale, shift, mean, inverse)
+
+    def norm_backward(
+        self,
+        norm: Norm,
+        sums: Tensor,
+        rows: Tensor,
+        dgamma: Tensor | None,
+        dbeta: Tensor | None,
+        values: int,
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Add small gradients; return ``p`` and ``r``."""
+        result: tuple[Tensor | None, Tensor | None] = self._c.norm_backward(
+            norm.scale, norm.mean, norm.inverse, sums, rows, dgamma, dbeta, values
+        )
+        return result
+
     def pool_forward(
         self, kind: str, stride: int, x: Tensor, statistics: bool
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -141,15 +164,14 @@ class CpuKernels(ReferenceKernels):
     ) -> list[Upstream]:
         """Add small gradients; return each candidate's upstream gradient."""
         ys = [candidate.y for candidate in candidates]
-        a, ps, rs = self._c.mix_backward(
+        factors = self._c.mix_backward(
             z, entries.table, entries.mask, ys, self._norms(candidates), g, dz, dgammas, dbetas,
-            batch_statistics,
+            entries.counts, batch_statistics,
         )  # fmt: skip
-        targets = entries.table[:, 3].contiguous().split(entries.counts)
-        factors, nothing = a.split(entries.counts), [None] * len(ps)
+        nothing = (None,) * len(ys)
         masks = nothing if entries.mask is None else entries.mask.split(entries.counts)
-        parts = zip(targets, entries.starts, factors, ps, rs, masks, strict=True)
-        return [Upstream(g, *part) for part in parts]
+        parts = zip(targets_of(entries), entries.starts, factors, masks, strict=True)
+        return [Upstream(g, index, starts, *apr, mask) for index, starts, apr, mask in parts]
 
     def update_running(
         self,

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
@@ -125,14 +125,14 @@ class Entries:
             ``starts[i]:starts[i + 1]``.
         counts: For each candidate, how many entries it has.
         mask: Factors ``m_q`` of the images, shape ``(Q, B)``, or None.
-        cache: Index tensors a backend derives from the table once.
+        cache: What a backend derives from the table once.
     """
 
     table: Tensor
     starts: tuple[Tensor, ...]
     counts: tuple[int, ...]
     mask: Tensor | None = None
-    cache: dict[str, Tensor] = field(default_factory=dict)
+    cache: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -226,6 +226,40 @@ class Kernels(Protocol):
         Returns:
             With a norm, ``<d, 1>`` and ``<d, x - mean>`` for each channel, shape ``(2, Gx, C)``,
             float64; else None.
+        """
+
+    def norm_forward(
+        self, mean: Tensor, var: Tensor, gamma: Tensor | None, beta: Tensor | None, rows: Tensor
+    ) -> Norm:
+        """Return a batch norm in the form that units apply while they load.
+
+        Args:
+            mean: Means, shape ``(G, C)``.
+            var: Biased variances, likewise.
+            gamma: Learnt scales, shape ``(E, C)``, or None.
+            beta: Learnt shifts, likewise.
+            rows: The row of ``gamma`` and ``beta`` for each of the ``G``.
+        """
+
+    def norm_backward(
+        self,
+        norm: Norm,
+        sums: Tensor,
+        rows: Tensor,
+        dgamma: Tensor | None,
+        dbeta: Tensor | None,
+        values: int,
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Add to ``dgamma`` and ``dbeta``; return ``p`` and ``r`` of the norm's input.
+
+        Args:
+            norm: The norm.
+            sums: What ``unit_backward`` returned for it.
+            rows: As in the forward pass.
+            dgamma: Gradient of ``gamma``, added to.
+            dbeta: Likewise.
+            values: Values a channel that ``mean`` and ``var`` were taken of, or 0 if they are
+                constants (``p`` and ``r`` are then None).
         """
 
     def pool_forward(

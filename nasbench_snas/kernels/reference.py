@@ -143,6 +143,15 @@ def own_entries(entries: Entries) -> list[tuple[Tensor, slice]]:
     return result
 
 
+def targets_of(entries: Entries) -> list[Tensor]:
+    """Return for each candidate the targets of its entries."""
+    if "targets" not in entries.cache:
+        column = entries.table[:, 3].contiguous()
+        entries.cache["targets"] = list(column.split(entries.counts))
+    targets: list[Tensor] = entries.cache["targets"]
+    return targets
+
+
 class ReferenceKernels:
     """Backend ``reference``; see :class:`~nasbench_snas.kernels.protocol.Kernels`."""
 
@@ -209,6 +218,36 @@ class ReferenceKernels:
             return None
         du, centred = du.flatten(1, 3), x.flatten(1, 3) - norm.mean[:, None]
         return torch.stack([du.sum(1), (du * centred).sum(1)]).double()
+
+    def norm_forward(
+        self, mean: Tensor, var: Tensor, gamma: Tensor | None, beta: Tensor | None, rows: Tensor
+    ) -> Norm:
+        """Return a batch norm as scale and shift."""
+        inverse = (var + EPS).rsqrt()
+        if gamma is None or beta is None:
+            return Norm(inverse, -mean * inverse, mean, inverse)
+        scale = inverse * gamma[rows]
+        return Norm(scale, torch.addcmul(beta[rows], mean, scale, value=-1), mean, inverse)
+
+    def norm_backward(
+        self,
+        norm: Norm,
+        sums: Tensor,
+        rows: Tensor,
+        dgamma: Tensor | None,
+        dbeta: Tensor | None,
+        values: int,
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Add small gradients; return ``p`` and ``r``."""
+        total, hat = sums[0], sums[1] * norm.inverse
+        if dgamma is not None and dbeta is not None:
+            dgamma.index_add_(0, rows, hat.to(dgamma.dtype))
+            dbeta.index_add_(0, rows, total.to(dbeta.dtype))
+        if not values:
+            return None, None
+        slope = norm.scale * norm.inverse * hat / -values
+        r = norm.scale * total / -values - slope * norm.mean
+        return slope.to(norm.scale.dtype), r.to(norm.scale.dtype)
 
     def pool_forward(
         self, kind: str, stride: int, x: Tensor, statistics: bool

@@ -134,14 +134,6 @@ def _row(values: list[int]) -> Tensor:
     return torch.tensor(values, dtype=torch.int64)
 
 
-def _norm(mean: Tensor, var: Tensor, gamma: Tensor | None, beta: Tensor | None) -> Norm:
-    """Return a batch norm as scale and shift; all tensors ``(1, C)``."""
-    inverse = (var + EPS).rsqrt()
-    scale = inverse if gamma is None else gamma * inverse
-    shift = -mean * scale if beta is None else torch.addcmul(beta, mean, scale, value=-1)
-    return Norm(scale, shift, mean, inverse)
-
-
 def _split(
     units: tuple[ChainUnit, ...], tensors: tuple[Tensor, ...]
 ) -> list[tuple[list[Tensor], Tensor | None, Tensor | None]]:
@@ -176,7 +168,7 @@ class _Chain(torch.autograd.Function):
                 values = y.numel() // y.shape[-1]
                 running = running_mean, running_var, count
                 run.kernels.update_running(running, mean, var, zero, zero, values)
-            norm = _norm(mean, var, gamma, beta)
+            norm = run.kernels.norm_forward(mean, var, gamma, beta, zero)
             kept += [mean, var, y]
         ctx.run, ctx.kept = run, len(kept)
         ctx.save_for_backward(*kept, *tensors)
@@ -192,14 +184,14 @@ class _Chain(torch.autograd.Function):
         kept, tensors = ctx.saved_tensors[: ctx.kept], ctx.saved_tensors[ctx.kept :]
         parts = _split(run.units, tensors)
         gradients = _split(run.units, tuple(torch.zeros_like(tensor) for tensor in tensors))
-        xs = [kept[3 * number] for number in range(len(run.units) + 1)]
+        xs, zero = [kept[3 * number] for number in range(len(run.units) + 1)], _row([0])
         norms = [
-            _norm(kept[3 * number + 1], kept[3 * number + 2], gamma, beta)
+            run.kernels.norm_forward(kept[3 * number + 1], kept[3 * number + 2], gamma, beta, zero)
             for number, (_, gamma, beta) in enumerate(parts)
         ]
         statistics = (kept[-3], kept[-2])
         upstream = _last_upstream(run, xs[-1], statistics, parts[-1], gradients[-1], g.contiguous())
-        zero, dx = _row([0]), xs[0]
+        dx = xs[0]
         for number in reversed(range(len(run.units))):
             before = norms[number - 1] if number else None
             dx = torch.empty_like(xs[number])
@@ -256,17 +248,9 @@ def _inner_upstream(run: Pass, norm: Norm, sums: Tensor, t: Tensor, gradients: A
         t: Shape ``(1, B, H, W, C)``.
         gradients: Buffers of the unit whose norm it is; gamma's and beta's are added to.
     """
-    total, hat = sums[0], sums[1] * norm.inverse
-    if gradients[1] is not None:
-        gradients[1].add_(hat)
-        gradients[2].add_(total)
-    p = r = None
-    if run.training:
-        values = t.numel() // t.shape[-1]
-        slope = norm.scale * norm.inverse * hat / -values
-        p = slope.to(t.dtype)
-        r = (norm.scale * total / -values - slope * norm.mean).to(t.dtype)
-    return Upstream(t, _row([0]), _row([0, 1]), norm.scale, p, r)
+    values, zero = t.numel() // t.shape[-1] if run.training else 0, _row([0])
+    p, r = run.kernels.norm_backward(norm, sums, zero, gradients[1], gradients[2], values)
+    return Upstream(t, zero, _row([0, 1]), norm.scale, p, r)
 
 
 def fuse_child(network: ChildNetwork, kernels: Kernels) -> int:

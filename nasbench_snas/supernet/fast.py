@@ -25,7 +25,7 @@ from nasbench_snas.kernels.protocol import EPS, MOMENTUM, Kernels
 from nasbench_snas.space import Space
 from nasbench_snas.supernet.fast_backward import CellFunction
 from nasbench_snas.supernet.fast_pass import CellRun
-from nasbench_snas.supernet.fast_plan import SourcePlan, plan_source
+from nasbench_snas.supernet.fast_plan import CellPlan, plan_cell
 from nasbench_snas.supernet.fast_units import FastCell
 from nasbench_snas.supernet.modules import ResidualReduction
 from nasbench_snas.supernet.packing import Packing, pack_all, unpack_all
@@ -59,7 +59,7 @@ class FastParent(nn.Module):
         self.space, self.kernels, self.recompute = space, kernels, recompute
         self.stem, self.blocks, self.head = reference.stem, reference.blocks, reference.head
         self.cells = nn.ModuleDict({str(p.index): FastCell(space, p) for p in positions(space)})
-        self._plans: OrderedDict[tuple[object, ...], tuple[SourcePlan | None, ...]] = OrderedDict()
+        self._plans: OrderedDict[tuple[object, ...], CellPlan] = OrderedDict()
         self._packing: Packing = {}
         for index, cell in self.cells.items():
             if isinstance(cell, FastCell):
@@ -138,35 +138,18 @@ class FastParent(nn.Module):
                 "Use a larger batch, or fewer cells.",
             )
         shared = tuple(x.shape[0] == 1 for x in inputs)
-        key = (cell.position.index, shared, self.training, used, z.device)
-        plans = self._plans.get(key)
-        if plans is None:
-            plans = self._plan(cell, shared, used, z.device)
-            self._plans[key] = plans
+        flat = z.to(inputs[0].dtype).reshape(-1)
+        key = (cell.position.index, shared, self.training, used, z.device, flat.dtype)
+        plan = self._plans.get(key)
+        if plan is None:
+            wanted = [[[k for k, on in enumerate(row) if on] for row in draw] for draw in used]
+            plan = plan_cell(cell, shared, wanted, self.training, self.kernels, flat.detach())
+            self._plans[key] = plan
             while len(self._plans) > PLANS_KEPT:
                 self._plans.popitem(last=False)
-        repeats = tuple(draws if one else 1 for one in shared)
-        run = CellRun(
-            cell, self.kernels, plans, draws, self.training, mask, self.recompute, repeats
-        )
-        flat = z.to(inputs[0].dtype).reshape(-1)
-        result: Tensor = CellFunction.apply(run, len(inputs), flat, *inputs, *cell.parameters())
+        run = CellRun(cell, self.kernels, plan, draws, self.training, mask, self.recompute)
+        result: Tensor = CellFunction.apply(run, len(inputs), flat, *inputs, *cell.tensors())
         return result
-
-    def _plan(
-        self,
-        cell: FastCell,
-        shared: tuple[bool, ...],
-        used: tuple[tuple[tuple[bool, ...], ...], ...],
-        where: torch.device,
-    ) -> tuple[SourcePlan | None, ...]:
-        wanted = [[[k for k, on in enumerate(row) if on] for row in draw] for draw in used]
-        total = cell.position.cell.num_inputs + cell.position.cell.num_nodes
-        every = (*shared, *[len(used) == 1] * (total - len(shared)))
-        return tuple(
-            plan_source(cell, source, every[source], wanted, self.training, self.kernels, where)
-            for source in range(total)
-        )
 
     def _stem(self, images: Tensor, draws: int) -> Tensor:
         """Return the stem's output, shape ``(1, B, H, W, C)``: it is the same for all draws."""

@@ -18,10 +18,9 @@ from nasbench_snas.supernet.fast_pass import (
     SourceRecord,
     Tape,
     UnitRecord,
+    input_operand,
     operands,
-    preprocess_parts,
     run_forward,
-    single_operand,
 )
 from nasbench_snas.supernet.fast_plan import CandidatePlan
 from nasbench_snas.supernet.fast_units import Unit
@@ -71,18 +70,9 @@ def norm_upstream(
         t: Gradient of the norm's output, shape ``(rows, B, H, W, C)``.
         gradients: Where the gradients of gamma and beta go.
     """
-    total, hat = sums[0], sums[1] * norm.inverse
-    dgamma, dbeta = gradients.norm(unit)
-    if dgamma is not None and dbeta is not None:
-        dgamma.index_add_(0, plan.w_rows, hat.to(dgamma.dtype))
-        dbeta.index_add_(0, plan.w_rows, total.to(dbeta.dtype))
-    p = r = None
-    if run.training:
-        values = t[0].numel() // t.shape[-1]
-        slope = norm.scale * norm.inverse * hat / -values
-        p = slope.to(t.dtype)
-        r = (norm.scale * total / -values - slope * norm.mean).to(t.dtype)
-    return Upstream(t, plan.chain[:-1], plan.chain, norm.scale, p, r)
+    values = t[0].numel() // t.shape[-1] if run.training else 0
+    p, r = run.kernels.norm_backward(norm, sums, plan.w_rows, *gradients.norm(unit), values)
+    return Upstream(t, plan.every, plan.chain, norm.scale, p, r)
 
 
 def backward_units(
@@ -97,8 +87,8 @@ def backward_units(
             norm = Norm(*(tape.tensors[place] for place in record.norm))
         target = dx if number == 0 else torch.empty_like(x)
         sums = run.kernels.unit_backward(
-            plan.specs[number], x, norm, [weight.detach() for weight in unit.weights],
-            plan.x_rows if number == 0 else plan.chain[:-1], plan.w_rows,
+            plan.specs[number], x, norm, unit.weights,
+            plan.x_rows if number == 0 else plan.every, plan.w_rows,
             tape.tensors[record.y], upstream, target, overwrite or number > 0,
             gradients.weights(unit),
         )  # fmt: skip
@@ -170,17 +160,16 @@ def _backward_preprocess(
     run: CellRun, tape: Tape, index: int, x: Tensor, g: Tensor, gradients: Gradients
 ) -> Tensor:
     """Return the gradient of input ``index`` from that of its node."""
-    if not len(run.cell.preprocess):
+    if not run.plan.inputs:
         return g
-    plan, entries, ones = preprocess_parts(run, index, x)
-    record = tape.preprocess[index]
-    dgamma, dbeta = gradients.norm(plan.units[-1])
+    plan, record = run.plan.inputs[index], tape.preprocess[index]
+    dgamma, dbeta = gradients.norm(plan.candidate.units[-1])
     (upstream,) = run.kernels.mix_backward(
-        ones, entries, [single_operand(run, tape, plan, record)], g, torch.zeros_like(ones),
-        [dgamma], [dbeta], run.training,
+        plan.ones, plan.entries, [input_operand(run, tape, plan, record)], g,
+        torch.zeros_like(plan.ones), [dgamma], [dbeta], run.training,
     )  # fmt: skip
     dx = torch.empty_like(x)
-    backward_units(run, tape, plan, [record], upstream, dx, True, gradients)
+    backward_units(run, tape, plan.candidate, [record], upstream, dx, True, gradients)
     return dx
 
 

@@ -16,16 +16,9 @@ import torch
 from torch import Tensor
 
 from nasbench_snas.kernels.folded import FoldedKernels
-from nasbench_snas.kernels.protocol import (
-    EPS,
-    Candidate,
-    Entries,
-    Fold,
-    Kernels,
-    Norm,
-)
-from nasbench_snas.supernet.fast_plan import CandidatePlan, SourcePlan
-from nasbench_snas.supernet.fast_units import FastCell, Unit
+from nasbench_snas.kernels.protocol import Candidate, Entries, Fold, Kernels, Norm
+from nasbench_snas.supernet.fast_plan import CandidatePlan, CellPlan, InputPlan, SourcePlan
+from nasbench_snas.supernet.fast_units import FastCell
 
 Place = int
 """Position of a tensor in :attr:`Tape.tensors`."""
@@ -81,33 +74,20 @@ class CellRun:
     Attributes:
         cell: Its weights.
         kernels: The backend.
-        plans: A plan for each source node (None: nothing leaves it).
+        plan: What to compute.
         draws: ``S``.
         training: Whether norms use (and update) the statistics of the batch.
         mask: Factors of the edges for each image, shape ``(edges, B)``, or None.
         recompute: Whether to keep the inputs only.
-        repeats: For each input, how many draws share it (updates of the preprocessing's running
-            statistics).
     """
 
     cell: FastCell
     kernels: Kernels
-    plans: tuple[SourcePlan | None, ...]
+    plan: CellPlan
     draws: int
     training: bool
     mask: Tensor | None
     recompute: bool
-    repeats: tuple[int, ...]
-
-
-def norm_of(unit: Unit, mean: Tensor, var: Tensor, rows: Tensor) -> Norm:
-    """Return the unit's norm as scale and shift, for statistics ``(rows, C)``."""
-    scale = (var + EPS).rsqrt()
-    if unit.gamma is None or unit.beta is None:
-        return Norm(scale, -mean * scale, mean, scale)
-    inverse, scale = scale, scale * unit.gamma.detach()[rows]
-    shift = torch.addcmul(unit.beta.detach()[rows], mean, scale, value=-1)
-    return Norm(scale, shift, mean, inverse)
 
 
 def folded(run: CellRun, plan: CandidatePlan) -> bool:
@@ -131,9 +111,8 @@ def forward_units(
     norm: Norm | None = None
     places: tuple[Place, Place, Place, Place] | None = None
     for number, (spec, unit) in enumerate(zip(plan.specs, plan.units, strict=True)):
-        weights = [weight.detach() for weight in unit.weights]
-        rows = plan.x_rows if number == 0 else plan.chain[:-1]
-        covariance, given = None, (spec, tape.tensors[x], norm, weights, rows, plan.w_rows)
+        rows = plan.x_rows if number == 0 else plan.every
+        covariance, given = None, (spec, tape.tensors[x], norm, unit.weights, rows, plan.w_rows)
         if folds and number + 1 == len(plan.units) and isinstance(run.kernels, FoldedKernels):
             y, mean, var, covariance = run.kernels.folded_forward(*given, run.training)
         else:
@@ -150,7 +129,7 @@ def forward_units(
         if number + 1 < len(plan.units):
             if mean is None or var is None:
                 mean, var = unit.mean[plan.w_rows], unit.var[plan.w_rows]
-            norm = norm_of(unit, mean, var, plan.w_rows)
+            norm = run.kernels.norm_forward(mean, var, unit.gamma, unit.beta, plan.w_rows)
             places = (
                 tape.put(norm.scale), tape.put(norm.shift), tape.put(norm.mean),
                 tape.put(norm.inverse),
@@ -201,34 +180,12 @@ def operands(run: CellRun, tape: Tape, record: SourceRecord) -> list[Candidate]:
             unit = plan.units[-1]
             if not run.training:
                 statistics = (unit.mean, unit.var)
-            if unit.gamma is not None and unit.beta is not None:
-                gamma, beta = unit.gamma.detach(), unit.beta.detach()
+            gamma, beta = unit.gamma, unit.beta
             if folded(run, plan):
                 covariance = tape.get(record.units[number][-1].covariance)
-                fold = Fold(unit.weights[-1].detach(), plan.w_rows, covariance)
+                fold = Fold(unit.weights[-1], plan.w_rows, covariance)
         result.append(Candidate(tape.tensors[y], *statistics, gamma, beta, fold))
     return result
-
-
-def preprocess_parts(run: CellRun, index: int, x: Tensor) -> tuple[CandidatePlan, Entries, Tensor]:
-    """Return the adaptation of an input as a candidate of weight one, its entries, its ``z``."""
-    rows, indices, where = x.shape[0], run.kernels.indices, x.device
-    unit = run.cell.preprocess[index]
-    if not isinstance(unit, Unit) or unit.spec is None:
-        raise TypeError("a preprocessing is a Unit with a specification")
-    every, zeros = indices(range(rows), where), indices([0] * rows, where)
-    starts = indices(range(rows + 1), where)
-    repeats = run.repeats[index]
-    plan = CandidatePlan(
-        "conv", "", (unit.spec,), (unit,), every, zeros, starts, starts,
-        indices([r for r in range(rows) for _ in range(repeats)], where),
-        indices([0] * (rows * repeats), where),
-    )  # fmt: skip
-    table = [(0, row, row if run.training else 0, row, row, 0) for row in range(rows)]
-    entries = Entries(
-        indices([v for line in table for v in line], where).view(-1, 6), (plan.starts,), (rows,)
-    )
-    return plan, entries, x.new_ones(rows)
 
 
 def run_forward(
@@ -239,14 +196,13 @@ def run_forward(
     nodes: list[Place] = []
     for index, x in enumerate(inputs):
         place = tape.put(x)
-        if len(run.cell.preprocess):
-            plan, entries, ones = preprocess_parts(run, index, x)
-            (record,) = forward_units(run, tape, plan, place, update)
+        if run.plan.inputs:
+            plan = run.plan.inputs[index]
+            (record,) = forward_units(run, tape, plan.candidate, place, update)
             tape.preprocess.append(record)
-            y = tape.tensors[record.y]
-            adapted = torch.zeros_like(y)
-            candidate = single_operand(run, tape, plan, record)
-            run.kernels.mix_forward(ones, entries, [candidate], adapted)
+            adapted = torch.zeros_like(tape.tensors[record.y])
+            operand = input_operand(run, tape, plan, record)
+            run.kernels.mix_forward(plan.ones, plan.entries, [operand], adapted)
             place = tape.put(adapted)
         nodes.append(place)
     first = tape.tensors[nodes[0]]
@@ -254,24 +210,24 @@ def run_forward(
     shape = (cell.num_nodes, run.draws, first.shape[1], size, size, first.shape[-1])
     out = first.new_zeros(shape)
     targets = out.flatten(0, 1)
-    for source, plan_ in enumerate(run.plans):
+    for source, source_plan in enumerate(run.plan.sources):
         if source >= cell.num_inputs:
             nodes.append(tape.put(out[source - cell.num_inputs]))
-        record_ = None
-        if plan_ is not None:
-            record_ = forward_source(run, tape, plan_, nodes[source], z, targets, update)
-        tape.sources.append(record_)
+        source_record = None
+        if source_plan is not None:
+            source_record = forward_source(
+                run, tape, source_plan, nodes[source], z, targets, update
+            )
+        tape.sources.append(source_record)
     if cell.output == "last":
         return out[-1].clone(), tape
     return torch.cat(out.unbind(0), dim=-1), tape
 
 
-def single_operand(run: CellRun, tape: Tape, plan: CandidatePlan, record: UnitRecord) -> Candidate:
-    """Return the operand of a mix of one candidate."""
-    unit = plan.units[-1]
-    mean, var = (
-        (tape.get(record.mean), tape.get(record.var)) if run.training else (unit.mean, unit.var)
-    )
-    gamma = None if unit.gamma is None else unit.gamma.detach()
-    beta = None if unit.beta is None else unit.beta.detach()
-    return Candidate(tape.tensors[record.y], mean, var, gamma, beta)
+def input_operand(run: CellRun, tape: Tape, plan: InputPlan, record: UnitRecord) -> Candidate:
+    """Return the operand of the mix that adapts an input."""
+    unit = plan.candidate.units[-1]
+    mean, var = tape.get(record.mean), tape.get(record.var)
+    if not run.training:
+        mean, var = unit.mean, unit.var
+    return Candidate(tape.tensors[record.y], mean, var, unit.gamma, unit.beta)

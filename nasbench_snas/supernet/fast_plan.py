@@ -32,6 +32,7 @@ class CandidatePlan:
         w_rows: For every row, the row of the weights.
         chain: ``0, 1, …, rows``: the rows of the later units' inputs, and ``starts`` of their
             gradients.
+        every: ``chain`` without its end.
         starts: First entry of each row (and the end), see ``Entries``.
         update_rows: Rows whose statistics enter the running ones, in the order of the draws.
         update_weights: The row of the running statistics for each of them.
@@ -44,6 +45,7 @@ class CandidatePlan:
     x_rows: Tensor
     w_rows: Tensor
     chain: Tensor
+    every: Tensor
     starts: Tensor
     update_rows: Tensor
     update_weights: Tensor
@@ -57,6 +59,23 @@ class SourcePlan:
     entries: Entries
     entry_edges: Tensor
     stride: int
+
+
+@dataclass(frozen=True)
+class InputPlan:
+    """How an input of a cell is adapted: a candidate of weight one that is a node by itself."""
+
+    candidate: CandidatePlan
+    entries: Entries
+    ones: Tensor
+
+
+@dataclass(frozen=True)
+class CellPlan:
+    """A cell's inputs (none without preprocessing) and sources (None: nothing leaves it)."""
+
+    inputs: tuple[InputPlan, ...]
+    sources: tuple[SourcePlan | None, ...]
 
 
 @dataclass(frozen=True)
@@ -81,6 +100,71 @@ def _collect(
                 key = (0 if shared else draw, edge if per_edge else -1)
                 rows.setdefault(key, []).append((draw, edge, target))
     return Rows(list(rows), list(rows.values()))
+
+
+def plan_cell(
+    cell: FastCell,
+    shared: Sequence[bool],
+    wanted: Wanted,
+    training: bool,
+    kernels: Kernels,
+    like: Tensor,
+) -> CellPlan:
+    """Return the plan of a cell.
+
+    Args:
+        cell: The cell.
+        shared: For each input, whether it is the same for all draws.
+        wanted: Operations to run.
+        training: Whether norms use the statistics of the batch.
+        kernels: The backend, for index tensors.
+        like: A tensor of the network's device and type.
+    """
+    draws, total = len(wanted), len(shared) + cell.position.cell.num_nodes
+    every = (*shared, *[draws == 1] * (total - len(shared)))
+    return CellPlan(
+        tuple(
+            plan_input(cell, number, 1 if one else draws, draws if one else 1, training, kernels,
+                       like)
+            for number, one in enumerate(shared)
+            if len(cell.preprocess)
+        ),
+        tuple(
+            plan_source(cell, source, every[source], wanted, training, kernels, like.device)
+            for source in range(total)
+        ),
+    )  # fmt: skip
+
+
+def plan_input(
+    cell: FastCell, number: int, rows: int, repeats: int, training: bool, kernels: Kernels,
+    like: Tensor,
+) -> InputPlan:  # fmt: skip
+    """Return the plan of an input's preprocessing.
+
+    Args:
+        cell: The cell.
+        number: Which input.
+        rows: Its rows.
+        repeats: How many draws share one (each updates the running statistics).
+        training: Whether norms use the statistics of the batch.
+        kernels: The backend, for index tensors.
+        like: A tensor of the network's device and type.
+    """
+    unit, where = cell.preprocess[number], like.device
+    if not isinstance(unit, Unit) or unit.spec is None:
+        raise TypeError("a preprocessing is a Unit with a specification")
+    every, index = list(range(rows)), kernels.indices
+    starts = index([*every, rows], where)
+    candidate = CandidatePlan(
+        "conv", "", (unit.spec,), (unit,), starts[:-1], index([0] * rows, where),
+        starts, starts[:-1], starts,
+        index([row for row in every for _ in range(repeats)], where),
+        index([0] * (rows * repeats), where),
+    )  # fmt: skip
+    table = [x for row in every for x in (0, row, row if training else 0, row, row, 0)]
+    entries = Entries(index(table, where).view(-1, 6), (starts,), (rows,))
+    return InputPlan(candidate, entries, like.new_ones(rows))
 
 
 def plan_source(
@@ -144,6 +228,7 @@ def plan_source(
             starts = _spread(rows, 1 if shared else draws)
         updates.sort(key=lambda update: update[0])
         index = kernels.indices
+        chain = index(range(len(rows.keys) + 1), where)
         candidates.append(
             CandidatePlan(
                 kind="identity" if identity else "pool" if operation.kind == "pool" else "conv",
@@ -152,7 +237,8 @@ def plan_source(
                 units=units,
                 x_rows=index([key[0] for key in rows.keys], where),
                 w_rows=index([weight_row.get(key[1], 0) for key in rows.keys], where),
-                chain=index(range(len(rows.keys) + 1), where),
+                chain=chain,
+                every=chain[:-1],
                 starts=index(starts, where),
                 update_rows=index([row for _, row, _ in updates], where),
                 update_weights=index([edge for _, _, edge in updates], where),

@@ -49,15 +49,14 @@ class Unit(nn.Module):
         super().__init__()
         self.spec, self.norm = spec, norm
         rows, c_in, c_out = shape
-        self.weights = nn.ParameterList()
-        for size in self._weight_shapes(spec, c_in, c_out):
-            self.weights.append(nn.Parameter(torch.empty(rows, *size)))
-        self.gamma: nn.Parameter | None = None
-        self.beta: nn.Parameter | None = None
+        shapes = self._weight_shapes(spec, c_in, c_out)
+        self._names = tuple(f"weight_{index}" for index in range(len(shapes)))
+        for name, size in zip(self._names, shapes, strict=True):
+            self.register_parameter(name, nn.Parameter(torch.empty(rows, *size)))
+        learnt = norm and affine
+        self.gamma = nn.Parameter(torch.ones(rows, c_out)) if learnt else None
+        self.beta = nn.Parameter(torch.zeros(rows, c_out)) if learnt else None
         if norm:
-            if affine:
-                self.gamma = nn.Parameter(torch.ones(rows, c_out))
-                self.beta = nn.Parameter(torch.zeros(rows, c_out))
             self.register_buffer("mean", torch.zeros(rows, c_out))
             self.register_buffer("var", torch.ones(rows, c_out))
             self.register_buffer("count", torch.zeros(rows, dtype=torch.int64))
@@ -79,6 +78,12 @@ class Unit(nn.Module):
         return shapes
 
     @property
+    def weights(self) -> list[Tensor]:
+        """The weights, one tensor a convolution (in the order of ``Kernels``)."""
+        own = self._parameters
+        return [weight for name in self._names if (weight := own[name]) is not None]
+
+    @property
     def running(self) -> tuple[Tensor, Tensor, Tensor]:
         """Running mean, running variance and number of batches."""
         return self.mean, self.var, self.count
@@ -86,16 +91,15 @@ class Unit(nn.Module):
     def packing(self, prefixes: list[str]) -> Packing:
         """Return where the reference's tensors lie; row ``i`` is its unit ``prefixes[i]``."""
         result: Packing = {}
-        for index in range(len(self.weights)):
-            result[f"weights.{index}"] = tuple(
+        for index, own_name in enumerate(self._names):
+            result[own_name] = tuple(
                 piece
                 for row, prefix in enumerate(prefixes)
                 for piece in self._pieces(index, row, prefix)
             )
         if self.norm:
-            last = (
-                "bn" if self.spec is None or self.spec.kind == "shifted" else str(self._convs + 1)
-            )
+            alone = self.spec is None or self.spec.kind == "shifted"
+            last = "bn" if alone else str(len(self._names) + 1)
             names = {"mean": "running_mean", "var": "running_var", "count": "num_batches_tracked"}
             if self.gamma is not None:
                 names |= {"gamma": "weight", "beta": "bias"}
@@ -104,10 +108,6 @@ class Unit(nn.Module):
                     Piece(f"{prefix}{last}.{theirs}", row) for row, prefix in enumerate(prefixes)
                 )
         return result
-
-    @property
-    def _convs(self) -> int:
-        return len(self.weights)
 
     def _pieces(self, index: int, row: int, prefix: str) -> list[Piece]:
         if self.spec is not None and self.spec.kind == "shifted":
@@ -149,6 +149,11 @@ class FastCell(nn.Module):
             units = self._units(operation, len(edges), channels, space.pool_norm)
             if units:
                 self.units[operation.name] = nn.ModuleList(units)
+        self._every = tuple(module for module in self.modules() if isinstance(module, Unit))
+
+    def tensors(self) -> list[Tensor]:
+        """Return all parameters (``parameters()`` walks over the modules at every call)."""
+        return [p for unit in self._every for p in unit._parameters.values() if p is not None]
 
     def _units(
         self, operation: Operation, edges: int, channels: int, pool_norm: bool
