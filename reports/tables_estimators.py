@@ -92,8 +92,8 @@ def _pairs(
     for variant in group.variants:
         variants.setdefault(variant.label, []).append(variant)
     gradients: dict[str, list[Run]] = {}
-    for row in study:
-        gradients.setdefault(_without_temperature(row), []).append(row)
+    for studied_row in study:
+        gradients.setdefault(_without_temperature(studied_row), []).append(studied_row)
     dagger = " †" if group.provisional else ""
     for name in sorted(variants | gradients):
         studied: Sequence[Run | None] = gradients.get(name) or [None]

@@ -171,7 +171,9 @@ class CpuKernels(ReferenceKernels):
         nothing = (None,) * len(ys)
         masks = nothing if entries.mask is None else entries.mask.split(entries.counts)
         parts = zip(targets_of(entries), entries.starts, factors, masks, strict=True)
-        return [Upstream(g, index, starts, *apr, mask) for index, starts, apr, mask in parts]
+        return [
+            Upstream(g, index, starts, a, p, r, mask) for index, starts, (a, p, r), mask in parts
+        ]
 
     def update_running(
         self,

@@ -251,7 +251,8 @@ class TritonKernels(ReferenceKernels):
     def _derived(entries: Entries, name: str, make: Callable[[], Tensor]) -> Tensor:
         if name not in entries.cache:
             entries.cache[name] = make()
-        return entries.cache[name]
+        found: Tensor = entries.cache[name]
+        return found
 
     def mix_forward(
         self, z: Tensor, entries: Entries, candidates: Sequence[Candidate], out: Tensor
