@@ -13,6 +13,7 @@ the number of workers nor on their order, and the global generator does not move
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -156,13 +157,13 @@ def build_loader(
         images: The files.
         batches: Positions and seeds of every batch.
         generator: CPU generator that the workers' base seed is drawn from.
-        workers: Number of worker processes; 0 decodes in this one.
+        workers: Number of worker processes, at most one a processor; 0 decodes in this one.
         pin_memory: Whether batches are put into pinned memory; None: where CUDA is present.
     """
     return DataLoader(
         images,
         batch_sampler=batches,  # type: ignore[arg-type]  # any iterable of batches will do
-        num_workers=workers,
+        num_workers=min(workers, os.cpu_count() or 1),
         pin_memory=torch.cuda.is_available() if pin_memory is None else pin_memory,
         worker_init_fn=seed_worker,
         generator=generator,
