@@ -89,6 +89,7 @@ class Search:
             double_backward=self.settings.level == "unrolled"
             or self.estimator.needs_double_backward,
             synchronised=self.settings.sync_batchnorm,
+            autocast=self.settings.amp != "off",
             batch_size=self.settings.batch_size,
             steps=self.steps_per_epoch * planned_epochs,
         )

@@ -40,6 +40,7 @@ def build_parent(
     partial_channels: int = 1,
     double_backward: bool = False,
     synchronised: bool = False,
+    autocast: bool = False,
     recompute: bool = False,
     batch_size: int = 64,
     steps: int = 0,
@@ -57,15 +58,21 @@ def build_parent(
         double_backward: Whether gradients of gradients will be taken; needs the reference parent.
         synchronised: Whether batch norms will be synchronised over processes; needs the reference
             parent, whose batch norms are modules.
+        autocast: Whether it will run under autocast; needs the reference parent, since the kernels
+            work on tensors of one type.
         recompute: Whether activations are computed again in the backward pass, to save memory.
         batch_size: Images of a step, for the choice between two parents in plain PyTorch.
         steps: Planned steps; from :data:`WAIT_FROM` on, ``auto`` waits for the compiler.
     """
     reason = ""
-    if partial_channels > 1 or double_backward or synchronised:
-        reason = "as partial channels need it" if partial_channels > 1 else ""
-        reason = reason or "as gradients of gradients need it"
-        reason = "as synchronised batch norms need it" if synchronised else reason
+    needs = {
+        "as synchronised batch norms need it": synchronised,
+        "as partial channels need it": partial_channels > 1,
+        "as gradients of gradients need it": double_backward,
+        "as autocast needs it": autocast,
+    }
+    if any(needs.values()):
+        reason = next(why for why, needed in needs.items() if needed)
     elif kernels == PLAIN:
         reason = "as asked for, or as this run began"
     if not reason:

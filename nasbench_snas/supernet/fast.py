@@ -85,6 +85,8 @@ class FastParent(nn.Module):
     ) -> Tensor:
         """Return the logits of ``S`` weighted architectures on one batch.
 
+        Autocast has no effect: the kernels work on tensors of one type, that of the weights.
+
         Args:
             images: Normalised images, shape ``(B, in_channels, resolution, resolution)``.
             z: Weights of the operations, shape ``(S, E, K)``; any real values.
@@ -97,6 +99,12 @@ class FastParent(nn.Module):
         Raises:
             ConfigError: Training on a single value a channel, of which there is no variance.
         """
+        with torch.autocast(images.device.type, enabled=False):
+            return self._logits(images, z, all_operations, edge_mask)
+
+    def _logits(
+        self, images: Tensor, z: Tensor, all_operations: bool, edge_mask: Tensor | None
+    ) -> Tensor:
         draws = z.shape[0]
         if all_operations:  # nothing is read back from the device: the step can be captured
             used = [[[True] * z.shape[2]] * z.shape[1]] * draws

@@ -89,3 +89,15 @@ def test_only_long_runs_wait_for_the_compiler(space, monkeypatch, steps):
     monkeypatch.setattr(build_module, "select_backend", select)
     build_parent(space, seeded(), steps=steps)
     assert asked == [steps == WAIT_FROM]
+
+
+def test_autocast_takes_the_reference_parent_and_does_not_reach_fused_cells(space):
+    parent, note = build_parent(space, seeded(), autocast=True)
+    assert isinstance(parent, ReferenceParent) and "autocast" in note
+    fast, _ = build_parent(space, seeded(), kernels="reference")
+    images, z = torch.randn(2, 3, 8, 8), torch.rand(1, space.num_edges, space.num_operations)
+    want = fast(images, z)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = fast(images, z)
+        assert parent(images, z).isfinite().all()
+    assert got.dtype == torch.float32 and torch.equal(got, want)
