@@ -141,7 +141,7 @@ class Session:
         self.silent = int(os.environ.get("WORLD_SIZE", "1")) > 1 and os.environ.get("RANK") != "0"
 
     def registry(self) -> Any:
-        """Return the plug-in registry with this session's plug-ins (nothing is imported yet)."""
+        """Return the plug-in registry with this command's plug-ins (nothing is imported yet)."""
         from nasbench_snas.registry import Registry
 
         return Registry(plugins=self.plugins, environment_plugins=self.environment_plugins)
@@ -200,11 +200,12 @@ def main(args: list[str] | None = None) -> None:
         click.echo("Interrupted.", err=True)
         sys.exit(130)
     except Exception as error:
-        known = isinstance(error, NasbenchError)
-        text = str(error) if known else f"{type(error).__name__}: {error}\n  {_UNEXPECTED}"
+        text, code = f"{type(error).__name__}: {error}\n  {_UNEXPECTED}", 1
+        if isinstance(error, NasbenchError):
+            text, code = str(error), error.exit_code
         click.echo(f"Error: {text}", err=True)
         logging.getLogger("nasbench_snas").debug("traceback", exc_info=True)
-        sys.exit(error.exit_code if isinstance(error, NasbenchError) else 1)
+        sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -26,8 +26,7 @@ def _parts(context: click.Context, parameter: click.Parameter, value: str) -> tu
     callback=_parts,
     metavar="LIST",
     help="1, 2, 3, estimators, gradients, constraints, timing, tabular or all, separated by "
-    "commas. "
-    "[default: all in files, Table 1 on the terminal]",
+    "commas. [default: all in files, Table 1 on the terminal]",
 )
 @click.option(
     "--figure",
