@@ -14,7 +14,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any, Protocol
 
 import torch
@@ -26,6 +25,7 @@ from nasbench_snas.continuing import changed_note
 from nasbench_snas.distributed import ProcessLostError, World, joined, resumed_note
 from nasbench_snas.errors import CheckpointError, DivergedError, NasbenchError
 from nasbench_snas.provenance import environment, freeze, rounding
+from nasbench_snas.stopping import stop_signals
 from nasbench_snas.store import RunFolder, write_atomic, write_json
 from nasbench_snas.threads import threads_for
 
@@ -166,9 +166,9 @@ def run_job(job: Job, folder: RunFolder, options: RunOptions) -> dict[str, Any]:
     """
     with joined(options.device) as world:
         if not world.is_main:
-            with _signals() as stop:
+            with stop_signals() as stop:
                 return _Runner(job, folder, options, world, stop).run()
-        with folder.locked(), _signals() as stop, _logfile(folder):
+        with folder.locked(), stop_signals() as stop, _logfile(folder):
             return _Runner(job, folder, options, world, stop).run()
 
 
@@ -357,28 +357,6 @@ class _Runner:
         self.world.barrier()
         self._notify({"kind": "result", **result})
         return result
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM within the block; a second SIGINT interrupts at once."""
-    received: list[int] = []
-
-    def handler(signum: int, frame: FrameType | None) -> None:
-        if received and signum == signal.SIGINT:
-            raise KeyboardInterrupt
-        received.append(signum)
-
-    try:
-        old = {s: signal.signal(s, handler) for s in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread: the caller handles signals
-        yield received
-        return
-    try:
-        yield received
-    finally:
-        for signum, previous in old.items():
-            signal.signal(signum, previous)
 
 
 class _LogFile(logging.FileHandler):
