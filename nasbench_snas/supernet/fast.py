@@ -23,7 +23,7 @@ from torch.nn import functional
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.kernels.protocol import EPS, MOMENTUM, Kernels
 from nasbench_snas.space import Space
-from nasbench_snas.supernet.fast_backward import CellFunction
+from nasbench_snas.supernet.fast_function import CellFunction
 from nasbench_snas.supernet.fast_pass import CellRun
 from nasbench_snas.supernet.fast_plan import CellPlan, plan_cell
 from nasbench_snas.supernet.fast_units import FastCell
