@@ -5,11 +5,12 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <pybind11/stl.h>
 #include <torch/csrc/utils/pybind.h>
 #include <cmath>
 
-#include "kernels.h"
+#include "cell.h"
 
 using at::Tensor;
 using Maybe = std::optional<Tensor>;
@@ -42,24 +43,28 @@ Upstream<T> pointers(const UpstreamTensors& u) {
           data<T>(u.p), data<T>(u.r),           data<T>(u.mask)};
 }
 
-Shape shape_of(const Tensor& x, int64_t c_out, int64_t stride) {
+Images images_of(const Tensor& x) {
   TORCH_CHECK(x.dim() == 5, "expected (rows, B, H, W, C)");
-  return {x.size(1), x.size(2), x.size(3), x.size(4), c_out, (x.size(2) - 1) / stride + 1, (x.size(3) - 1) / stride + 1};
+  return {x.size(0), x.size(1), x.size(2), x.size(3), x.size(4)};
+}
+
+Tensor images_like(const Images& i, const Tensor& x) {
+  return at::empty({i.rows, i.batch, i.height, i.width, i.channels}, x.options());
 }
 
 template <class T>
-UnitArgs<T> unit_args(const UnitSpec& spec, const Tensor& x, const Maybe& scale, const Maybe& shift, const List& weights,
-                      const Tensor& x_rows, const Tensor& w_rows) {
+Input<T> input_of(const Tensor& x, const Maybe& scale, const Maybe& shift) {
+  Input<T> in{};
+  in.images = images_of(x), in.x = data<T>(x), in.scale = data<T>(scale), in.shift = data<T>(shift);
+  return in;
+}
+
+template <class T>
+UnitArgs<T> unit_args(const UnitSpec& spec, const List& weights, const Tensor& x_rows, const Tensor& w_rows) {
   UnitArgs<T> args{};
   args.spec = spec;
-  args.shape = shape_of(x, weights.back().size(2), spec.stride);
-  args.x_count = x.size(0);
-  args.groups = x_rows.numel();
-  args.x_rows = data<int64_t>(x_rows);
-  args.w_rows = data<int64_t>(w_rows);
-  args.x = data<T>(x);
-  args.scale = data<T>(scale);
-  args.shift = data<T>(shift);
+  args.groups = x_rows.numel(), args.c_out = weights.back().size(2);
+  args.x_rows = data<int64_t>(x_rows), args.w_rows = data<int64_t>(w_rows);
   args.depthwise = spec.kind == Kind::depthwise ? data<T>(weights[0]) : nullptr;
   args.point = data<T>(weights.back());
   return args;
@@ -75,17 +80,17 @@ std::tuple<Tensor, Maybe, Maybe> unit_forward_(int64_t kind, int64_t kernel, int
   Tensor y;
   Maybe mean, var;
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "unit_forward", [&] {
-    auto args = unit_args<scalar_t>(spec_of(kind, kernel, dilation, stride), x, scale, shift, weights, x_rows, w_rows);
-    const Shape& s = args.shape;
-    y = at::empty({args.groups, s.batch, s.out_height, s.out_width, s.c_out}, x.options());
+    auto in = input_of<scalar_t>(x, scale, shift);
+    auto args = unit_args<scalar_t>(spec_of(kind, kernel, dilation, stride), weights, x_rows, w_rows);
+    y = images_like(in.images.strided(args.groups, stride, args.c_out), x);
     args.y = data<scalar_t>(y);
     if (with_statistics) {
-      mean = at::empty({args.groups, s.c_out}, x.options());
-      var = at::empty({args.groups, s.c_out}, x.options());
-      args.y_mean = data<scalar_t>(mean);
-      args.y_var = data<scalar_t>(var);
+      mean = at::empty({args.groups, args.c_out}, x.options());
+      var = at::empty({args.groups, args.c_out}, x.options());
+      args.y_mean = data<scalar_t>(mean), args.y_var = data<scalar_t>(var);
     }
-    unit_forward<scalar_t>(args, at::get_num_threads(), parallel);
+    in.units.push_back(args);
+    stage_forward<scalar_t>({in}, at::get_num_threads(), parallel);
   });
   return {y, mean, var};
 }
@@ -95,57 +100,53 @@ Maybe unit_backward_(int64_t kind, int64_t kernel, int64_t dilation, int64_t str
                      bool overwrite, List dweights) {
   Maybe sums;
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "unit_backward", [&] {
-    auto args = unit_args<scalar_t>(spec_of(kind, kernel, dilation, stride), x, scale, shift, weights, x_rows, w_rows);
-    args.mean = data<scalar_t>(mean);
+    auto in = input_of<scalar_t>(x, scale, shift);
+    auto args = unit_args<scalar_t>(spec_of(kind, kernel, dilation, stride), weights, x_rows, w_rows);
     args.y = data<scalar_t>(y);
     args.upstream = pointers<scalar_t>(upstream);
-    args.dx = data<scalar_t>(dx);
-    args.overwrite = overwrite;
     if (!dweights.empty()) {
       args.d_depthwise = args.depthwise ? data<scalar_t>(dweights[0]) : nullptr;
       args.d_point = data<scalar_t>(dweights.back());
     }
-    if (args.scale) {
-      sums = at::empty({2, args.x_count, args.shape.c_in}, x.options().dtype(at::kDouble));
-      args.sums = data<double>(sums);
+    in.mean = data<scalar_t>(mean), in.dx = data<scalar_t>(dx), in.overwrite = overwrite;
+    if (in.scale) {
+      sums = at::empty({2, in.images.rows, in.images.channels}, x.options().dtype(at::kDouble));
+      in.sums = data<double>(sums);
     }
-    unit_backward<scalar_t>(args, at::get_num_threads(), parallel);
+    in.units.push_back(args);
+    stage_backward<scalar_t>({in}, at::get_num_threads(), parallel);
   });
   return sums;
 }
 
 std::tuple<Tensor, Maybe, Maybe> pool_forward_(bool max, int64_t stride, Tensor x, bool with_statistics) {
-  Shape s = shape_of(x, x.size(4), stride);
-  Tensor y = at::empty({x.size(0), s.batch, s.out_height, s.out_width, s.c_in}, x.options());
+  Images images = images_of(x);
+  Tensor y = images_like(images.strided(images.rows, stride, images.channels), x);
   Maybe mean, var;
-  if (with_statistics) {
-    mean = at::empty({x.size(0), s.c_in}, x.options());
-    var = at::empty({x.size(0), s.c_in}, x.options());
-  }
+  if (with_statistics) mean = at::empty({x.size(0), x.size(4)}, x.options()), var = at::empty_like(*mean);
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "pool_forward", [&] {
-    PoolArgs<scalar_t> args{};
-    args.max = max, args.rows = x.size(0), args.stride = stride, args.shape = s;
-    args.x = data<scalar_t>(x), args.y = data<scalar_t>(y);
-    args.y_mean = data<scalar_t>(mean), args.y_var = data<scalar_t>(var);
-    pool_forward<scalar_t>(args, at::get_num_threads(), parallel);
+    auto in = input_of<scalar_t>(x, std::nullopt, std::nullopt);
+    in.pools.push_back({max, stride, data<scalar_t>(y), data<scalar_t>(mean), data<scalar_t>(var), {}});
+    stage_forward<scalar_t>({in}, at::get_num_threads(), parallel);
   });
   return {y, mean, var};
 }
 
 void pool_backward_(bool max, int64_t stride, Tensor x, Tensor y, UpstreamTensors upstream, Tensor dx) {
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "pool_backward", [&] {
-    PoolArgs<scalar_t> args{};
-    args.max = max, args.rows = x.size(0), args.stride = stride, args.shape = shape_of(x, x.size(4), stride);
-    args.x = data<scalar_t>(x), args.y = data<scalar_t>(y);
-    args.upstream = pointers<scalar_t>(upstream), args.dx = data<scalar_t>(dx);
-    pool_backward<scalar_t>(args, at::get_num_threads(), parallel);
+    auto in = input_of<scalar_t>(x, std::nullopt, std::nullopt);
+    in.dx = data<scalar_t>(dx);
+    in.pools.push_back({max, stride, data<scalar_t>(y), nullptr, nullptr, pointers<scalar_t>(upstream)});
+    stage_backward<scalar_t>({in}, at::get_num_threads(), parallel);
   });
 }
 
 void add_upstream_(UpstreamTensors upstream, Tensor dx) {
   AT_DISPATCH_FLOATING_TYPES(dx.scalar_type(), "add_upstream", [&] {
-    add_upstream<scalar_t>(pointers<scalar_t>(upstream), data<scalar_t>(dx), dx.size(0), shape_of(dx, dx.size(4), 1),
-                           parallel);
+    auto in = input_of<scalar_t>(dx, std::nullopt, std::nullopt);
+    in.dx = data<scalar_t>(dx);
+    in.identities.push_back(pointers<scalar_t>(upstream));
+    stage_backward<scalar_t>({in}, at::get_num_threads(), parallel);
   });
 }
 
@@ -166,10 +167,9 @@ MixArgs<T> mix_args(const Tensor& z, const Tensor& table, const Maybe& mask, con
   MixArgs<T> args{};
   args.table = data<int64_t>(table);
   args.entries = table.size(0);
-  args.targets = nodes.size(0);
   args.z = data<T>(z);
   args.mask = data<T>(mask);
-  args.shape = shape_of(nodes, nodes.size(4), 1);
+  args.nodes = images_of(nodes);
   for (size_t i = 0; i < ys.size(); i++) {
     TORCH_CHECK(ys[i].sizes().slice(1) == nodes.sizes().slice(1), "a candidate and its node differ in shape");
     const auto& n = norms[i];
@@ -218,36 +218,29 @@ std::vector<std::tuple<Tensor, Maybe, Maybe>> mix_backward_(
 
 void update_running_(Tensor mean, Tensor var, Tensor count, Tensor new_mean, Tensor new_var, Tensor rows, Tensor w_rows,
                      int64_t values, double momentum) {
-  int64_t channels = mean.size(1);
-  const int64_t *row = data<int64_t>(rows), *edge = data<int64_t>(w_rows);
   AT_DISPATCH_FLOATING_TYPES(mean.scalar_type(), "update_running", [&] {
-    scalar_t *m = data<scalar_t>(mean), *v = data<scalar_t>(var);
-    const scalar_t *nm = data<scalar_t>(new_mean), *nv = data<scalar_t>(new_var);
-    scalar_t unbiased = (scalar_t)values / (scalar_t)(values - 1), old = 1 - momentum, fresh = momentum;
-    for (int64_t i = 0; i < rows.numel(); i++) {
-      for (int64_t c = 0; c < channels; c++) {
-        m[edge[i] * channels + c] = old * m[edge[i] * channels + c] + fresh * nm[row[i] * channels + c];
-        v[edge[i] * channels + c] = old * v[edge[i] * channels + c] + fresh * unbiased * nv[row[i] * channels + c];
-      }
-      data<int64_t>(count)[edge[i]]++;
-    }
+    update_running<scalar_t>(data<scalar_t>(mean), data<scalar_t>(var), data<int64_t>(count), data<scalar_t>(new_mean),
+                             data<scalar_t>(new_var), data<int64_t>(rows), data<int64_t>(w_rows), rows.numel(), mean.size(1),
+                             values, momentum);
   });
 }
 
+template <class T>
+NormArgs<T> norm_args(const Tensor& scale, const Tensor& mean, const Tensor& inverse, const Tensor& rows) {
+  NormArgs<T> args{};
+  args.groups = mean.size(0), args.channels = mean.size(1), args.rows = data<int64_t>(rows);
+  args.mean = data<T>(mean), args.scale = data<T>(scale), args.inverse = data<T>(inverse);
+  return args;
+}
+
 // A batch norm of every row of (G, C): gamma / sigma, beta - gamma mean / sigma, 1 / sigma.
-std::tuple<Tensor, Tensor, Tensor> norm_forward_(Tensor mean, Tensor var, Maybe gamma, Maybe beta, Tensor rows, double eps) {
+std::tuple<Tensor, Tensor, Tensor> norm_forward_(Tensor mean, Tensor var, Maybe gamma, Maybe beta, Tensor rows) {
   Tensor scale = at::empty_like(mean), shift = at::empty_like(mean), inverse = gamma ? at::empty_like(mean) : scale;
-  int64_t channels = mean.size(1);
-  const int64_t* edge = data<int64_t>(rows);
   AT_DISPATCH_FLOATING_TYPES(mean.scalar_type(), "norm_forward", [&] {
-    const scalar_t *m = data<scalar_t>(mean), *v = data<scalar_t>(var), *ga = data<scalar_t>(gamma), *be = data<scalar_t>(beta);
-    scalar_t *sc = data<scalar_t>(scale), *sh = data<scalar_t>(shift), *in = data<scalar_t>(inverse);
-    for (int64_t i = 0; i < mean.numel(); i++) {
-      int64_t at = edge[i / channels] * channels + i % channels;
-      in[i] = (scalar_t)(1 / std::sqrt((double)v[i] + eps));
-      sc[i] = ga ? ga[at] * in[i] : in[i];
-      sh[i] = (be ? be[at] : scalar_t(0)) - m[i] * sc[i];
-    }
+    auto args = norm_args<scalar_t>(scale, mean, inverse, rows);
+    args.var = data<scalar_t>(var), args.gamma = data<scalar_t>(gamma), args.beta = data<scalar_t>(beta);
+    args.shift = data<scalar_t>(shift);
+    norm_forward<scalar_t>(args);
   });
   return {scale, shift, inverse};
 }
@@ -256,22 +249,13 @@ std::tuple<Tensor, Tensor, Tensor> norm_forward_(Tensor mean, Tensor var, Maybe 
 std::tuple<Maybe, Maybe> norm_backward_(Tensor scale, Tensor mean, Tensor inverse, Tensor sums, Tensor rows, Maybe dgamma,
                                         Maybe dbeta, int64_t values) {
   Maybe p, r;
-  int64_t channels = mean.size(1), all = mean.numel();
   if (values) p = at::empty_like(mean), r = at::empty_like(mean);
-  const int64_t* edge = data<int64_t>(rows);
-  const double* sum = data<double>(sums);
   AT_DISPATCH_FLOATING_TYPES(mean.scalar_type(), "norm_backward", [&] {
-    const scalar_t *sc = data<scalar_t>(scale), *m = data<scalar_t>(mean), *in = data<scalar_t>(inverse);
-    scalar_t *dg = data<scalar_t>(dgamma), *db = data<scalar_t>(dbeta), *pp = data<scalar_t>(p), *rr = data<scalar_t>(r);
-    for (int64_t i = 0; i < all; i++) {
-      int64_t at = edge[i / channels] * channels + i % channels;
-      double total = sum[i], hat = sum[all + i] * in[i];
-      if (dg) dg[at] += (scalar_t)hat, db[at] += (scalar_t)total;
-      if (!values) continue;
-      double slope = -(double)sc[i] * in[i] * hat / values;
-      pp[i] = (scalar_t)slope;
-      rr[i] = (scalar_t)(-(double)sc[i] * total / values - slope * m[i]);
-    }
+    auto args = norm_args<scalar_t>(scale, mean, inverse, rows);
+    args.sums = data<double>(sums), args.values = values;
+    args.dgamma = data<scalar_t>(dgamma), args.dbeta = data<scalar_t>(dbeta);
+    args.p = data<scalar_t>(p), args.r = data<scalar_t>(r);
+    norm_backward<scalar_t>(args);
   });
   return {p, r};
 }
@@ -312,10 +296,81 @@ Tensor concrete_backward_(Tensor z, Tensor g, double tau) {
   return d;
 }
 
+// Tensors of a cell by type; `buffers` are running mean, variance and count of every unit with a norm.
+template <class T>
+CellTensors<T> cell_tensors(const List& inputs, const Tensor& z, const List& parameters, const List& buffers,
+                            const Maybe& mask) {
+  CellTensors<T> tensors{};
+  for (const Tensor& t : inputs) tensors.inputs.push_back(data<T>(t));
+  for (const Tensor& t : parameters) tensors.parameters.push_back(data<T>(t));
+  for (size_t i = 0; i + 2 < buffers.size(); i += 3) {
+    tensors.mean.push_back(data<T>(buffers[i])), tensors.var.push_back(data<T>(buffers[i + 1]));
+    tensors.count.push_back(data<int64_t>(buffers[i + 2]));
+  }
+  tensors.z = data<T>(z), tensors.mask = data<T>(mask);
+  return tensors;
+}
+
+using Plan = std::shared_ptr<const CellPlan>;
+
+// Returns the output, the arena (what the backward pass needs) and the plan. `used` is bool, (draws, edges, operations).
+std::tuple<Tensor, Tensor, Plan> cell_forward_(const CellDeclaration& cell, List inputs, Tensor z, Tensor used, List parameters,
+                                               List buffers, Maybe mask, bool training, bool update) {
+  std::vector<Images> shapes;
+  for (const Tensor& x : inputs) shapes.push_back(images_of(x));
+  auto plan = std::make_shared<const CellPlan>(plan_cell(cell, shapes, used.size(0), data<bool>(used), training));
+  const Images& n = plan->nodes;
+  Tensor arena = at::empty({plan->arena}, z.options());
+  Tensor out = at::empty({plan->draws, n.batch, n.height, n.width, cell.concat ? cell.nodes * n.channels : n.channels}, z.options());
+  AT_DISPATCH_FLOATING_TYPES(z.scalar_type(), "cell_forward", [&] {
+    CellRun<scalar_t> run{cell, *plan, cell_tensors<scalar_t>(inputs, z, parameters, buffers, mask), at::get_num_threads(), parallel};
+    run.forward(data<scalar_t>(arena), data<scalar_t>(out), update);
+  });
+  return {out, arena, plan};
+}
+
+// Returns the gradients of the inputs, of z and of the parameters (None where no operation in use has it).
+std::tuple<List, Tensor, std::vector<Maybe>> cell_backward_(const CellDeclaration& cell, Plan plan, List inputs, Tensor z,
+                                                            List parameters, List buffers, Maybe mask, Tensor arena, Tensor g,
+                                                            bool wanted) {
+  Tensor dz = at::zeros_like(z), workspace = at::empty({plan->workspace}, z.options());
+  List dinputs;
+  for (const Tensor& x : inputs) dinputs.push_back(at::empty_like(x));
+  std::vector<Maybe> gradients(parameters.size());
+  AT_DISPATCH_FLOATING_TYPES(z.scalar_type(), "cell_backward", [&] {
+    CellRun<scalar_t> run{cell, *plan, cell_tensors<scalar_t>(inputs, z, parameters, buffers, mask), at::get_num_threads(), parallel};
+    std::vector<scalar_t*> dx;
+    for (const Tensor& t : dinputs) dx.push_back(data<scalar_t>(t));
+    run.backward(data<scalar_t>(arena), data<scalar_t>(workspace), data<scalar_t>(g), dx, data<scalar_t>(dz), [&](int64_t i) {
+      if (!wanted) return (scalar_t*)nullptr;
+      if (!gradients[i]) gradients[i] = at::zeros_like(parameters[i], {}, at::MemoryFormat::Contiguous);
+      return data<scalar_t>(gradients[i]);
+    });
+  });
+  return {dinputs, dz, gradients};
+}
+
 }  // namespace
 
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   py::class_<UpstreamTensors>(m, "Upstream").def(py::init<Tensor, Tensor, Tensor, Tensor, Maybe, Maybe, Maybe>());
+  py::class_<UnitDeclaration>(m, "Unit").def(
+      py::init([](int64_t kind, int64_t kernel, int64_t dilation, int64_t stride, int64_t c_in, int64_t c_out, int64_t depthwise,
+                  int64_t point, int64_t gamma, int64_t beta, int64_t running) {
+        return UnitDeclaration{spec_of(kind, kernel, dilation, stride), c_in, c_out, depthwise, point, gamma, beta, running};
+      }));
+  py::class_<OperationDeclaration>(m, "Operation").def(py::init([](int64_t kind, bool max, std::vector<UnitDeclaration> units) {
+    return OperationDeclaration{(OperationDeclaration::Kind)kind, max, std::move(units)};
+  }));
+  py::class_<CellPlan, std::shared_ptr<CellPlan>>(m, "CellPlan");
+  py::class_<CellDeclaration>(m, "Cell")
+      .def(py::init([](int64_t inputs, int64_t nodes, int64_t channels, bool concat, std::vector<std::array<int64_t, 2>> edges,
+                       std::vector<int64_t> strides, std::vector<OperationDeclaration> operations,
+                       std::vector<int64_t> skip_rows, std::vector<UnitDeclaration> preprocess) {
+        return CellDeclaration{inputs, nodes, channels, concat, edges, strides, operations, skip_rows, preprocess};
+      }))
+      .def("forward", &cell_forward_, py::call_guard<py::gil_scoped_release>())
+      .def("backward", &cell_backward_, py::call_guard<py::gil_scoped_release>());
   m.def("unit_forward", &unit_forward_, py::call_guard<py::gil_scoped_release>());
   m.def("unit_backward", &unit_backward_, py::call_guard<py::gil_scoped_release>());
   m.def("pool_forward", &pool_forward_, py::call_guard<py::gil_scoped_release>());

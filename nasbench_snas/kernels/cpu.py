@@ -14,7 +14,6 @@ from torch import Tensor
 
 from nasbench_snas.kernels import build
 from nasbench_snas.kernels.protocol import (
-    EPS,
     MOMENTUM,
     Candidate,
     Entries,
@@ -24,27 +23,28 @@ from nasbench_snas.kernels.protocol import (
 )
 from nasbench_snas.kernels.reference import ReferenceKernels, targets_of
 
-_KINDS = {"depthwise": 0, "point": 1, "shifted": 2}
+KINDS = {"depthwise": 0, "point": 1, "shifted": 2}
+"""The units that are compiled, and what they are called there."""
 
 
 class CpuKernels(ReferenceKernels):
     """The compiled kernels; see :class:`~nasbench_snas.kernels.protocol.Kernels`.
 
     Args:
-        compiled: The module that ``build.load_cpu_kernels`` returns.
+        compiled: The module that ``build.load_cpu_kernels`` returns; kept as ``module``.
     """
 
     name = "cpu"
 
     def __init__(self, compiled: Any) -> None:
-        self._c = compiled
+        self.module = compiled
 
     def __reduce__(self) -> tuple[Callable[[], CpuKernels], tuple[()]]:
         """Copies and pickles load the compiled module again: a module cannot be copied."""
         return _loaded, ()
 
     def _upstream(self, upstream: Upstream) -> Any:
-        return self._c.Upstream(
+        return self.module.Upstream(
             upstream.g, upstream.index, upstream.starts, upstream.a, upstream.p, upstream.r,
             upstream.mask,
         )  # fmt: skip
@@ -55,7 +55,7 @@ class CpuKernels(ReferenceKernels):
 
     def statistics(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and biased variance, both ``(G, C)``; two passes a part, merged pairwise."""
-        result: tuple[Tensor, Tensor] = self._c.statistics(y)
+        result: tuple[Tensor, Tensor] = self.module.statistics(y)
         return result
 
     def unit_forward(
@@ -71,8 +71,8 @@ class CpuKernels(ReferenceKernels):
         """Return ``y`` and its statistics."""
         if spec.kind == "dense":
             return super().unit_forward(spec, x, norm, weights, x_rows, w_rows, statistics)
-        result: tuple[Tensor, Tensor | None, Tensor | None] = self._c.unit_forward(
-            _KINDS[spec.kind], spec.kernel, spec.dilation, spec.stride, x,
+        result: tuple[Tensor, Tensor | None, Tensor | None] = self.module.unit_forward(
+            KINDS[spec.kind], spec.kernel, spec.dilation, spec.stride, x,
             norm and norm.scale, norm and norm.shift, weights, x_rows, w_rows, statistics,
         )  # fmt: skip
         return result
@@ -96,8 +96,8 @@ class CpuKernels(ReferenceKernels):
             return super().unit_backward(
                 spec, x, norm, weights, x_rows, w_rows, y, upstream, dx, overwrite, dweights
             )
-        sums: Tensor | None = self._c.unit_backward(
-            _KINDS[spec.kind], spec.kernel, spec.dilation, spec.stride, x,
+        sums: Tensor | None = self.module.unit_backward(
+            KINDS[spec.kind], spec.kernel, spec.dilation, spec.stride, x,
             norm and norm.scale, norm and norm.shift, norm and norm.mean, weights, x_rows, w_rows,
             y, self._upstream(upstream), dx, overwrite, dweights or [],
         )  # fmt: skip
@@ -107,7 +107,7 @@ class CpuKernels(ReferenceKernels):
         self, mean: Tensor, var: Tensor, gamma: Tensor | None, beta: Tensor | None, rows: Tensor
     ) -> Norm:
         """Return a batch norm as scale and shift."""
-        scale, shift, inverse = self._c.norm_forward(mean, var, gamma, beta, rows, EPS)
+        scale, shift, inverse = self.module.norm_forward(mean, var, gamma, beta, rows)
         return Norm(scale, shift, mean, inverse)
 
     def norm_backward(
@@ -120,7 +120,7 @@ class CpuKernels(ReferenceKernels):
         values: int,
     ) -> tuple[Tensor | None, Tensor | None]:
         """Add small gradients; return ``p`` and ``r``."""
-        result: tuple[Tensor | None, Tensor | None] = self._c.norm_backward(
+        result: tuple[Tensor | None, Tensor | None] = self.module.norm_backward(
             norm.scale, norm.mean, norm.inverse, sums, rows, dgamma, dbeta, values
         )
         return result
@@ -129,7 +129,7 @@ class CpuKernels(ReferenceKernels):
         self, kind: str, stride: int, x: Tensor, statistics: bool
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Return the pooling and its statistics."""
-        result: tuple[Tensor, Tensor | None, Tensor | None] = self._c.pool_forward(
+        result: tuple[Tensor, Tensor | None, Tensor | None] = self.module.pool_forward(
             kind == "max", stride, x, statistics
         )
         return result
@@ -138,18 +138,18 @@ class CpuKernels(ReferenceKernels):
         self, kind: str, stride: int, x: Tensor, y: Tensor, upstream: Upstream, dx: Tensor
     ) -> None:
         """Add the gradient of the pooling's input."""
-        self._c.pool_backward(kind == "max", stride, x, y, self._upstream(upstream), dx)
+        self.module.pool_backward(kind == "max", stride, x, y, self._upstream(upstream), dx)
 
     def add_upstream(self, upstream: Upstream, dx: Tensor) -> None:
         """Add the gradient itself."""
-        self._c.add_upstream(self._upstream(upstream), dx)
+        self.module.add_upstream(self._upstream(upstream), dx)
 
     def mix_forward(
         self, z: Tensor, entries: Entries, candidates: Sequence[Candidate], out: Tensor
     ) -> None:
         """Add all entries to their targets."""
         ys = [candidate.y for candidate in candidates]
-        self._c.mix_forward(z, entries.table, entries.mask, ys, self._norms(candidates), out)
+        self.module.mix_forward(z, entries.table, entries.mask, ys, self._norms(candidates), out)
 
     def mix_backward(
         self,
@@ -164,7 +164,7 @@ class CpuKernels(ReferenceKernels):
     ) -> list[Upstream]:
         """Add small gradients; return each candidate's upstream gradient."""
         ys = [candidate.y for candidate in candidates]
-        factors = self._c.mix_backward(
+        factors = self.module.mix_backward(
             z, entries.table, entries.mask, ys, self._norms(candidates), g, dz, dgammas, dbetas,
             entries.counts, batch_statistics,
         )  # fmt: skip
@@ -185,16 +185,16 @@ class CpuKernels(ReferenceKernels):
         count: int,
     ) -> None:
         """Update running statistics one row after another."""
-        self._c.update_running(*running, mean, var, rows, w_rows, count, MOMENTUM)
+        self.module.update_running(*running, mean, var, rows, w_rows, count, MOMENTUM)
 
     def concrete_forward(self, logits: Tensor, noise: Tensor, tau: float) -> Tensor:
         """Return the concrete sample."""
-        z: Tensor = self._c.concrete_forward(logits.contiguous(), noise.contiguous(), tau)
+        z: Tensor = self.module.concrete_forward(logits.contiguous(), noise.contiguous(), tau)
         return z
 
     def concrete_backward(self, z: Tensor, g: Tensor, tau: float) -> Tensor:
         """Return the gradient of ``logits + noise``."""
-        d: Tensor = self._c.concrete_backward(z.contiguous(), g.contiguous(), tau)
+        d: Tensor = self.module.concrete_backward(z.contiguous(), g.contiguous(), tau)
         return d
 
 

@@ -8,43 +8,53 @@ struct Depthwise {
   using vec = typename S::vec;
   static constexpr int V = S::V;
 
-  // `width` results of one row from (w * ST): out[w] (+)= sum_ij x[i * D rows, w * ST + j * D] * taps[i][j].
-  template <int W, bool Add>
-  static inline void strip(const T* x, int64_t line, const T* taps, T* out, int64_t count) {
-    vec acc[W];
+  // R rows of W results: out[r, t] (+)= sum_ij x[r * ST + i * D rows, t * ST + j * D] * taps[i][j]; `count` are stored.
+  template <int W, int R, bool Add>
+  static inline void strip(const T* x, int64_t line, const T* taps, T* out, int64_t out_line, int64_t count) {
+    vec acc[R][W];
+#pragma GCC unroll 2
+    for (int r = 0; r < R; r++)
 #pragma GCC unroll 8
-    for (int t = 0; t < W; t++) acc[t] = Add ? S::load(out + t * V) : vec{};
+      for (int t = 0; t < W; t++) acc[r][t] = Add ? S::load(out + (r * out_line + t) * V) : vec{};
 #pragma GCC unroll 7
-    for (int i = 0; i < K; i++) {
-      const T* row = x + i * D * line * V;
+    for (int i = 0; i < K; i++)
 #pragma GCC unroll 7
       for (int j = 0; j < K; j++) {
         vec tap = S::load(taps + (i * K + j) * V);
+#pragma GCC unroll 2
+        for (int r = 0; r < R; r++) {
+          const T* row = x + ((r * ST + i * D) * line + j * D) * V;
 #pragma GCC unroll 8
-        for (int t = 0; t < W; t++) acc[t] += S::load(row + (t * ST + j * D) * V) * tap;
+          for (int t = 0; t < W; t++) acc[r][t] += S::load(row + t * ST * V) * tap;
+        }
       }
-    }
     if (count >= W) {
+#pragma GCC unroll 2
+      for (int r = 0; r < R; r++)
 #pragma GCC unroll 8
-      for (int t = 0; t < W; t++) S::store(out + t * V, acc[t]);
+        for (int t = 0; t < W; t++) S::store(out + (r * out_line + t) * V, acc[r][t]);
     } else {
-      for (int t = 0; t < count; t++) S::store(out + t * V, acc[t]);
+      for (int r = 0; r < R; r++)
+        for (int t = 0; t < count; t++) S::store(out + (r * out_line + t) * V, acc[r][t]);
     }
   }
 
   // out[h * out_line + w] (+)= the convolution, h < height, w < width. Reads up to 7 * ST pixels past a row's end.
   template <bool Add>
   static void forward(const T* x, int64_t line, const T* taps, T* out, int64_t out_line, int64_t height, int64_t width) {
-    for (int64_t h = 0; h < height; h++) {
-      const T* row = x + h * ST * line * V;
-      T* o = out + h * out_line * V;
-      int64_t w = 0;
-      for (; width - w > 4; w += 8) strip<8, Add>(row + w * ST * V, line, taps, o + w * V, width - w);
-      if (w < width) strip<4, Add>(row + w * ST * V, line, taps, o + w * V, width - w);
-    }
+    int64_t wide = width % 8 > 4 ? width : width / 8 * 8;  // in strips of eight, then two rows of four at once
+    for (int64_t h = 0; h < height; h++)
+      for (int64_t w = 0; w < wide; w += 8)
+        strip<8, 1, Add>(x + (h * line + w) * ST * V, line, taps, out + (h * out_line + w) * V, out_line, width - w);
+    if (wide >= width) return;
+    int64_t h = 0;
+    for (; h + 2 <= height; h += 2)
+      strip<4, 2, Add>(x + (h * line + wide) * ST * V, line, taps, out + (h * out_line + wide) * V, out_line, width - wide);
+    if (h < height)
+      strip<4, 1, Add>(x + (h * line + wide) * ST * V, line, taps, out + (h * out_line + wide) * V, out_line, width - wide);
   }
 
-  // dtaps[i][j] = sum_hw g[h, w] * x[h * ST + i * D, w * ST + j * D]; R rows of taps at once, from row i.
+  // dtaps[i][j] += sum_hw g[h, w] * x[h * ST + i * D, w * ST + j * D]; R rows of taps at once, from row i.
   template <int R>
   static inline void taps_rows(const T* x, int64_t line, const T* g, int64_t g_line, int64_t height, int64_t width, int i,
                                T* dtaps) {
@@ -70,7 +80,10 @@ struct Depthwise {
             acc[0][r][j] += S::load(gr + w * V) * S::load(row + (w * ST + r * D * line + j * D) * V);
     }
     for (int r = 0; r < R; r++)
-      for (int j = 0; j < K; j++) S::store(dtaps + ((i + r) * K + j) * V, acc[0][r][j] + (U > 1 ? acc[U - 1][r][j] : vec{}));
+      for (int j = 0; j < K; j++) {
+        T* to = dtaps + ((i + r) * K + j) * V;
+        S::store(to, S::load(to) + (U > 1 ? acc[0][r][j] + acc[U - 1][r][j] : acc[0][r][j]));
+      }
   }
   static void taps_gradient(const T* x, int64_t line, const T* g, int64_t g_line, int64_t height, int64_t width, T* dtaps) {
     if constexpr (K == 3) {

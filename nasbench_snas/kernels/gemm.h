@@ -22,9 +22,10 @@ struct Gemm {
   static void pack(const T* w, int64_t rows, int64_t columns, int64_t row_step, int64_t column_step, T* out) {
     int64_t width = panel(columns) * V, padded = blocks(rows) * V;
     std::memset(out, 0, packed_size(rows, columns) * sizeof(T));
-    for (int64_t c = 0; c < columns; c++)
-      for (int64_t r = 0; r < rows; r++)
-        out[(c / width * padded + r) * width + c % width] = w[r * row_step + c * column_step];
+    for (int64_t c = 0; c < columns; c++) {
+      T* to = out + c / width * padded * width + c % width;
+      for (int64_t r = 0; r < rows; r++) to[r * width] = w[r * row_step + c * column_step];
+    }
   }
 
   // acc[m][n] = sum over channels of a[pixel m] * b[:, n].
@@ -101,24 +102,24 @@ struct Gemm {
     });
   }
 
-  // dw[(i) * ld + j] += sum over pixels of a[p][i] * b[p][j], both blocked; dw is in double.
-  static void gradient(const T* a, int64_t rows, const T* b, int64_t columns, int64_t pixels, double* dw, int64_t ld) {
-    int64_t nb = blocks(rows), cb = blocks(columns);
+  // dw += a^T b of blocked images; dw is (rows, columns) padded to blocks of V: lines of blocks(columns) * V.
+  static int64_t gradient_size(int64_t rows, int64_t columns) { return blocks(rows) * V * blocks(columns) * V; }
+  static void gradient(const T* a, int64_t rows, const T* b, int64_t columns, int64_t pixels, T* dw) {
+    int64_t nb = blocks(rows), cb = blocks(columns), ld = cb * V;
     for (int64_t i = 0; i < nb; i++)
       for (int64_t j = 0; j < cb; j += 2) {
         const T *x = a + i * pixels * V, *y = b + j * pixels * V;
+        T* to = dw + i * V * ld + j * V;
         if (j + 1 < cb)
-          for (int l = 0; l < V; l += 4) outer<4, 2>(x + l, y, pixels, i * V + l, rows, j * V, columns, dw, ld);
+          for (int l = 0; l < V; l += 4) outer<4, 2>(x + l, y, pixels, to + l * ld, ld);
         else
-          for (int l = 0; l < V; l += 4) outer<4, 1>(x + l, y, pixels, i * V + l, rows, j * V, columns, dw, ld);
+          for (int l = 0; l < V; l += 4) outer<4, 1>(x + l, y, pixels, to + l * ld, ld);
       }
   }
 
  private:
   template <int M, int N>
-  static void outer(const T* a, const T* b, int64_t pixels, int64_t row, int64_t rows, int64_t column, int64_t columns,
-                    double* dw, int64_t ld) {
-    if (row >= rows) return;
+  static void outer(const T* a, const T* b, int64_t pixels, T* dw, int64_t ld) {
     constexpr int U = N == 1 ? 2 : 1;  // enough independent sums to hide the latency
     vec acc[U][M][N] = {};
     int64_t p = 0;
@@ -138,12 +139,10 @@ struct Gemm {
     for (; p < pixels; p++)
       for (int m = 0; m < M; m++)
         for (int n = 0; n < N; n++) acc[0][m][n] += a[p * V + m] * S::load(b + (n * pixels + p) * V);
-    for (int m = 0; m < M && row + m < rows; m++)
+    for (int m = 0; m < M; m++)
       for (int n = 0; n < N; n++) {
-        vec total = acc[0][m][n];
-        for (int u = 1; u < U; u++) total += acc[u][m][n];
-        for (int l = 0; l < V && column + n * V + l < columns; l++)
-          dw[(row + m) * ld + column + n * V + l] += total[l];
+        T* to = dw + m * ld + n * V;
+        S::store(to, S::load(to) + (U > 1 ? acc[0][m][n] + acc[U - 1][m][n] : acc[0][m][n]));
       }
   }
 };

@@ -1,9 +1,16 @@
 // Loading an image into padded channel blocks, forming upstream gradients, statistics of a part.
 #pragma once
+#include <algorithm>
 #include <vector>
 
 #include "gemm.h"
 #include "kernels.h"
+
+// Where an image lies in scratch memory: [block of V channels][pixel of the padded image][V].
+struct Layout {
+  int64_t pad, line, area;  // pixels around, of a line, of a block
+  int64_t inside() const { return pad * line + pad; }
+};
 
 template <class T>
 struct Image {
@@ -11,23 +18,23 @@ struct Image {
   using vec = typename S::vec;
   static constexpr int V = S::V;
 
-  // out[block][padded pixel] = relu(scale * x + shift), zeros around; `pad` before, lines of `line` pixels.
-  static void load(const T* x, const T* scale, const T* shift, int64_t height, int64_t width, int64_t channels,
-                   int64_t pad, int64_t line, int64_t area, T* out) {
-    std::memset(out, 0, ceil_div(channels, V) * area * V * sizeof(T));
-    for (int64_t c = 0; c < channels; c += V, out += area * V) {
+  // out = relu(scale * x + shift), zeros around.
+  static void load(const T* x, const T* scale, const T* shift, const Images& im, const Layout& to, T* out) {
+    int64_t channels = im.channels;
+    std::memset(out, 0, ceil_div(channels, V) * to.area * V * sizeof(T));
+    for (int64_t c = 0; c < channels; c += V, out += to.area * V) {
       int64_t n = channels - c;
       vec a = scale ? S::load(scale + c, n) : vec{}, b = scale ? S::load(shift + c, n) : vec{};
-      for (int64_t h = 0; h < height; h++) {
-        const T* in = x + h * width * channels + c;
-        T* o = out + ((h + pad) * line + pad) * V;
+      for (int64_t h = 0; h < im.height; h++) {
+        const T* in = x + h * im.width * channels + c;
+        T* o = out + (to.inside() + h * to.line) * V;
         if (n >= V) {
           if (scale)
-            for (int64_t w = 0; w < width; w++) S::store(o + w * V, S::relu(S::load(in + w * channels) * a + b));
+            for (int64_t w = 0; w < im.width; w++) S::store(o + w * V, S::relu(S::load(in + w * channels) * a + b));
           else
-            for (int64_t w = 0; w < width; w++) S::store(o + w * V, S::relu(S::load(in + w * channels)));
+            for (int64_t w = 0; w < im.width; w++) S::store(o + w * V, S::relu(S::load(in + w * channels)));
         } else {
-          for (int64_t w = 0; w < width; w++) {
+          for (int64_t w = 0; w < im.width; w++) {
             vec v = S::load(in + w * channels, n);
             S::store(o + w * V, S::relu(scale ? v * a + b : v));
           }
@@ -84,24 +91,24 @@ struct Image {
     for (; c < channels; c += V) moments_of<1>(y + c, pixels, channels, channels - c, mean + c, square + c);
   }
 
-  // Merges the parts' moments pairwise (Chan, Golub & LeVeque 1983); the result replaces the first part's.
-  static void merge(double* mean, double* square, int64_t parts, int64_t channels, double count, T* out_mean, T* out_var) {
-    std::vector<double> n(parts, count);
-    for (int64_t step = 1; step < parts; step *= 2)
-      for (int64_t i = 0; i + step < parts; i += 2 * step) {
-        double na = n[i], nb = n[i + step], total = na + nb;
-        double *ma = mean + i * channels, *mb = mean + (i + step) * channels;
-        double *sa = square + i * channels, *sb = square + (i + step) * channels;
-        for (int64_t c = 0; c < channels; c++) {
-          double delta = mb[c] - ma[c];
-          ma[c] += delta * nb / total;
-          sa[c] += sb[c] + delta * delta * na * nb / total;
+  // Mean and biased variance from the moments of equal parts of `count` values (Chan, Golub & LeVeque 1983).
+  static void merge(const double* mean, const double* square, int64_t parts, int64_t channels, double count, T* out_mean,
+                    T* out_var) {
+    for (int64_t c = 0; c < channels; c += 8) {
+      int n = (int)std::min<int64_t>(8, channels - c);
+      double about[8] = {}, total[8] = {};
+      for (int64_t i = 0; i < parts; i++)
+        for (int l = 0; l < n; l++) about[l] += mean[i * channels + c + l];
+      for (int l = 0; l < n; l++) about[l] /= (double)parts;
+      for (int64_t i = 0; i < parts; i++)
+        for (int l = 0; l < n; l++) {
+          double d = mean[i * channels + c + l] - about[l];
+          total[l] += square[i * channels + c + l] + count * d * d;
         }
-        n[i] = total;
+      for (int l = 0; l < n; l++) {
+        out_mean[c + l] = (T)about[l];
+        out_var[c + l] = (T)(total[l] / (count * (double)parts));
       }
-    for (int64_t c = 0; c < channels; c++) {
-      out_mean[c] = (T)mean[c];
-      out_var[c] = (T)(square[c] / n[0]);
     }
   }
 

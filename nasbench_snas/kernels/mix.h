@@ -9,7 +9,6 @@ class Mix {
   using S = Simd<T>;
   using vec = typename S::vec;
   static constexpr int V = S::V;
-  static constexpr double eps = 1e-5;
   static constexpr int together = 4;  // entries that share one pass over the target
 
   struct Entry {
@@ -17,8 +16,8 @@ class Mix {
   };
 
  public:
-  explicit Mix(const MixArgs<T>& args) : a(args), s(args.shape), pixels(s.height * s.width), channels(s.c_out) {
-    of_target.resize(a.targets);
+  explicit Mix(const MixArgs<T>& args) : a(args), s(args.nodes), pixels(s.pixels()), channels(s.channels) {
+    of_target.resize(s.rows);
     for (int64_t i = 0; i < a.entries; i++) {
       const int64_t* t = a.table + 6 * i;
       entries.push_back({i, t[0], t[1], t[2], t[3], t[4], t[5]});
@@ -37,7 +36,7 @@ class Mix {
       }
     // Blocks of pixels small enough for the first-level cache.
     int64_t step = std::max<int64_t>(16, 4096 / channels), steps = ceil_div(pixels, step);
-    parallel(a.targets * s.batch, [&](int64_t lo, int64_t hi, int) {
+    parallel(s.rows * s.batch, [&](int64_t lo, int64_t hi, int) {
       for (int64_t task = lo; task < hi; task++) {
         int64_t target = task / s.batch, b = task % s.batch;
         const auto& list = of_target[target];
@@ -62,7 +61,7 @@ class Mix {
   void backward(int threads, const Parallel& parallel) {
     // For every entry and channel: <m g, 1> and <m g, y - mean>.
     std::vector<std::vector<double>> partial(threads);
-    parallel(a.targets * s.batch, [&](int64_t lo, int64_t hi, int thread) {
+    parallel(s.rows * s.batch, [&](int64_t lo, int64_t hi, int thread) {
       partial[thread].resize(2 * a.entries * channels);
       for (int64_t task = lo; task < hi; task++) dots(task / s.batch, task % s.batch, partial[thread].data());
     });
@@ -100,7 +99,7 @@ class Mix {
     const MixCandidate<T>& k = a.candidates[e.candidate];
     if (!k.mean) return {0, 1, 1, 0};
     int64_t at = e.stat * channels + c, edge = e.edge * channels + c;
-    return {(double)k.mean[at], 1 / std::sqrt((double)k.var[at] + eps), k.gamma ? (double)k.gamma[edge] : 1.0,
+    return {(double)k.mean[at], 1 / std::sqrt((double)k.var[at] + norm_eps), k.gamma ? (double)k.gamma[edge] : 1.0,
             k.beta ? (double)k.beta[edge] : 0.0};
   }
 
@@ -191,7 +190,7 @@ class Mix {
   }
 
   const MixArgs<T>& a;
-  Shape s;
+  Images s;
   int64_t pixels, channels;
   std::vector<Entry> entries;
   std::vector<std::vector<Entry>> of_target;

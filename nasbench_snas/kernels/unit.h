@@ -1,10 +1,8 @@
-// ReLU-convolution units: (normalise-ReLU-)depthwise-pointwise, pointwise, and the factorised reduction.
+// ReLU-convolution units: (normalise-ReLU-)depthwise-pointwise, pointwise, and the factorised reduction, image by image.
 //
-// One task is one image of one row of x: it is loaded once for all rows of y that read it. The depthwise result lives in
-// scratch memory only; the backward pass computes it again (cheaper than a trip to memory).
+// The depthwise result lives in scratch memory only; the backward pass computes it again (cheaper than a trip to memory).
 #pragma once
-#include <map>
-#include <stdexcept>
+#include <cmath>
 
 #include "depthwise.h"
 #include "image.h"
@@ -24,273 +22,244 @@ class Unit {
   };
 
  public:
-  Unit(const UnitArgs<T>& args, int threads) : a(args), s(args.shape), threads_(threads) {
+  // Scratch memory of a thread: the depthwise result, the gradients of y and of the depthwise result.
+  struct Room {
+    T *d, *dy, *dd;
+  };
+
+  Unit(const UnitArgs<T>& args, const Images& images)
+      : a(args), x_(images), y_(images.strided(args.groups, args.spec.stride, args.c_out)), kernel(args.spec.kernel) {
     is_depthwise = a.spec.kind == Kind::depthwise;
-    pad = is_depthwise ? a.spec.dilation * (a.spec.kernel / 2) : 0;
-    bool shifted = a.spec.kind == Kind::shifted;  // odd sides get a line of zeros
-    line = s.width + 2 * pad + (shifted ? s.width % 2 : 0);
-    area = line * (s.height + 2 * pad + (shifted ? s.height % 2 : 0));
-    pixels = s.out_height * s.out_width;
-    nb = ceil_div(s.c_in, V);
-    plain = a.spec.kind == Kind::point && a.spec.stride == 1 && area == pixels;
-    int64_t split = shifted ? s.c_out - s.c_out / 2 : s.c_out;
-    for (int64_t part = 0; part < (shifted && s.c_out > 1 ? 2 : 1); part++) {
-      Part p{part ? split : 0, part ? s.c_out - split : split, {}};
-      for (int64_t h = 0; h < s.out_height; h++)
-        for (int64_t w = 0; w < s.out_width; w++)
-          p.offset.push_back((int32_t)((h * a.spec.stride + part) * line + w * a.spec.stride + part));
+    pixels = y_.pixels();
+    nb = ceil_div(x_.channels, V);
+    int64_t highest = 0;
+    for (int64_t g = 0; g < a.groups; g++) highest = std::max(highest, a.w_rows[g]);
+    place_.assign(highest + 1, -1);
+    for (int64_t g = 0; g < a.groups; g++)
+      if (place_[a.w_rows[g]] < 0) {
+        place_[a.w_rows[g]] = (int64_t)used_.size();
+        used_.push_back(a.w_rows[g]);
+      }
+    readers.resize(x_.rows);
+    for (int64_t g = 0; g < a.groups; g++) readers[a.x_rows[g]].push_back(g);
+    if (is_depthwise) trim();
+    pad = is_depthwise ? a.spec.dilation * (kernel / 2) : 0;
+  }
+
+  bool shifted() const { return a.spec.kind == Kind::shifted; }
+  bool reads(int64_t row) const { return !readers[row].empty(); }
+
+  // Takes the input's layout; packs the weights for the forward or the backward pass.
+  void prepare(const Layout& layout, bool backward) {
+    at = layout;
+    plain = a.spec.kind == Kind::point && a.spec.stride == 1 && at.area == pixels;
+    int64_t split = shifted() ? a.c_out - a.c_out / 2 : a.c_out;
+    for (int64_t part = 0; part < (shifted() && a.c_out > 1 ? 2 : 1); part++) {
+      Part p{part ? split : 0, part ? a.c_out - split : split, {}};
+      for (int64_t h = 0; h < y_.height && !is_depthwise; h++)
+        for (int64_t w = 0; w < y_.width; w++)
+          p.offset.push_back((int32_t)(at.inside() + (h * a.spec.stride + part) * at.line + w * a.spec.stride + part));
       parts.push_back(std::move(p));
     }
-    for (int64_t i = 0; i < a.groups; i++) local.emplace(a.w_rows[i], (int64_t)local.size());
-    readers.resize(a.x_count);
-    for (int64_t i = 0; i < a.groups; i++) readers[a.x_rows[i]].push_back(i);
+    if (backward && is_depthwise) {
+      bool still = a.spec.stride == 1;
+      for (int64_t h = 0; h < y_.height; h++)
+        for (int64_t w = 0; w < y_.width; w++)
+          dd_offset_.push_back((int32_t)(still ? at.inside() + h * at.line + w : h * y_.width + w));
+    }
+    pack(backward);
   }
 
-  void forward(const Parallel& parallel) {
-    pack_weights(false);
-    std::vector<double> mean, square;
-    if (a.y_mean) mean.resize(a.groups * s.batch * s.c_out), square.resize(mean.size());
-    parallel(a.x_count * s.batch, [&](int64_t lo, int64_t hi, int) {
-      Scratch& scratch = Scratch::mine();
-      scratch.reserve((padded() + nb * pixels * V + 256) * sizeof(T));
-      T *x = scratch.take<T>(padded()), *d = scratch.take<T>(nb * pixels * V);
-      for (int64_t task = lo; task < hi; task++) {
-        int64_t row = task / s.batch, b = task % s.batch;
-        if (readers[row].empty()) continue;
-        load_input(row, b, x);
-        for (int64_t g : readers[row]) {
-          T* y = a.y + (g * s.batch + b) * pixels * s.c_out;
-          for (size_t part = 0; part < parts.size(); part++) {
-            const T* in = convolved(x, g, part, d);
-            G::to_rows(in, pixels, s.c_in, packed(g, part), parts[part].count, y + parts[part].column, s.c_out);
-          }
-          int64_t place = (g * s.batch + b) * s.c_out;
-          if (a.y_mean) I::moments(y, pixels, s.c_out, &mean[place], &square[place]);
-        }
+  // Room for the depthwise result, and for the gradients of y.
+  int64_t d_size() const { return nb * pixels * V; }
+  int64_t dy_size() const { return (ceil_div(a.c_out, V) + 1) * pixels * V; }
+  int64_t strided_size() const { return is_depthwise && a.spec.stride > 1 ? nb * pixels * V : 0; }
+  // A thread's partial sums of the weights' gradients.
+  int64_t partial_size() const { return a.d_point ? (int64_t)used_.size() * (point_size() + taps_size()) : 0; }
+
+  // Writes y of all rows that read image b of `row`, which is at x; its moments go to (groups, batch, c_out).
+  void forward(int64_t row, int64_t b, const T* x, T* d, double* mean, double* square) {
+    for (int64_t g : readers[row]) {
+      T* y = a.y + (g * x_.batch + b) * pixels * a.c_out;
+      for (size_t part = 0; part < parts.size(); part++) {
+        const T* in = convolved(x, g, part, d);
+        G::to_rows(in, pixels, x_.channels, packed(g, part), parts[part].count, y + parts[part].column, a.c_out);
       }
-    });
-    if (!a.y_mean) return;
-    for (int64_t g = 0; g < a.groups; g++) {
-      int64_t place = g * s.batch * s.c_out;
-      I::merge(&mean[place], &square[place], s.batch, s.c_out, (double)pixels, a.y_mean + g * s.c_out,
-               a.y_var + g * s.c_out);
+      int64_t to = (g * x_.batch + b) * a.c_out;
+      if (a.y_mean) I::moments(y, pixels, a.c_out, mean + to, square + to);
     }
   }
 
-  void backward(const Parallel& parallel) {
-    pack_weights(true);
-    int64_t taps = is_depthwise ? a.spec.kernel * a.spec.kernel : 0;
-    int64_t rows = (int64_t)local.size(), wide = s.c_in * s.c_out;
-    bool weights = a.d_point != nullptr;
-    // Partial sums of each thread, merged in the order of the threads.
-    std::vector<std::vector<double>> d_point(threads_), d_taps(threads_);
-    std::vector<double> sums(a.sums ? a.x_count * s.batch * 2 * s.c_in : 0);
-    parallel(a.x_count * s.batch, [&](int64_t lo, int64_t hi, int thread) {
-      if (weights) d_point[thread].resize(rows * wide), d_taps[thread].resize(rows * taps * s.c_in);
-      Scratch& scratch = Scratch::mine();
-      int64_t widest = ceil_div(s.c_out, V) + 1;
-      scratch.reserve((3 * padded() + (nb + widest) * pixels * V + 1024) * sizeof(T));
-      T *x = scratch.take<T>(padded()), *dx = scratch.take<T>(padded()), *dd = scratch.take<T>(padded());
-      T *d = scratch.take<T>(nb * pixels * V), *dy = scratch.take<T>(widest * pixels * V);
-      if (is_depthwise) std::memset(dd, 0, padded() * sizeof(T));
-      for (int64_t task = lo; task < hi; task++) {
-        int64_t row = task / s.batch, b = task % s.batch;
-        if (readers[row].empty()) {
-          if (a.overwrite) std::memset(a.dx + task * s.height * s.width * s.c_in, 0, s.height * s.width * s.c_in * sizeof(T));
-          continue;
+  // Adds to dx (laid out like x) and to the partial sums. room.dd is zero around the image and stays so.
+  void backward(int64_t row, int64_t b, const T* x, T* dx, const Room& room, T* strided, T* partial) {
+    for (int64_t g : readers[row]) {
+      T* sums = a.d_point ? partial + place_[a.w_rows[g]] * (point_size() + taps_size()) : nullptr;
+      for (size_t part = 0; part < parts.size(); part++) {
+        const Part& p = parts[part];
+        I::upstream(a.upstream, g, b, x_.batch, a.y, pixels, a.c_out, p.column, p.count, V, pixels * V, room.dy);
+        if (sums) {
+          const T* in = convolved(x, g, part, room.d);
+          G::gradient(in, x_.channels, room.dy, p.count, pixels,
+                      sums + (part ? G::gradient_size(x_.channels, parts[0].count) : 0));
         }
-        load_input(row, b, x);
-        std::memset(dx, 0, nb * area * V * sizeof(T));
-        for (int64_t g : readers[row]) {
-          int64_t place = local.at(a.w_rows[g]);
-          for (size_t part = 0; part < parts.size(); part++) {
-            const Part& p = parts[part];
-            I::upstream(a.upstream, g, b, s.batch, a.y, pixels, s.c_out, p.column, p.count, V, pixels * V, dy);
-            if (weights) {
-              const T* in = convolved(x, g, part, d);
-              G::gradient(in, s.c_in, dy, p.count, pixels, &d_point[thread][place * wide + p.column], s.c_out);
-            }
-            if (is_depthwise) {
-              G::template to_blocks<false>(dy, pixels, p.count, packed(g, part), s.c_in, dd, dd_area(), dd_offset());
-              depthwise_backward(x, dd, dx, place, weights ? &d_taps[thread][place * taps * s.c_in] : nullptr);
-            } else {
-              G::template to_blocks<true>(dy, pixels, p.count, packed(g, part), s.c_in, dx, area, p.offset.data());
-            }
-          }
+        if (is_depthwise) {
+          T* dd = a.spec.stride == 1 ? room.dd : strided;
+          int64_t area = a.spec.stride == 1 ? at.area : pixels;
+          G::template to_blocks<false>(room.dy, pixels, p.count, packed(g, part), x_.channels, dd, area, dd_offset_.data());
+          depthwise_backward(x, dd, dx, place_[a.w_rows[g]], sums ? sums + point_size() : nullptr);
+        } else {
+          G::template to_blocks<true>(room.dy, pixels, p.count, packed(g, part), x_.channels, dx, at.area, p.offset.data());
         }
-        store_gradient(row, b, x, dx, a.sums ? &sums[task * 2 * s.c_in] : nullptr);
       }
-    });
-    if (weights) add_weights(d_point, d_taps, taps);
-    if (a.sums) {
-      std::memset(a.sums, 0, 2 * a.x_count * s.c_in * sizeof(double));
-      for (int64_t task = 0; task < a.x_count * s.batch; task++)
-        for (int64_t i = 0; i < 2; i++)
-          for (int64_t c = 0; c < s.c_in; c++)
-            a.sums[(i * a.x_count + task / s.batch) * s.c_in + c] += sums[(task * 2 + i) * s.c_in + c];
     }
   }
+
+  // Adds one thread's partial sums to the gradients of the weights.
+  void collect(const T* partial) {
+    int64_t c_in = x_.channels, k2 = a.spec.kernel * a.spec.kernel, rim = (a.spec.kernel - kernel) / 2;
+    for (size_t i = 0; i < used_.size(); i++, partial += point_size() + taps_size()) {
+      const T* from = partial;
+      for (const Part& p : parts) {
+        int64_t ld = G::blocks(p.count) * V;
+        for (int64_t r = 0; r < c_in; r++)
+          for (int64_t c = 0; c < p.count; c++) a.d_point[(used_[i] * c_in + r) * a.c_out + p.column + c] += from[r * ld + c];
+        from += G::gradient_size(c_in, p.count);
+      }
+      if (!is_depthwise) continue;
+      for (int64_t c = 0; c < c_in; c++)
+        for (int64_t h = 0; h < kernel; h++)
+          for (int64_t w = 0; w < kernel; w++)
+            a.d_depthwise[(used_[i] * k2 + (h + rim) * a.spec.kernel + w + rim) * c_in + c] +=
+                from[((c / V) * kernel * kernel + h * kernel + w) * V + c % V];
+    }
+  }
+
+  void merge_moments(int64_t g, const double* mean, const double* square) {
+    int64_t from = g * x_.batch * a.c_out;
+    I::merge(mean + from, square + from, x_.batch, a.c_out, (double)pixels, a.y_mean + g * a.c_out, a.y_var + g * a.c_out);
+  }
+
+  UnitArgs<T> a;
+  int64_t pad;
 
  private:
-  // Room for a padded image; strips may read past the last row.
-  int64_t padded() const { return nb * area * V + 32 * V; }
-
-  void load_input(int64_t row, int64_t b, T* x) {
-    const T* scale = a.scale ? a.scale + row * s.c_in : nullptr;
-    const T* shift = a.scale ? a.shift + row * s.c_in : nullptr;
-    I::load(a.x + (row * s.batch + b) * s.height * s.width * s.c_in, scale, shift, s.height, s.width, s.c_in, pad, line,
-            area, x);
-  }
-
   // The input of the 1x1 convolution for row g, in blocks of `pixels`.
   const T* convolved(const T* x, int64_t g, size_t part, T* d) {
     if (plain) return x;
     if (is_depthwise) {
-      const T* taps = taps_of(local.at(a.w_rows[g]));
-      int64_t k2 = a.spec.kernel * a.spec.kernel;
+      const T* from = x + (at.inside() - pad * at.line - pad) * V;
+      const T* taps = taps_.data() + place_[a.w_rows[g]] * taps_size();
       for (int64_t c = 0; c < nb; c++)
         with_depthwise([&](auto dw) {
-          decltype(dw)::template forward<false>(x + c * area * V, line, taps + c * k2 * V, d + c * pixels * V,
-                                                s.out_width, s.out_height, s.out_width);
+          decltype(dw)::template forward<false>(from + c * at.area * V, at.line, taps + c * kernel * kernel * V,
+                                                d + c * pixels * V, y_.width, y_.height, y_.width);
         });
       return d;
     }
     const int32_t* offset = parts[part].offset.data();
     for (int64_t c = 0; c < nb; c++)
       for (int64_t p = 0; p < pixels; p++)
-        S::store(d + (c * pixels + p) * V, S::load(x + (c * area + offset[p]) * V));
+        S::store(d + (c * pixels + p) * V, S::load(x + (c * at.area + offset[p]) * V));
     return d;
   }
 
-  int64_t dd_area() const { return a.spec.stride == 1 ? area : pixels; }
-  const int32_t* dd_offset() {
-    if (dd_offset_.empty())
-      throw std::logic_error("offsets are made by pack_weights");
-    return dd_offset_.data();
-  }
-
-  // Adds the gradients of one row's depthwise convolution to dx (padded) and to d_taps.
-  void depthwise_backward(const T* x, const T* dd, T* dx, int64_t place, double* d_taps) {
-    int64_t k2 = a.spec.kernel * a.spec.kernel;
-    const T *taps = taps_of(place), *flipped = flipped_.data() + place * nb * k2 * V;
+  // Adds the gradients of one row's depthwise convolution to dx and to d_taps.
+  void depthwise_backward(const T* x, const T* dd, T* dx, int64_t place, T* d_taps) {
+    int64_t k2 = kernel * kernel, corner = at.inside() - pad * at.line - pad;
+    const T *taps = taps_.data() + place * taps_size(), *flipped = flipped_.data() + place * taps_size();
     bool still = a.spec.stride == 1;
-    int64_t inside = pad * line + pad;
-    T sums[49 * V];
     for (int64_t c = 0; c < nb; c++)
       with_depthwise([&](auto dw) {
         using D = decltype(dw);
-        const T* g = dd + c * dd_area() * V + (still ? inside * V : 0);
-        int64_t g_line = still ? line : s.out_width;
-        if (d_taps) {
-          D::taps_gradient(x + c * area * V, line, g, g_line, s.out_height, s.out_width, sums);
-          for (int64_t i = 0; i < k2; i++)
-            for (int64_t l = 0; l < V && c * V + l < s.c_in; l++) d_taps[i * s.c_in + c * V + l] += sums[i * V + l];
-        }
+        const T* g = still ? dd + (c * at.area + at.inside()) * V : dd + c * pixels * V;
+        int64_t g_line = still ? at.line : y_.width;
+        const T* from = x + (c * at.area + corner) * V;
+        if (d_taps) D::taps_gradient(from, at.line, g, g_line, y_.height, y_.width, d_taps + c * k2 * V);
         if (still)
-          D::template forward<true>(dd + c * area * V, line, flipped + c * k2 * V, dx + (c * area + inside) * V, line,
-                                    s.height, s.width);
+          D::template forward<true>(dd + (c * at.area + corner) * V, at.line, flipped + c * k2 * V,
+                                    dx + (c * at.area + at.inside()) * V, at.line, x_.height, x_.width);
         else
-          D::scatter(dx + c * area * V, line, taps + c * k2 * V, g, g_line, s.out_height, s.out_width);
+          D::scatter(dx + (c * at.area + corner) * V, at.line, taps + c * k2 * V, g, g_line, y_.height, y_.width);
       });
   }
 
-  // Writes relu's gradient to memory and sums it for the norm before the unit.
-  void store_gradient(int64_t row, int64_t b, const T* x, const T* dx, double* sums) {
-    int64_t base = (row * s.batch + b) * s.height * s.width * s.c_in;
-    for (int64_t c = 0; c < nb; c++) {
-      int64_t n = s.c_in - c * V;
-      vec mean = sums ? S::load(a.mean + row * s.c_in + c * V, n) : vec{}, total{}, product{};
-      for (int64_t h = 0; h < s.height; h++) {
-        int64_t from = (c * area + (h + pad) * line + pad) * V;
-        T* out = a.dx + base + h * s.width * s.c_in + c * V;
-        const T* in = a.x + base + h * s.width * s.c_in + c * V;
-        for (int64_t w = 0; w < s.width; w++) {
-          vec v = S::relu_mask(S::load(x + from + w * V), S::load(dx + from + w * V));
-          if (sums) {
-            total += v;
-            product += v * (S::load(in + w * s.c_in, n) - mean);
+  // Leaves out the outermost taps where they never meet the image (unless they are not finite: zero times NaN is NaN).
+  void trim() {
+    int64_t side = a.spec.kernel, c_in = x_.channels;
+    for (; kernel > 3 && a.spec.dilation * (kernel / 2) >= std::max(x_.height, x_.width); kernel -= 2) {
+      int64_t rim = (side - kernel) / 2;
+      for (int64_t row : used_)
+        for (int64_t i = rim; i < side - rim; i++)
+          for (int64_t j = rim; j < side - rim; j++) {
+            if (i > rim && i < side - rim - 1 && j > rim && j < side - rim - 1) continue;
+            const T* tap = a.depthwise + (row * side * side + i * side + j) * c_in;
+            for (int64_t c = 0; c < c_in; c++)
+              if (!std::isfinite(tap[c])) return;
           }
-          if (!a.overwrite) v += S::load(out + w * s.c_in, n);
-          S::store(out + w * s.c_in, v, n);
-        }
-      }
-      if (sums)
-        for (int64_t l = 0; l < V && l < n; l++) {
-          sums[c * V + l] = total[l];
-          sums[s.c_in + c * V + l] = product[l];
-        }
     }
   }
 
-  void add_weights(const std::vector<std::vector<double>>& d_point, const std::vector<std::vector<double>>& d_taps,
-                   int64_t taps) {
-    int64_t wide = s.c_in * s.c_out, narrow = taps * s.c_in;
-    for (int t = 0; t < threads_; t++) {
-      if (d_point[t].empty()) continue;
-      for (auto [row, place] : local) {
-        for (int64_t i = 0; i < wide; i++) a.d_point[row * wide + i] += (T)d_point[t][place * wide + i];
-        for (int64_t i = 0; i < narrow; i++) a.d_depthwise[row * narrow + i] += (T)d_taps[t][place * narrow + i];
-      }
-    }
+  int64_t taps_size() const { return is_depthwise ? nb * kernel * kernel * V : 0; }
+  int64_t point_size() const {
+    int64_t size = 0;
+    for (const Part& p : parts) size += G::gradient_size(x_.channels, p.count);
+    return size;
   }
-
-  const T* taps_of(int64_t place) const { return taps_.data() + place * nb * a.spec.kernel * a.spec.kernel * V; }
-
   const T* packed(int64_t g, size_t part) const {
-    return packed_.data() + local.at(a.w_rows[g]) * packed_row_ + (part ? packed_part_ : 0);
+    return packed_.data() + place_[a.w_rows[g]] * packed_row_ + (part ? packed_part_ : 0);
   }
 
   // Packs the 1x1 weights (transposed for the backward pass) and the depthwise taps of the rows in use.
-  void pack_weights(bool transposed) {
-    auto size = [&](const Part& p) {
-      return transposed ? G::packed_size(p.count, s.c_in) : G::packed_size(s.c_in, p.count);
-    };
+  void pack(bool transposed) {
+    int64_t c_in = x_.channels;
+    auto size = [&](const Part& p) { return transposed ? G::packed_size(p.count, c_in) : G::packed_size(c_in, p.count); };
     packed_part_ = size(parts[0]);
     packed_row_ = packed_part_ + (parts.size() > 1 ? size(parts[1]) : 0);
-    packed_.resize(packed_row_ * local.size());
-    int64_t k2 = is_depthwise ? a.spec.kernel * a.spec.kernel : 0;
-    taps_.assign(local.size() * nb * k2 * V, 0);
+    packed_.resize(packed_row_ * used_.size());
+    taps_.assign(used_.size() * taps_size(), 0);
     flipped_.assign(transposed ? taps_.size() : 0, 0);
-    for (auto [row, place] : local) {
+    for (size_t place = 0; place < used_.size(); place++) {
       for (size_t i = 0; i < parts.size(); i++) {
-        const T* w = a.point + row * s.c_in * s.c_out + parts[i].column;
+        const Part& p = parts[i];
+        const T* w = a.point + used_[place] * c_in * a.c_out + p.column;
         T* out = packed_.data() + place * packed_row_ + (i ? packed_part_ : 0);
-        if (transposed) G::pack(w, parts[i].count, s.c_in, 1, s.c_out, out);
-        else G::pack(w, s.c_in, parts[i].count, s.c_out, 1, out);
+        if (transposed) G::pack(w, p.count, c_in, 1, a.c_out, out);
+        else G::pack(w, c_in, p.count, a.c_out, 1, out);
       }
-      for (int64_t i = 0; i < k2; i++)
-        for (int64_t c = 0; c < s.c_in; c++) {
-          int64_t block = (place * nb + c / V) * k2;
-          T tap = a.depthwise[(row * k2 + i) * s.c_in + c];
-          taps_[(block + i) * V + c % V] = tap;
-          if (transposed) flipped_[(block + k2 - 1 - i) * V + c % V] = tap;
+      if (is_depthwise) pack_taps(place, transposed);
+    }
+  }
+
+  void pack_taps(size_t place, bool turned) {
+    int64_t c_in = x_.channels, side = a.spec.kernel, rim = (side - kernel) / 2, k2 = kernel * kernel;
+    for (int64_t h = 0; h < kernel; h++)
+      for (int64_t w = 0; w < kernel; w++) {
+        const T* tap = a.depthwise + (used_[place] * side * side + (h + rim) * side + w + rim) * c_in;
+        int64_t i = h * kernel + w;
+        for (int64_t c = 0; c < c_in; c++) {
+          int64_t block = place * taps_size() + c / V * k2 * V + c % V;
+          taps_[block + i * V] = tap[c];
+          if (turned) flipped_[block + (k2 - 1 - i) * V] = tap[c];
         }
-    }
-    if (transposed && is_depthwise) {
-      bool still = a.spec.stride == 1;
-      for (int64_t h = 0; h < s.out_height; h++)
-        for (int64_t w = 0; w < s.out_width; w++)
-          dd_offset_.push_back((int32_t)(still ? (h + pad) * line + w + pad : h * s.out_width + w));
-    }
+      }
   }
 
   template <class Body>
   void with_depthwise(Body body) {
     bool still = a.spec.stride == 1, near = a.spec.dilation == 1;
-    if (a.spec.kernel == 3 && near) still ? body(Depthwise<T, 3, 1, 1>()) : body(Depthwise<T, 3, 1, 2>());
-    else if (a.spec.kernel == 3) still ? body(Depthwise<T, 3, 2, 1>()) : body(Depthwise<T, 3, 2, 2>());
-    else if (a.spec.kernel == 5 && near) still ? body(Depthwise<T, 5, 1, 1>()) : body(Depthwise<T, 5, 1, 2>());
-    else if (a.spec.kernel == 5) still ? body(Depthwise<T, 5, 2, 1>()) : body(Depthwise<T, 5, 2, 2>());
+    if (kernel == 3 && near) still ? body(Depthwise<T, 3, 1, 1>()) : body(Depthwise<T, 3, 1, 2>());
+    else if (kernel == 3) still ? body(Depthwise<T, 3, 2, 1>()) : body(Depthwise<T, 3, 2, 2>());
+    else if (kernel == 5 && near) still ? body(Depthwise<T, 5, 1, 1>()) : body(Depthwise<T, 5, 1, 2>());
+    else if (kernel == 5) still ? body(Depthwise<T, 5, 2, 1>()) : body(Depthwise<T, 5, 2, 2>());
     else still ? body(Depthwise<T, 7, 1, 1>()) : body(Depthwise<T, 7, 1, 2>());
   }
 
-  const UnitArgs<T>& a;
-  Shape s;
-  int threads_;
-  bool is_depthwise, plain;
-  int64_t pad, line, area, pixels, nb, packed_row_ = 0, packed_part_ = 0;
+  Images x_, y_;
+  Layout at{};
+  bool is_depthwise, plain = false;
+  int64_t kernel, pixels, nb, packed_row_ = 0, packed_part_ = 0;
   std::vector<Part> parts;
-  std::map<int64_t, int64_t> local;            // rows of the weights in use -> 0, 1, ...
+  std::vector<int64_t> used_, place_;          // rows of the weights in use; the place of a row among them
   std::vector<std::vector<int64_t>> readers;   // for every row of x, the rows of y that read it
   std::vector<T> packed_, taps_, flipped_;
   std::vector<int32_t> dd_offset_;

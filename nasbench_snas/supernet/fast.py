@@ -21,8 +21,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nasbench_snas.errors import ConfigError
+from nasbench_snas.kernels.cpu import CpuKernels
 from nasbench_snas.kernels.protocol import EPS, MOMENTUM, Kernels
 from nasbench_snas.space import Space
+from nasbench_snas.supernet.fast_compiled import CompiledCell, CompiledFunction
 from nasbench_snas.supernet.fast_function import CellFunction
 from nasbench_snas.supernet.fast_pass import CellRun
 from nasbench_snas.supernet.fast_plan import CellPlan, plan_cell
@@ -60,10 +62,13 @@ class FastParent(nn.Module):
         self.stem, self.blocks, self.head = reference.stem, reference.blocks, reference.head
         self.cells = nn.ModuleDict({str(p.index): FastCell(space, p) for p in positions(space)})
         self._plans: OrderedDict[tuple[object, ...], CellPlan] = OrderedDict()
+        self._compiled: dict[int, CompiledCell] = {}
         self._packing: Packing = {}
         for index, cell in self.cells.items():
             if isinstance(cell, FastCell):
                 self._packing |= cell.packing(f"cells.{index}.")
+                if isinstance(kernels, CpuKernels) and CompiledCell.takes(cell):
+                    self._compiled[cell.position.index] = CompiledCell(cell, kernels)
         self.load_state_dict(self.from_canonical(reference.state_dict()))
 
     def canonical(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -106,10 +111,10 @@ class FastParent(nn.Module):
         self, images: Tensor, z: Tensor, all_operations: bool, edge_mask: Tensor | None
     ) -> Tensor:
         draws = z.shape[0]
-        if all_operations:  # nothing is read back from the device: the step can be captured
-            used = [[[True] * z.shape[2]] * z.shape[1]] * draws
+        if all_operations:
+            used = torch.ones(z.shape, dtype=torch.bool)
         else:
-            used = (z.detach() != 0).tolist()
+            used = (z.detach() != 0).cpu()
         x = self._stem(images, draws)
         history, seen = [x, x], 0
         for index, layer in enumerate(self.space.layers):
@@ -119,8 +124,7 @@ class FastParent(nn.Module):
                 mask = None
                 if edge_mask is not None:
                     mask = edge_mask[seen, : rows.stop - rows.start].to(x.dtype)
-                wanted = tuple(tuple(map(tuple, draw[rows])) for draw in used)
-                x = self._cell(cell, inputs, z[:, rows], wanted, mask)
+                x = self._cell(cell, inputs, z[:, rows], used[:, rows], mask)
                 seen += 1
             else:
                 x = self._residual(self.blocks[str(index)], x, draws)
@@ -132,12 +136,11 @@ class FastParent(nn.Module):
         cell: nn.Module,
         inputs: list[Tensor],
         z: Tensor,
-        used: tuple[tuple[tuple[bool, ...], ...], ...],
+        used: Tensor,
         mask: Tensor | None,
     ) -> Tensor:
         if not isinstance(cell, FastCell):
             raise TypeError("cells are FastCells")
-        draws = z.shape[0]
         size = cell.position.output_resolution
         if self.training and inputs[0].shape[1] * size * size == 1:
             raise ConfigError(
@@ -145,18 +148,33 @@ class FastParent(nn.Module):
                 f"The batch has one image, and cell {cell.position.index} one pixel.",
                 "Use a larger batch, or fewer cells.",
             )
-        shared = tuple(x.shape[0] == 1 for x in inputs)
         flat = z.to(inputs[0].dtype).reshape(-1)
-        key = (cell.position.index, shared, self.training, used, z.device, flat.dtype)
+        compiled = self._compiled.get(cell.position.index)
+        if compiled is not None:
+            mask = None if mask is None else mask.contiguous()
+            options = (compiled, used.contiguous(), mask, self.recompute, len(inputs))
+            fused: Tensor = CompiledFunction.apply(*options, flat, *inputs, *cell.tensors())
+            return fused
+        return self._interpreted(cell, inputs, flat, used, mask)
+
+    def _interpreted(
+        self, cell: FastCell, inputs: list[Tensor], z: Tensor, used: Tensor, mask: Tensor | None
+    ) -> Tensor:
+        """Run a cell kernel by kernel; ``z`` is flat."""
+        draws, shared = used.shape[0], tuple(x.shape[0] == 1 for x in inputs)
+        pattern = bytes(used.flatten().tolist())
+        key = (cell.position.index, shared, self.training, used.shape, pattern, z.device, z.dtype)
         plan = self._plans.get(key)
         if plan is None:
-            wanted = [[[k for k, on in enumerate(row) if on] for row in draw] for draw in used]
-            plan = plan_cell(cell, shared, wanted, self.training, self.kernels, flat.detach())
+            wanted = [
+                [[k for k, on in enumerate(row) if on] for row in draw] for draw in used.tolist()
+            ]
+            plan = plan_cell(cell, shared, wanted, self.training, self.kernels, z.detach())
             self._plans[key] = plan
             while len(self._plans) > PLANS_KEPT:
                 self._plans.popitem(last=False)
         run = CellRun(cell, self.kernels, plan, draws, self.training, mask, self.recompute)
-        result: Tensor = CellFunction.apply(run, len(inputs), flat, *inputs, *cell.tensors())
+        result: Tensor = CellFunction.apply(run, len(inputs), z, *inputs, *cell.tensors())
         return result
 
     def _stem(self, images: Tensor, draws: int) -> Tensor:

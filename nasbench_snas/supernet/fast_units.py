@@ -47,8 +47,8 @@ class Unit(nn.Module):
         self, spec: UnitSpec | None, shape: tuple[int, int, int], affine: bool, norm: bool = True
     ) -> None:
         super().__init__()
-        self.spec, self.norm = spec, norm
         rows, c_in, c_out = shape
+        self.spec, self.norm, self.width = spec, norm, (c_in, c_out)
         shapes = self._weight_shapes(spec, c_in, c_out)
         self._names = tuple(f"weight_{index}" for index in range(len(shapes)))
         for name, size in zip(self._names, shapes, strict=True):
@@ -127,7 +127,7 @@ class FastCell(nn.Module):
 
     ``units[name]`` lists the units of an operation in order; ``preprocess`` has one unit for each
     input, or is empty. The strided skip (a factorised reduction) exists on the strided edges only:
-    ``skip_rows`` maps an edge to its row.
+    ``skip_rows`` maps an edge to its row; ``every`` has all units in the order of their parameters.
     """
 
     def __init__(self, space: Space, position: CellPosition) -> None:
@@ -149,11 +149,11 @@ class FastCell(nn.Module):
             units = self._units(operation, len(edges), channels, space.pool_norm)
             if units:
                 self.units[operation.name] = nn.ModuleList(units)
-        self._every = tuple(module for module in self.modules() if isinstance(module, Unit))
+        self.every = tuple(module for module in self.modules() if isinstance(module, Unit))
 
     def tensors(self) -> list[Tensor]:
         """Return all parameters (``parameters()`` walks over the modules at every call)."""
-        return [p for unit in self._every for p in unit._parameters.values() if p is not None]
+        return [p for unit in self.every for p in unit._parameters.values() if p is not None]
 
     def _units(
         self, operation: Operation, edges: int, channels: int, pool_norm: bool
