@@ -4,12 +4,15 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 #include <pybind11/stl.h>
 #include <torch/csrc/utils/pybind.h>
+#include <algorithm>
 #include <cmath>
 
+#include "blocks.h"
 #include "cell.h"
 
 using at::Tensor;
@@ -27,6 +30,12 @@ T* data(const Tensor& t) {
   TORCH_CHECK(t.is_contiguous() && t.device().is_cpu(), "expected a contiguous CPU tensor");
   return t.data_ptr<T>();
 }
+// Uninitialised numbers in memory that is kept for the next step.
+Tensor kept_memory(int64_t count, const at::TensorOptions& options) {
+  Blocks::Block block = Blocks::shared().take(std::max<int64_t>(1, count) * options.dtype().itemsize());
+  return at::from_blob(block.memory, {count}, [block](void*) { Blocks::shared().give(block); }, options);
+}
+
 template <class T>
 T* data(const Maybe& t) {
   return t.has_value() ? data<T>(*t) : nullptr;
@@ -320,7 +329,7 @@ std::tuple<Tensor, Tensor, Plan> cell_forward_(const CellDeclaration& cell, List
   for (const Tensor& x : inputs) shapes.push_back(images_of(x));
   auto plan = std::make_shared<const CellPlan>(plan_cell(cell, shapes, used.size(0), data<bool>(used), training));
   const Images& n = plan->nodes;
-  Tensor arena = at::empty({plan->arena}, z.options());
+  Tensor arena = kept_memory(plan->arena, z.options());
   Tensor out = at::empty({plan->draws, n.batch, n.height, n.width, cell.concat ? cell.nodes * n.channels : n.channels}, z.options());
   AT_DISPATCH_FLOATING_TYPES(z.scalar_type(), "cell_forward", [&] {
     CellRun<scalar_t> run{cell, *plan, cell_tensors<scalar_t>(inputs, z, parameters, buffers, mask), at::get_num_threads(), parallel};
@@ -333,7 +342,7 @@ std::tuple<Tensor, Tensor, Plan> cell_forward_(const CellDeclaration& cell, List
 std::tuple<List, Tensor, std::vector<Maybe>> cell_backward_(const CellDeclaration& cell, Plan plan, List inputs, Tensor z,
                                                             List parameters, List buffers, Maybe mask, Tensor arena, Tensor g,
                                                             bool wanted) {
-  Tensor dz = at::zeros_like(z), workspace = at::empty({plan->workspace}, z.options());
+  Tensor dz = at::zeros_like(z), workspace = kept_memory(plan->workspace, z.options());
   List dinputs;
   for (const Tensor& x : inputs) dinputs.push_back(at::empty_like(x));
   std::vector<Maybe> gradients(parameters.size());

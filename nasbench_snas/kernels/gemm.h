@@ -28,12 +28,15 @@ struct Gemm {
     }
   }
 
-  // acc[m][n] = sum over channels of a[pixel m] * b[:, n].
-  template <int M, int N>
-  static inline void tile(const T* a, int64_t block, int64_t nblocks, const T* b, vec (&acc)[M][N]) {
-    for (int m = 0; m < M; m++)
-      for (int n = 0; n < N; n++) acc[m][n] = vec{};
-    for (int64_t k = 0; k < nblocks; k++, a += block) {
+  // Calls put(pixel, first column's block, vectors) with N blocks of columns of M pixels of a (P, C_in) times packed
+  // (C_in, columns). A function of its own, so that all sums are kept in registers.
+  template <int M, int N, class Put>
+  __attribute__((noinline)) static void tile(const T* a, int64_t p, int64_t pixels, int64_t nblocks, const T* b, int64_t j,
+                                             Put put) {
+    vec acc[M][N] = {};
+    a += p * V;
+    for (int64_t k = 0; k < nblocks; k++, a += pixels * V)
+#pragma GCC unroll 1
       for (int l = 0; l < V; l++, b += N * V) {
         vec w[N];
 #pragma GCC unroll 2
@@ -45,38 +48,49 @@ struct Gemm {
           for (int n = 0; n < N; n++) acc[m][n] += x * w[n];
         }
       }
-    }
+#pragma GCC unroll 8
+    for (int m = 0; m < M; m++) put(p + m, j * N, acc[m]);
   }
 
-  // Calls put(pixel, first column's block, vectors) with the rows of a (P, C_in) by packed (C_in, columns) product.
   template <int M, int N, class Put>
-  static void product(const T* a, int64_t pixels, int64_t stride, int64_t nblocks, const T* b, int64_t npanels,
-                      Put put) {
-    int64_t p = 0;
+  static inline void tiles(const T* a, int64_t& p, int64_t pixels, int64_t nblocks, const T* b, int64_t npanels, Put put) {
     for (; p + M <= pixels; p += M)
-      for (int64_t j = 0; j < npanels; j++) {
-        vec acc[M][N];
-        tile<M, N>(a + p * V, stride * V, nblocks, b + j * nblocks * V * N * V, acc);
-#pragma GCC unroll 8
-        for (int m = 0; m < M; m++) put(p + m, j * N, acc[m]);
+      for (int64_t j = 0; j < npanels; j++) tile<M, N>(a, p, pixels, nblocks, b + j * nblocks * V * N * V, j, put);
+  }
+  template <int M, int N, class Put>
+  static void product(const T* a, int64_t pixels, int64_t nblocks, const T* b, int64_t npanels, Put put) {
+    int64_t p = 0;
+    tiles<M, N>(a, p, pixels, nblocks, b, npanels, put);
+    tiles<4, N>(a, p, pixels, nblocks, b, npanels, put);
+    tiles<1, N>(a, p, pixels, nblocks, b, npanels, put);
+  }
+  // The same for one block of channels and one of columns: all weights stay in registers.
+  template <class Put>
+  __attribute__((noinline)) static void product(const T* a, int64_t pixels, const T* b, Put put) {
+    vec w[V];
+    for (int l = 0; l < V; l++) w[l] = S::load(b + l * V);
+    for (int64_t p = 0; p < pixels; p++) {
+      vec even[1] = {a[p * V] * w[0]}, odd = a[p * V + 1] * w[1];
+#pragma GCC unroll 4
+      for (int l = 2; l < V; l += 2) {
+        even[0] += a[p * V + l] * w[l];
+        odd += a[p * V + l + 1] * w[l + 1];
       }
-    for (; p < pixels; p++)
-      for (int64_t j = 0; j < npanels; j++) {
-        vec acc[1][N];
-        tile<1, N>(a + p * V, stride * V, nblocks, b + j * nblocks * V * N * V, acc);
-        put(p, j * N, acc[0]);
-      }
+      even[0] += odd;
+      put(p, 0, even);
+    }
   }
 
   // y[pixel * ld + column] = a (pixels, c_in) times packed (c_in, columns).
   static void to_rows(const T* a, int64_t pixels, int64_t c_in, const T* packed, int64_t columns, T* y, int64_t ld) {
     int64_t nb = blocks(c_in), cb = blocks(columns);
     if (panel(columns) == 1) {
-      product<8, 1>(a, pixels, pixels, nb, packed, cb,
-                    [&](int64_t p, int64_t j, vec (&v)[1]) { S::store(y + p * ld + j * V, v[0], columns - j * V); });
+      auto put = [=](int64_t p, int64_t j, const vec (&v)[1]) { S::store(y + p * ld + j * V, v[0], columns - j * V); };
+      if (nb == 1) product(a, pixels, packed, put);
+      else product<8, 1>(a, pixels, nb, packed, cb, put);
       return;
     }
-    product<6, 2>(a, pixels, pixels, nb, packed, ceil_div(cb, 2), [&](int64_t p, int64_t j, vec (&v)[2]) {
+    product<6, 2>(a, pixels, nb, packed, ceil_div(cb, 2), [=](int64_t p, int64_t j, const vec (&v)[2]) {
       T* out = y + p * ld + j * V;
       S::store(out, v[0], columns - j * V);
       if (columns > (j + 1) * V) S::store(out + V, v[1], columns - (j + 1) * V);
@@ -88,15 +102,17 @@ struct Gemm {
   static void to_blocks(const T* a, int64_t pixels, int64_t c_in, const T* packed, int64_t columns, T* out,
                         int64_t area, const int32_t* offset) {
     int64_t nb = blocks(c_in), cb = blocks(columns);
-    auto write = [&](int64_t p, int64_t block, vec v) {
+    auto write = [=](int64_t p, int64_t block, vec v) {
       T* o = out + (block * area + offset[p]) * V;
       S::store(o, Add ? S::load(o) + v : v);
     };
     if (panel(columns) == 1) {
-      product<8, 1>(a, pixels, pixels, nb, packed, cb, [&](int64_t p, int64_t j, vec (&v)[1]) { write(p, j, v[0]); });
+      auto put = [=](int64_t p, int64_t j, const vec (&v)[1]) { write(p, j, v[0]); };
+      if (nb == 1) product(a, pixels, packed, put);
+      else product<8, 1>(a, pixels, nb, packed, cb, put);
       return;
     }
-    product<6, 2>(a, pixels, pixels, nb, packed, ceil_div(cb, 2), [&](int64_t p, int64_t j, vec (&v)[2]) {
+    product<6, 2>(a, pixels, nb, packed, ceil_div(cb, 2), [=](int64_t p, int64_t j, const vec (&v)[2]) {
       write(p, j, v[0]);
       if (j + 1 < cb) write(p, j + 1, v[1]);
     });
@@ -107,42 +123,20 @@ struct Gemm {
   static void gradient(const T* a, int64_t rows, const T* b, int64_t columns, int64_t pixels, T* dw) {
     int64_t nb = blocks(rows), cb = blocks(columns), ld = cb * V;
     for (int64_t i = 0; i < nb; i++)
-      for (int64_t j = 0; j < cb; j += 2) {
-        const T *x = a + i * pixels * V, *y = b + j * pixels * V;
-        T* to = dw + i * V * ld + j * V;
-        if (j + 1 < cb)
-          for (int l = 0; l < V; l += 4) outer<4, 2>(x + l, y, pixels, to + l * ld, ld);
-        else
-          for (int l = 0; l < V; l += 4) outer<4, 1>(x + l, y, pixels, to + l * ld, ld);
-      }
+      for (int64_t j = 0; j < cb; j++) outer(a + i * pixels * V, b + j * pixels * V, pixels, dw + (i * ld + j) * V, ld);
   }
 
  private:
-  template <int M, int N>
-  static void outer(const T* a, const T* b, int64_t pixels, T* dw, int64_t ld) {
-    constexpr int U = N == 1 ? 2 : 1;  // enough independent sums to hide the latency
-    vec acc[U][M][N] = {};
-    int64_t p = 0;
-    for (; p + U <= pixels; p += U)
-#pragma GCC unroll 2
-      for (int u = 0; u < U; u++) {
-        vec y[N];
-#pragma GCC unroll 2
-        for (int n = 0; n < N; n++) y[n] = S::load(b + (n * pixels + p + u) * V);
-#pragma GCC unroll 4
-        for (int m = 0; m < M; m++) {
-          T x = a[(p + u) * V + m];
-#pragma GCC unroll 2
-          for (int n = 0; n < N; n++) acc[u][m][n] += x * y[n];
-        }
-      }
-    for (; p < pixels; p++)
-      for (int m = 0; m < M; m++)
-        for (int n = 0; n < N; n++) acc[0][m][n] += a[p * V + m] * S::load(b + (n * pixels + p) * V);
-    for (int m = 0; m < M; m++)
-      for (int n = 0; n < N; n++) {
-        T* to = dw + m * ld + n * V;
-        S::store(to, S::load(to) + (U > 1 ? acc[0][m][n] + acc[U - 1][m][n] : acc[0][m][n]));
-      }
+  // V rows of one block of columns.
+  __attribute__((noinline)) static void outer(const T* a, const T* b, int64_t pixels, T* dw, int64_t ld) {
+    vec acc[V] = {};
+#pragma GCC unroll 1
+    for (int64_t p = 0; p < pixels; p++) {
+      vec y = S::load(b + p * V);
+#pragma GCC unroll 8
+      for (int m = 0; m < V; m++) acc[m] += a[p * V + m] * y;
+    }
+#pragma GCC unroll 8
+    for (int m = 0; m < V; m++) S::store(dw + m * ld, S::load(dw + m * ld) + acc[m]);
   }
 };

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <vector>
 
 template <class T>
 struct Simd {
@@ -13,7 +14,7 @@ struct Simd {
 
   static inline vec load(const T* p) { return *(const loose*)p; }
   static inline void store(T* p, vec v) { *(loose*)p = v; }
-  static inline vec splat(T x) { return vec{} + x; }
+  static inline vec splat(T x) { return x - vec{}; }  // not x + 0, which would be added
 
   // The first n < V numbers; the other lanes are zero.
   static inline vec load(const T* p, int64_t n) {
@@ -39,6 +40,25 @@ struct Simd {
 };
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Zeros, aligned to lines of the cache.
+template <class T>
+class Aligned {
+ public:
+  Aligned() = default;
+  Aligned(Aligned&&) = default;
+  void allocate(size_t count) {
+    memory_.assign(count + 64 / sizeof(T), 0);
+    data_ = (T*)(((uintptr_t)memory_.data() + 63) / 64 * 64);
+  }
+  T* data() { return data_; }
+  const T* data() const { return data_; }
+  T& operator[](size_t i) { return data_[i]; }
+
+ private:
+  std::vector<T> memory_;  // moves, but does not copy: data_ would be stale
+  T* data_ = nullptr;
+};
 
 // A thread's scratch memory: grows, is kept between calls, and is handed out in order.
 class Scratch {

@@ -215,9 +215,9 @@ class Unit {
     auto size = [&](const Part& p) { return transposed ? G::packed_size(p.count, c_in) : G::packed_size(c_in, p.count); };
     packed_part_ = size(parts[0]);
     packed_row_ = packed_part_ + (parts.size() > 1 ? size(parts[1]) : 0);
-    packed_.resize(packed_row_ * used_.size());
-    taps_.assign(used_.size() * taps_size(), 0);
-    flipped_.assign(transposed ? taps_.size() : 0, 0);
+    packed_.allocate(packed_row_ * used_.size());
+    taps_.allocate(used_.size() * taps_size());
+    flipped_.allocate(transposed ? used_.size() * taps_size() : 0);
     for (size_t place = 0; place < used_.size(); place++) {
       for (size_t i = 0; i < parts.size(); i++) {
         const Part& p = parts[i];
@@ -261,6 +261,6 @@ class Unit {
   std::vector<Part> parts;
   std::vector<int64_t> used_, place_;          // rows of the weights in use; the place of a row among them
   std::vector<std::vector<int64_t>> readers;   // for every row of x, the rows of y that read it
-  std::vector<T> packed_, taps_, flipped_;
+  Aligned<T> packed_, taps_, flipped_;
   std::vector<int32_t> dd_offset_;
 };
