@@ -362,17 +362,17 @@ std::tuple<List, Tensor, std::vector<Maybe>> cell_backward_(const CellDeclaratio
 }  // namespace
 
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
-  py::class_<UpstreamTensors>(m, "Upstream").def(py::init<Tensor, Tensor, Tensor, Tensor, Maybe, Maybe, Maybe>());
-  py::class_<UnitDeclaration>(m, "Unit").def(
+  py::class_<UpstreamTensors>(m, "Upstream", py::module_local()).def(py::init<Tensor, Tensor, Tensor, Tensor, Maybe, Maybe, Maybe>());
+  py::class_<UnitDeclaration>(m, "Unit", py::module_local()).def(
       py::init([](int64_t kind, int64_t kernel, int64_t dilation, int64_t stride, int64_t c_in, int64_t c_out, int64_t depthwise,
                   int64_t point, int64_t gamma, int64_t beta, int64_t running) {
         return UnitDeclaration{spec_of(kind, kernel, dilation, stride), c_in, c_out, depthwise, point, gamma, beta, running};
       }));
-  py::class_<OperationDeclaration>(m, "Operation").def(py::init([](int64_t kind, bool max, std::vector<UnitDeclaration> units) {
+  py::class_<OperationDeclaration>(m, "Operation", py::module_local()).def(py::init([](int64_t kind, bool max, std::vector<UnitDeclaration> units) {
     return OperationDeclaration{(OperationDeclaration::Kind)kind, max, std::move(units)};
   }));
-  py::class_<CellPlan, std::shared_ptr<CellPlan>>(m, "CellPlan");
-  py::class_<CellDeclaration>(m, "Cell")
+  py::class_<CellPlan, std::shared_ptr<CellPlan>>(m, "CellPlan", py::module_local());
+  py::class_<CellDeclaration>(m, "Cell", py::module_local())
       .def(py::init([](int64_t inputs, int64_t nodes, int64_t channels, bool concat, std::vector<std::array<int64_t, 2>> edges,
                        std::vector<int64_t> strides, std::vector<OperationDeclaration> operations,
                        std::vector<int64_t> skip_rows, std::vector<UnitDeclaration> preprocess) {

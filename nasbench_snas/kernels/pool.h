@@ -1,5 +1,7 @@
-// 3x3 pooling with padding one, image by image. NaN wins a maximum, as in torch.
+// 3x3 pooling with padding one, image by image, on a padded copy. NaN wins a maximum, the first one a tie, as in torch.
 #pragma once
+#include <limits>
+
 #include "image.h"
 
 template <class T>
@@ -11,53 +13,58 @@ class Pool {
 
  public:
   Pool(const PoolArgs<T>& args, const Input<T>& input)
-      : a(args), x_(input.images), from(input.x), pixels(x_.strided(1, a.stride, 1).pixels()) {}
+      : a(args), x_(input.images), y_(x_.strided(x_.rows, a.stride, x_.channels)), from(input.x) {
+    line = x_.width + 2, area = line * (x_.height + 2);
+    for (int64_t i = 0; i < 9; i++) tap[i] = (i / 3 * line + i % 3) * V;
+  }
 
-  int64_t dy_size() const { return pixels * x_.channels; }
+  // Scratch memory for a block of V channels, twice, and for the gradient of y.
+  int64_t padded_size() const { return 2 * area * V; }
+  int64_t dy_size() const { return (ceil_div(y_.channels, V)) * y_.pixels() * V; }
 
-  void forward(int64_t row, int64_t b, double* mean, double* square) {
+  void forward(int64_t row, int64_t b, T* padded, double* mean, double* square) {
     int64_t image = row * x_.batch + b, channels = x_.channels;
-    T* y = a.y + image * pixels * channels;
-    windows(image, [&](int64_t out, int64_t c, int64_t n, const T* x, const int64_t* at, int count) {
-      vec v = S::load(x + at[0], n);
-      if (a.max)
-        for (int i = 1; i < count; i++) v = larger(v, S::load(x + at[i], n));
-      else {
-        for (int i = 1; i < count; i++) v += S::load(x + at[i], n);
-        v /= (T)count;
-      }
-      S::store(y + out + c, v, n);
-    });
-    if (a.y_mean) I::moments(y, pixels, channels, mean + image * channels, square + image * channels);
+    T* y = a.y + image * y_.image();
+    for (int64_t c = 0; c < channels; c += V) {
+      pad(image, c, padded);
+      for (int64_t h = 0; h < y_.height; h++)
+        for (int64_t w = 0; w < y_.width; w++) {
+          const T* x = corner(padded, h, w);
+          vec v = S::load(x);
+#pragma GCC unroll 8
+          for (int i = 1; i < 9; i++) v = a.max ? larger(v, S::load(x + tap[i])) : v + S::load(x + tap[i]);
+          if (!a.max) v /= (T)members(h, w);
+          S::store(y + (h * y_.width + w) * channels + c, v, channels - c);
+        }
+    }
+    if (a.y_mean) I::moments(y, y_.pixels(), channels, mean + image * channels, square + image * channels);
   }
 
   // Adds to dx, the gradient of all images.
-  void backward(int64_t row, int64_t b, T* dx, T* dy) {
-    int64_t image = row * x_.batch + b, channels = x_.channels;
-    I::upstream(a.upstream, row, b, x_.batch, a.y, pixels, channels, 0, channels, channels, V, dy);
-    dx += image * x_.image();
-    windows(image, [&](int64_t out, int64_t c, int64_t n, const T* x, const int64_t* at, int count) {
-      vec g = S::load(dy + out + c, n);
-      if (!a.max) {
-        g /= (T)count;
-        for (int i = 0; i < count; i++) S::store(dx + c + at[i], S::load(dx + c + at[i], n) + g, n);
-        return;
-      }
-      vec v = S::load(x + at[0], n), chosen{};
-      for (int i = 1; i < count; i++) {
-        vec u = S::load(x + at[i], n);
-        auto take = (u > v) | (u != u);
-        v = take ? u : v;
-        chosen = take ? S::splat((T)i) : chosen;
-      }
-      for (int i = 0; i < count; i++)
-        S::store(dx + c + at[i], S::load(dx + c + at[i], n) + (chosen == S::splat((T)i) ? g : vec{}), n);
-    });
+  void backward(int64_t row, int64_t b, T* dx, T* padded, T* dy) {
+    int64_t image = row * x_.batch + b, channels = x_.channels, pixels = y_.pixels();
+    I::upstream(a.upstream, row, b, x_.batch, a.y, pixels, channels, 0, channels, V, pixels * V, dy);
+    T* sum = padded + area * V;
+    for (int64_t c = 0; c < channels; c += V, dy += pixels * V) {
+      if (a.max) pad(image, c, padded);
+      std::memset(sum, 0, area * V * sizeof(T));
+      for (int64_t h = 0; h < y_.height; h++)
+        for (int64_t w = 0; w < y_.width; w++) {
+          vec g = S::load(dy + (h * y_.width + w) * V);
+          if (a.max) spread_to_largest(corner(padded, h, w), first(h, w), g, corner(sum, h, w));
+          else spread(g / (T)members(h, w), corner(sum, h, w));
+        }
+      for (int64_t h = 0; h < x_.height; h++)
+        for (int64_t w = 0; w < x_.width; w++) {
+          T* to = dx + ((image * x_.height + h) * x_.width + w) * channels + c;
+          S::store(to, S::load(to, channels - c) + S::load(sum + ((h + 1) * line + w + 1) * V), channels - c);
+        }
+    }
   }
 
   void merge_moments(int64_t row, const double* mean, const double* square) {
-    int64_t from = row * x_.batch * x_.channels, to = row * x_.channels;
-    I::merge(mean + from, square + from, x_.batch, x_.channels, (double)pixels, a.y_mean + to, a.y_var + to);
+    int64_t at = row * x_.batch * x_.channels, to = row * x_.channels;
+    I::merge(mean + at, square + at, x_.batch, x_.channels, (double)y_.pixels(), a.y_mean + to, a.y_var + to);
   }
 
   PoolArgs<T> a;
@@ -65,23 +72,43 @@ class Pool {
  private:
   static inline vec larger(vec v, vec u) { return ((u > v) | (u != u)) ? u : v; }
 
-  // Calls body(offset of the output pixel, first channel, channels left, x + channel, offsets, count) for every window.
-  template <class Body>
-  void windows(int64_t image, Body body) {
-    const T* x = from + image * x_.image();
-    Images to = x_.strided(1, a.stride, 1);
-    int64_t at[9];
-    for (int64_t h = 0; h < to.height; h++)
-      for (int64_t w = 0; w < to.width; w++) {
-        int count = 0;
-        for (int64_t i = h * a.stride - 1; i <= h * a.stride + 1; i++)
-          for (int64_t j = w * a.stride - 1; j <= w * a.stride + 1; j++)
-            if (i >= 0 && i < x_.height && j >= 0 && j < x_.width) at[count++] = (i * x_.width + j) * x_.channels;
-        for (int64_t c = 0; c < x_.channels; c += V) body((h * to.width + w) * x_.channels, c, x_.channels - c, x + c, at, count);
-      }
+  T* corner(T* padded, int64_t h, int64_t w) const { return padded + (h * line + w) * a.stride * V; }
+
+  // Pixels of the image in a window, and the first of the window's nine.
+  int64_t members(int64_t h, int64_t w) const {
+    auto inside = [&](int64_t i, int64_t size) { return std::min(size, i * a.stride + 2) - std::max<int64_t>(0, i * a.stride - 1); };
+    return inside(h, x_.height) * inside(w, x_.width);
+  }
+  static int first(int64_t h, int64_t w) { return (h == 0 ? 3 : 0) + (w == 0 ? 1 : 0); }
+
+  void pad(int64_t image, int64_t c, T* out) const {
+    int64_t channels = x_.channels;
+    vec around = S::splat(a.max ? -std::numeric_limits<T>::infinity() : T(0));
+    for (int64_t i = 0; i < area; i++) S::store(out + i * V, around);
+    const T* in = from + image * x_.image() + c;
+    for (int64_t h = 0; h < x_.height; h++)
+      for (int64_t w = 0; w < x_.width; w++)
+        S::store(out + ((h + 1) * line + w + 1) * V, S::load(in + (h * x_.width + w) * channels, channels - c));
   }
 
-  Images x_;
+  inline void spread(vec g, T* to) const {
+#pragma GCC unroll 9
+    for (int i = 0; i < 9; i++) S::store(to + tap[i], S::load(to + tap[i]) + g);
+  }
+  inline void spread_to_largest(const T* x, int start, vec g, T* to) const {
+    vec v = S::load(x + tap[start]), chosen = S::splat((T)start);
+#pragma GCC unroll 9
+    for (int i = 0; i < 9; i++) {
+      vec u = S::load(x + tap[i]);
+      auto take = (u > v) | (u != u);
+      v = take ? u : v;
+      chosen = take ? S::splat((T)i) : chosen;
+    }
+#pragma GCC unroll 9
+    for (int i = 0; i < 9; i++) S::store(to + tap[i], S::load(to + tap[i]) + (chosen == S::splat((T)i) ? g : vec{}));
+  }
+
+  Images x_, y_;
   const T* from;
-  int64_t pixels;
+  int64_t line, area, tap[9];
 };

@@ -43,7 +43,7 @@ class StageRun {
       }
       for (auto& pool : node.pools) {
         moments_ += in.images.rows * batch * in.images.channels;
-        dy_ = std::max(dy_, pool.dy_size());
+        dy_ = std::max(dy_, pool.dy_size()), pool_ = std::max(pool_, pool.padded_size());
       }
       if (in.sums) sums_ += in.images.rows * batch * 2 * in.images.channels;
       if (!in.identities.empty()) dy_ = std::max(dy_, in.images.image());
@@ -56,8 +56,8 @@ class StageRun {
     std::vector<double> mean(moments_), square(moments_);
     parallel(batch * (int64_t)rows.size(), [&](int64_t lo, int64_t hi, int) {
       Scratch& scratch = Scratch::mine();
-      scratch.reserve((padded_ + d_ + 64) * sizeof(T));
-      T *x = scratch.take<T>(padded_), *d = scratch.take<T>(d_);
+      scratch.reserve((padded_ + d_ + pool_ + 64) * sizeof(T));
+      T *x = scratch.take<T>(padded_), *d = scratch.take<T>(d_), *window = scratch.take<T>(pool_);
       for (int64_t task = lo; task < hi; task++) {
         auto [which, row] = rows[task % rows.size()];
         Node& node = nodes[which];
@@ -68,7 +68,7 @@ class StageRun {
           at += unit.a.groups * batch * unit.a.c_out;
         }
         for (auto& pool : node.pools) {
-          pool.forward(row, b, &mean[at], &square[at]);
+          pool.forward(row, b, window, &mean[at], &square[at]);
           at += node.in.images.rows * batch * node.in.images.channels;
         }
       }
@@ -82,10 +82,10 @@ class StageRun {
     parallel(batch * (int64_t)rows.size(), [&](int64_t lo, int64_t hi, int thread) {
       partial[thread].resize(partial_);
       Scratch& scratch = Scratch::mine();
-      scratch.reserve((3 * padded_ + d_ + dy_ + strided_ + 256) * sizeof(T));
+      scratch.reserve((3 * padded_ + d_ + dy_ + strided_ + pool_ + 256) * sizeof(T));
       T *x = scratch.take<T>(padded_), *dx = scratch.take<T>(padded_);
       typename Unit<T>::Room room{scratch.take<T>(d_), scratch.take<T>(dy_), scratch.take<T>(padded_)};
-      T* strided = scratch.take<T>(strided_);
+      T *strided = scratch.take<T>(strided_), *window = scratch.take<T>(pool_);
       int cleared = -1;
       for (int64_t task = lo; task < hi; task++) {
         auto [which, row] = rows[task % rows.size()];
@@ -104,7 +104,7 @@ class StageRun {
         } else if (node.in.overwrite) {
           std::memset(node.in.dx + (row * batch + b) * node.in.images.image(), 0, node.in.images.image() * sizeof(T));
         }
-        for (auto& pool : node.pools) pool.backward(row, b, node.in.dx, room.dy);
+        for (auto& pool : node.pools) pool.backward(row, b, node.in.dx, window, room.dy);
         for (const auto& up : node.in.identities) add(node, up, row, b, room.dy);
       }
     });
@@ -217,5 +217,5 @@ class StageRun {
   std::vector<Node> nodes;
   std::vector<Row> rows;
   int threads_;
-  int64_t batch = 0, padded_ = 0, d_ = 0, dy_ = 0, strided_ = 0, moments_ = 0, sums_ = 0, partial_ = 0;
+  int64_t batch = 0, padded_ = 0, d_ = 0, dy_ = 0, strided_ = 0, pool_ = 0, moments_ = 0, sums_ = 0, partial_ = 0;
 };
