@@ -72,7 +72,7 @@ template <class T>
 UnitArgs<T> unit_args(const UnitSpec& spec, const List& weights, const Tensor& x_rows, const Tensor& w_rows) {
   UnitArgs<T> args{};
   args.spec = spec;
-  args.groups = x_rows.numel(), args.c_out = weights.back().size(2);
+  args.groups = x_rows.numel(), args.c_out = weights.back().size(spec.kind == Kind::dense ? 1 : 2);
   args.x_rows = data<int64_t>(x_rows), args.w_rows = data<int64_t>(w_rows);
   args.depthwise = spec.kind == Kind::depthwise ? data<T>(weights[0]) : nullptr;
   args.point = data<T>(weights.back());

@@ -1,8 +1,8 @@
 """Backend ``cpu``: the primitives in C++ (``*.cpp``, ``*.h`` here), compiled at first use by
 ``build.py``.
 
-Float32 and float64, any number of channels and any size. Dense convolutions (``conv_3x3``,
-``conv_7x1_1x7``) go to PyTorch's own. For the formulas see :mod:`nasbench_snas.kernels.protocol`.
+Float32 and float64, any number of channels and any size. Convolutions in two dense steps
+(``conv_7x1_1x7``) go to PyTorch's own. For the formulas see :mod:`nasbench_snas.kernels.protocol`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,21 @@ from nasbench_snas.kernels.protocol import (
 )
 from nasbench_snas.kernels.reference import ReferenceKernels, targets_of
 
-KINDS = {"depthwise": 0, "point": 1, "shifted": 2}
-"""The units that are compiled, and what they are called there."""
+_KINDS = {"depthwise": 0, "point": 1, "shifted": 2, "dense": 3}
+
+
+def compiled_spec(spec: UnitSpec) -> tuple[int, int, int, int] | None:
+    """Return kind, side, dilation and stride as the compiled module wants them.
+
+    None if it has no such unit: of dense convolutions it has single square ones.
+    """
+    if spec.kind != "dense":
+        return _KINDS[spec.kind], spec.kernel, spec.dilation, spec.stride
+    conv = spec.convs[0]
+    strided = spec.stride == 1 or all(conv.strided)
+    if len(spec.convs) > 1 or conv.depthwise or conv.kernel[0] != conv.kernel[1] or not strided:
+        return None
+    return _KINDS["dense"], conv.kernel[0], conv.dilation, spec.stride
 
 
 class CpuKernels(ReferenceKernels):
@@ -69,11 +82,12 @@ class CpuKernels(ReferenceKernels):
         statistics: bool,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Return ``y`` and its statistics."""
-        if spec.kind == "dense":
+        compiled = compiled_spec(spec)
+        if compiled is None:
             return super().unit_forward(spec, x, norm, weights, x_rows, w_rows, statistics)
         result: tuple[Tensor, Tensor | None, Tensor | None] = self.module.unit_forward(
-            KINDS[spec.kind], spec.kernel, spec.dilation, spec.stride, x,
-            norm and norm.scale, norm and norm.shift, weights, x_rows, w_rows, statistics,
+            *compiled, x, norm and norm.scale, norm and norm.shift, weights, x_rows, w_rows,
+            statistics,
         )  # fmt: skip
         return result
 
@@ -92,14 +106,14 @@ class CpuKernels(ReferenceKernels):
         dweights: Sequence[Tensor] | None,
     ) -> Tensor | None:
         """Add gradients; return the sums for the norm before the unit."""
-        if spec.kind == "dense":
+        compiled = compiled_spec(spec)
+        if compiled is None:
             return super().unit_backward(
                 spec, x, norm, weights, x_rows, w_rows, y, upstream, dx, overwrite, dweights
             )
         sums: Tensor | None = self.module.unit_backward(
-            KINDS[spec.kind], spec.kernel, spec.dilation, spec.stride, x,
-            norm and norm.scale, norm and norm.shift, norm and norm.mean, weights, x_rows, w_rows,
-            y, self._upstream(upstream), dx, overwrite, dweights or [],
+            *compiled, x, norm and norm.scale, norm and norm.shift, norm and norm.mean, weights,
+            x_rows, w_rows, y, self._upstream(upstream), dx, overwrite, dweights or [],
         )  # fmt: skip
         return sums
 

@@ -7,7 +7,7 @@
 // Runs body(first, last, thread) over parts of 0..count, on as many threads as torch uses.
 using Parallel = std::function<void(int64_t, const std::function<void(int64_t, int64_t, int)>&)>;
 
-enum class Kind : int64_t { depthwise = 0, point = 1, shifted = 2 };
+enum class Kind : int64_t { depthwise = 0, point = 1, shifted = 2, dense = 3 };
 
 struct UnitSpec {
   Kind kind;
@@ -39,7 +39,7 @@ struct UnitArgs {
   UnitSpec spec;
   int64_t groups, c_out;             // rows and channels of y
   const int64_t *x_rows, *w_rows;    // for every row of y
-  const T *depthwise, *point;        // weights
+  const T *depthwise, *point;        // weights; those of a dense convolution are at `point`, (rows, c_out, c_in, k, k)
   T* y;
   T *y_mean, *y_var;                 // (groups, c_out), or null
   Upstream<T> upstream;              // backward

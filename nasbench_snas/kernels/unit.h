@@ -1,6 +1,7 @@
-// ReLU-convolution units: (normalise-ReLU-)depthwise-pointwise, pointwise, and the factorised reduction, image by image.
+// ReLU-convolution units: (normalise-ReLU-)depthwise-pointwise, pointwise, the factorised reduction, and dense, image by
+// image. All end in a matrix product: of the depthwise result, of some pixels, or (dense) of every tap's pixels side by side.
 //
-// The depthwise result lives in scratch memory only; the backward pass computes it again (cheaper than a trip to memory).
+// Its left factor lives in scratch memory only; the backward pass computes it again (cheaper than a trip to memory).
 #pragma once
 #include <cmath>
 
@@ -29,9 +30,10 @@ class Unit {
 
   Unit(const UnitArgs<T>& args, const Images& images)
       : a(args), x_(images), y_(images.strided(args.groups, args.spec.stride, args.c_out)), kernel(args.spec.kernel) {
-    is_depthwise = a.spec.kind == Kind::depthwise;
+    is_depthwise = a.spec.kind == Kind::depthwise, is_dense = a.spec.kind == Kind::dense;
     pixels = y_.pixels();
     nb = ceil_div(x_.channels, V);
+    inner = is_dense ? kernel * kernel * nb * V : x_.channels;
     int64_t highest = 0;
     for (int64_t g = 0; g < a.groups; g++) highest = std::max(highest, a.w_rows[g]);
     place_.assign(highest + 1, -1);
@@ -43,7 +45,7 @@ class Unit {
     readers.resize(x_.rows);
     for (int64_t g = 0; g < a.groups; g++) readers[a.x_rows[g]].push_back(g);
     if (is_depthwise) trim();
-    pad = is_depthwise ? a.spec.dilation * (kernel / 2) : 0;
+    pad = is_depthwise || is_dense ? a.spec.dilation * (kernel / 2) : 0;
   }
 
   bool shifted() const { return a.spec.kind == Kind::shifted; }
@@ -56,13 +58,13 @@ class Unit {
     int64_t split = shifted() ? a.c_out - a.c_out / 2 : a.c_out;
     for (int64_t part = 0; part < (shifted() && a.c_out > 1 ? 2 : 1); part++) {
       Part p{part ? split : 0, part ? a.c_out - split : split, {}};
-      for (int64_t h = 0; h < y_.height && !is_depthwise; h++)
+      for (int64_t h = 0; h < y_.height && !is_depthwise && !is_dense; h++)
         for (int64_t w = 0; w < y_.width; w++)
           p.offset.push_back((int32_t)(at.inside() + (h * a.spec.stride + part) * at.line + w * a.spec.stride + part));
       parts.push_back(std::move(p));
     }
-    if (backward && is_depthwise) {
-      bool still = a.spec.stride == 1;
+    if (backward && (is_depthwise || is_dense)) {
+      bool still = is_depthwise && a.spec.stride == 1;
       for (int64_t h = 0; h < y_.height; h++)
         for (int64_t w = 0; w < y_.width; w++)
           dd_offset_.push_back((int32_t)(still ? at.inside() + h * at.line + w : h * y_.width + w));
@@ -70,10 +72,10 @@ class Unit {
     pack(backward);
   }
 
-  // Room for the depthwise result, and for the gradients of y.
-  int64_t d_size() const { return nb * pixels * V; }
+  // Room for the product's left factor, for the gradients of y, and for those of a left factor that is not padded.
+  int64_t d_size() const { return G::blocks(inner) * pixels * V; }
   int64_t dy_size() const { return (ceil_div(a.c_out, V) + 1) * pixels * V; }
-  int64_t strided_size() const { return is_depthwise && a.spec.stride > 1 ? nb * pixels * V : 0; }
+  int64_t strided_size() const { return is_dense || (is_depthwise && a.spec.stride > 1) ? d_size() : 0; }
   // A thread's partial sums of the weights' gradients.
   int64_t partial_size() const { return a.d_point ? (int64_t)used_.size() * (point_size() + taps_size()) : 0; }
 
@@ -83,7 +85,7 @@ class Unit {
       T* y = a.y + (g * x_.batch + b) * pixels * a.c_out;
       for (size_t part = 0; part < parts.size(); part++) {
         const T* in = convolved(x, g, part, d);
-        G::to_rows(in, pixels, x_.channels, packed(g, part), parts[part].count, y + parts[part].column, a.c_out);
+        G::to_rows(in, pixels, inner, packed(g, part), parts[part].count, y + parts[part].column, a.c_out);
       }
       int64_t to = (g * x_.batch + b) * a.c_out;
       if (a.y_mean) I::moments(y, pixels, a.c_out, mean + to, square + to);
@@ -99,16 +101,21 @@ class Unit {
         I::upstream(a.upstream, g, b, x_.batch, a.y, pixels, a.c_out, p.column, p.count, V, pixels * V, room.dy);
         if (sums) {
           const T* in = convolved(x, g, part, room.d);
-          G::gradient(in, x_.channels, room.dy, p.count, pixels,
-                      sums + (part ? G::gradient_size(x_.channels, parts[0].count) : 0));
+          G::gradient(in, inner, room.dy, p.count, pixels, sums + (part ? G::gradient_size(inner, parts[0].count) : 0));
         }
         if (is_depthwise) {
           T* dd = a.spec.stride == 1 ? room.dd : strided;
           int64_t area = a.spec.stride == 1 ? at.area : pixels;
           G::template to_blocks<false>(room.dy, pixels, p.count, packed(g, part), x_.channels, dd, area, dd_offset_.data());
           depthwise_backward(x, dd, dx, place_[a.w_rows[g]], sums ? sums + point_size() : nullptr);
+        } else if (is_dense) {
+          G::template to_blocks<false>(room.dy, pixels, p.count, packed(g, part), inner, strided, pixels, dd_offset_.data());
+          each_tap([&](int64_t block, int64_t from, int64_t to) {
+            T* at = dx + from;
+            S::store(at, S::load(at) + S::load(strided + block + to));
+          });
         } else {
-          G::template to_blocks<true>(room.dy, pixels, p.count, packed(g, part), x_.channels, dx, at.area, p.offset.data());
+          G::template to_blocks<true>(room.dy, pixels, p.count, packed(g, part), inner, dx, at.area, p.offset.data());
         }
       }
     }
@@ -119,6 +126,13 @@ class Unit {
     int64_t c_in = x_.channels, k2 = a.spec.kernel * a.spec.kernel, rim = (a.spec.kernel - kernel) / 2;
     for (size_t i = 0; i < used_.size(); i++, partial += point_size() + taps_size()) {
       const T* from = partial;
+      if (is_dense) {
+        for (int64_t o = 0; o < a.c_out; o++)
+          for (int64_t c = 0; c < c_in; c++)
+            for (int64_t t = 0; t < k2; t++)
+              a.d_point[((used_[i] * a.c_out + o) * c_in + c) * k2 + t] += from[(t * nb * V + c) * G::blocks(a.c_out) * V + o];
+        continue;
+      }
       for (const Part& p : parts) {
         int64_t ld = G::blocks(p.count) * V;
         for (int64_t r = 0; r < c_in; r++)
@@ -143,9 +157,26 @@ class Unit {
   int64_t pad;
 
  private:
-  // The input of the 1x1 convolution for row g, in blocks of `pixels`.
+  // Calls body(place of a block, place in the padded image, place in the block) for all pixels of all taps and blocks.
+  template <class Body>
+  void each_tap(Body body) const {
+    int64_t corner = at.inside() - pad * at.line - pad, stride = a.spec.stride;
+    for (int64_t t = 0; t < kernel * kernel; t++)
+      for (int64_t c = 0; c < nb; c++) {
+        int64_t start = c * at.area + corner + (t / kernel * at.line + t % kernel) * a.spec.dilation;
+        for (int64_t h = 0; h < y_.height; h++)
+          for (int64_t w = 0; w < y_.width; w++)
+            body((t * nb + c) * pixels * V, (start + (h * at.line + w) * stride) * V, (h * y_.width + w) * V);
+      }
+  }
+
+  // The left factor of the matrix product for row g, in blocks of `pixels`.
   const T* convolved(const T* x, int64_t g, size_t part, T* d) {
     if (plain) return x;
+    if (is_dense) {
+      each_tap([&](int64_t block, int64_t from, int64_t to) { S::store(d + block + to, S::load(x + from)); });
+      return d;
+    }
     if (is_depthwise) {
       const T* from = x + (at.inside() - pad * at.line - pad) * V;
       const T* taps = taps_.data() + place_[a.w_rows[g]] * taps_size();
@@ -202,7 +233,7 @@ class Unit {
   int64_t taps_size() const { return is_depthwise ? nb * kernel * kernel * V : 0; }
   int64_t point_size() const {
     int64_t size = 0;
-    for (const Part& p : parts) size += G::gradient_size(x_.channels, p.count);
+    for (const Part& p : parts) size += G::gradient_size(inner, p.count);
     return size;
   }
   const T* packed(int64_t g, size_t part) const {
@@ -212,13 +243,17 @@ class Unit {
   // Packs the 1x1 weights (transposed for the backward pass) and the depthwise taps of the rows in use.
   void pack(bool transposed) {
     int64_t c_in = x_.channels;
-    auto size = [&](const Part& p) { return transposed ? G::packed_size(p.count, c_in) : G::packed_size(c_in, p.count); };
+    auto size = [&](const Part& p) { return transposed ? G::packed_size(p.count, inner) : G::packed_size(inner, p.count); };
     packed_part_ = size(parts[0]);
     packed_row_ = packed_part_ + (parts.size() > 1 ? size(parts[1]) : 0);
     packed_.allocate(packed_row_ * used_.size());
     taps_.allocate(used_.size() * taps_size());
     flipped_.allocate(transposed ? used_.size() * taps_size() : 0);
     for (size_t place = 0; place < used_.size(); place++) {
+      if (is_dense) {
+        pack_dense(place, transposed);
+        continue;
+      }
       for (size_t i = 0; i < parts.size(); i++) {
         const Part& p = parts[i];
         const T* w = a.point + used_[place] * c_in * a.c_out + p.column;
@@ -228,6 +263,18 @@ class Unit {
       }
       if (is_depthwise) pack_taps(place, transposed);
     }
+  }
+
+  void pack_dense(size_t place, bool transposed) {
+    int64_t c_in = x_.channels, k2 = kernel * kernel;
+    std::vector<T> matrix(inner * a.c_out);
+    for (int64_t o = 0; o < a.c_out; o++)
+      for (int64_t c = 0; c < c_in; c++)
+        for (int64_t t = 0; t < k2; t++)
+          matrix[(t * nb * V + c) * a.c_out + o] = a.point[((used_[place] * a.c_out + o) * c_in + c) * k2 + t];
+    T* out = packed_.data() + place * packed_row_;
+    if (transposed) G::pack(matrix.data(), a.c_out, inner, 1, a.c_out, out);
+    else G::pack(matrix.data(), inner, a.c_out, a.c_out, 1, out);
   }
 
   void pack_taps(size_t place, bool turned) {
@@ -256,8 +303,9 @@ class Unit {
 
   Images x_, y_;
   Layout at{};
-  bool is_depthwise, plain = false;
-  int64_t kernel, pixels, nb, packed_row_ = 0, packed_part_ = 0;
+  bool is_depthwise, is_dense, plain = false;
+  int64_t kernel, pixels, nb, inner;  // side, pixels of y, blocks of x, channels of the product's left factor
+  int64_t packed_row_ = 0, packed_part_ = 0;
   std::vector<Part> parts;
   std::vector<int64_t> used_, place_;          // rows of the weights in use; the place of a row among them
   std::vector<std::vector<int64_t>> readers;   // for every row of x, the rows of y that read it

@@ -2,8 +2,8 @@
 ``fast_backward.py`` do in Python, without Python between the kernels.
 
 ``declare`` writes a cell down once for the compiled module; every step then plans, runs and keeps
-what its backward pass needs in one tensor. Operations without a compiled kernel (dense
-convolutions) are not taken: their cells run in Python, kernel by kernel.
+what its backward pass needs in one tensor. Cells with a unit that has no compiled kernel
+(``conv_7x1_1x7``) run in Python, kernel by kernel.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from nasbench_snas.kernels.cpu import KINDS, CpuKernels
+from nasbench_snas.kernels.cpu import CpuKernels, compiled_spec
 from nasbench_snas.operations import Operation
 from nasbench_snas.supernet.fast_units import FastCell, Unit
 
@@ -41,7 +41,8 @@ class CompiledCell:
     @staticmethod
     def takes(cell: FastCell) -> bool:
         """Whether every unit of ``cell`` has a compiled kernel."""
-        return all(unit.spec is None or unit.spec.kind in KINDS for unit in cell.every)
+        specs = [unit.spec for unit in cell.every if unit.spec is not None]
+        return all(compiled_spec(spec) is not None for spec in specs)
 
     def buffers(self) -> list[Tensor]:
         """Return running mean, variance and count of every unit that has a norm."""
@@ -97,13 +98,12 @@ class CompiledCell:
         weights = [places[id(weight)] for weight in unit.weights]
         learnt = [-1 if t is None else places[id(t)] for t in (unit.gamma, unit.beta)]
         running = self._normed.index(unit) if unit.norm else -1
-        spec, channels = unit.spec, unit.width
-        kind = (0, 0, 0, 1) if spec is None else (
-            KINDS[spec.kind], spec.kernel, spec.dilation, spec.stride
-        )  # fmt: skip
+        kind = (0, 0, 0, 1) if unit.spec is None else compiled_spec(unit.spec)
+        if kind is None:
+            raise ValueError(f"no compiled unit for {unit.spec}")
         first = weights[0] if len(weights) == 2 else -1
         return module.Unit(
-            *kind, *channels, first, weights[-1] if weights else -1, *learnt, running
+            *kind, *unit.width, first, weights[-1] if weights else -1, *learnt, running
         )
 
 

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from nasbench_snas.kernels.protocol import EPS, Candidate, Entries, Norm, UnitSpec, Upstream
 from nasbench_snas.kernels.reference import ReferenceKernels, combine, pool
+from nasbench_snas.operations import Conv
 
 REFERENCE = ReferenceKernels()
 TIGHT = {"rtol": 1e-9, "atol": 1e-9}
@@ -31,6 +32,8 @@ def plain_upstream(g, rows):
 def weights_of(spec, edges, c_in, c_out):
     if spec.kind == "depthwise":
         return [randn(edges, spec.kernel**2, c_in), randn(edges, c_in, c_out)]
+    if spec.kind == "dense":
+        return [randn(edges, c_out, c_in, *conv.kernel) for conv in spec.convs]
     return [randn(edges, c_in, c_out)]
 
 
@@ -40,6 +43,13 @@ def conv2d_unit(spec, x, norm, weights, x_rows, w_rows):
     out = []
     for row, edge in zip(x_rows.tolist(), w_rows.tolist(), strict=True):
         h = functional.relu(u[row]).permute(0, 3, 1, 2)
+        if spec.kind == "dense":
+            (conv,) = spec.convs
+            h = functional.conv2d(
+                h, weights[0][edge], None, spec.stride, conv.padding, conv.dilation
+            )
+            out.append(h.permute(0, 2, 3, 1))
+            continue
         point = weights[-1][edge].t()[:, :, None, None]
         if spec.kind == "depthwise":
             side, channels = spec.kernel, h.shape[1]
@@ -66,16 +76,27 @@ SPECS = [
     UnitSpec("depthwise", kernel, dilation, stride)
     for kernel, dilation in ((3, 1), (3, 2), (5, 1), (5, 2), (7, 1))
     for stride in (1, 2)
-] + [UnitSpec("point"), UnitSpec("point", stride=2), UnitSpec("shifted", stride=2)]
+]
+SPECS += [UnitSpec("point"), UnitSpec("point", stride=2), UnitSpec("shifted", stride=2)]
+SPECS += [
+    UnitSpec("dense", stride=stride, convs=(Conv((side, side), dilation),))
+    for side, dilation in ((3, 1), (5, 2))
+    for stride in (1, 2)
+]
 
 
 def name_of(spec):
-    return f"{spec.kind}-k{spec.kernel}-d{spec.dilation}-s{spec.stride}"
+    side, dilation = spec.kernel, spec.dilation
+    if spec.convs:
+        side, dilation = spec.convs[0].kernel[0], spec.convs[0].dilation
+    return f"{spec.kind}-k{side}-d{dilation}-s{spec.stride}"
 
 
 @pytest.mark.parametrize("with_norm", [False, True])
 @pytest.mark.parametrize("spec", SPECS, ids=name_of)
-@pytest.mark.parametrize("size", [(2, 7, 5, 3, 5), (1, 4, 6, 8, 8), (2, 9, 9, 13, 18)])
+@pytest.mark.parametrize(
+    "size", [(2, 7, 5, 3, 5), (1, 4, 6, 8, 8), (2, 9, 9, 13, 18), (3, 2, 3, 4, 9)]
+)
 def test_a_unit_and_all_its_gradients_equal_conv2d_under_autograd(kernels, spec, size, with_norm):
     batch, height, width, c_in, c_out = size
     x = randn(2, batch, height, width, c_in).requires_grad_()
@@ -117,6 +138,33 @@ def test_a_unit_and_all_its_gradients_equal_conv2d_under_autograd(kernels, spec,
         d = (total - before).flatten(1, 3)
         centred = (x.detach() - norm.mean[:, None, None, None]).flatten(1, 3)
         torch.testing.assert_close(sums, torch.stack([d.sum(1), (d * centred).sum(1)]), **TIGHT)
+
+
+@pytest.mark.parametrize("size", [(2, 2), (3, 4), (4, 4), (1, 5)])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("kernel", "dilation"), [(3, 2), (5, 1), (5, 2), (7, 1)])
+def test_taps_that_never_meet_a_small_image_change_nothing_unless_they_are_nan(
+    kernels, kernel, dilation, stride, size
+):
+    spec, rows = UnitSpec("depthwise", kernel, dilation, stride), indices(0)
+    x = randn(1, 2, *size, 5).requires_grad_()
+    weights = [w.requires_grad_() for w in weights_of(spec, 1, 5, 4)]
+    expected = conv2d_unit(spec, x, None, weights, rows, rows)
+    plain = [w.detach() for w in weights]
+    y, _, _ = kernels.unit_forward(spec, x.detach(), None, plain, rows, rows, False)
+    torch.testing.assert_close(y, expected.detach(), **TIGHT)
+    g, dx, dws = randn(*y.shape), torch.empty_like(x), [torch.zeros_like(w) for w in plain]
+    want = torch.autograd.grad(expected, [x, *weights], g)
+    upstream = plain_upstream(g, 1)
+    kernels.unit_backward(
+        spec, x.detach(), None, plain, rows, rows, y, upstream, dx, True, dws
+    )  # fmt: skip
+    for got, right in zip([dx, *dws], want, strict=True):
+        torch.testing.assert_close(got, right, **TIGHT)
+    plain[0][0, 0, 2] = float("nan")
+    y, _, _ = kernels.unit_forward(spec, x.detach(), None, plain, rows, rows, False)
+    wrong = conv2d_unit(spec, x.detach(), None, plain, rows, rows)
+    assert torch.equal(torch.isnan(y), torch.isnan(wrong))
 
 
 def random_entries(draw_count, candidates, edges, targets, masked, batch):

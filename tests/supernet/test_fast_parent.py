@@ -128,6 +128,10 @@ def test_the_parent_equals_the_reference_in_evaluation_mode(kernels):
     assert_equal(darts(affine=True), kernels, draws=2, train=False)
 
 
+def test_strided_edges_of_three_nodes_have_factorised_reductions_of_their_own(kernels):
+    assert_equal(darts(cells=2, channels=2, nodes=3), kernels)
+
+
 def test_recomputing_changes_neither_gradients_nor_running_statistics(kernels):
     assert_equal(darts(), kernels, draws=2, recompute=True)
 
@@ -143,6 +147,8 @@ def test_odd_sizes_odd_channels_and_batch_one_are_exact(kernels):
 def test_wide_convolutions_affine_norms_and_bare_poolings_are_exact(kernels):
     space = darts(operations=OTHER, affine=True, pool_norm=False, head="bn-relu-linear")
     assert_equal(space, kernels, draws=2)
+    square = tuple(name for name in OTHER if name != "conv_7x1_1x7")
+    assert_equal(replace(space, operations=square), kernels, draws=2)
 
 
 @pytest.mark.parametrize("one_hot", [False, True])
