@@ -1,8 +1,10 @@
 """Bytes and operations of whole steps, on paper: counted once, outside the measurement."""
 
+import importlib.util
+
 from torch.utils.flop_counter import FlopCounterMode
 
-from nasbench_snas.kernels.accounting import CountingKernels, count_step
+from nasbench_snas.kernels.accounting import count_step, counting_kernels
 
 
 def flops(forward):
@@ -21,5 +23,5 @@ def bytes_of(step, kernels=None):
 
 
 def counting():
-    """Return kernels that count."""
-    return CountingKernels()
+    """Return kernels that count, or None without Triton."""
+    return counting_kernels() if importlib.util.find_spec("triton") else None

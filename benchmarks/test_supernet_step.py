@@ -13,14 +13,18 @@ SIZE = os.environ.get("NASBENCH_BENCHMARK_SIZE", "tiny")
 
 @cache
 def cost(kind, fused):
-    """Return bytes and operations of a step, counted on CPU: fused, or one module a candidate."""
+    """Return bytes and operations of a step, counted on CPU: fused, or one module a candidate.
+
+    Bytes of a fused step are those of the Triton backend; without Triton, they are not known (0).
+    """
     kernels = counting() if fused else None
+    known = kernels is not None or not fused
     net = parent(SIZE, kernels, "cpu")
     plain = parent(SIZE, None, "cpu")
     images, labels = batch(SIZE, "cpu")
     z = weights(net.space, 4 if kind == "draws" else 1, kind == "one-hot", "cpu")
     everything = not fused
-    size = bytes_of(lambda: step(net, images, labels, z, everything), kernels)
+    size = bytes_of(lambda: step(net, images, labels, z, everything), kernels) if known else 0
     return size, flops(lambda: plain(images, z, all_operations=everything))
 
 
@@ -46,6 +50,7 @@ def test_reference_parent(measure, device, kind):
 
 
 def test_one_hot_steps_move_and_compute_less_than_soft_ones():
+    pytest.importorskip("triton")
     soft, one_hot = cost("soft", True), cost("one-hot", True)
     assert 0 < one_hot[0] < soft[0] and 0 < one_hot[1] < soft[1]
     assert torch.tensor(cost("soft", False)).gt(torch.tensor(soft) - 1).all()

@@ -22,11 +22,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from torch import Tensor
 
 from nasbench_snas.operations import Conv
+
+if TYPE_CHECKING:
+    from nasbench_snas.kernels.sources import SourceKernels
 
 EPS = 1e-5
 """The batch norms' epsilon (torch's default)."""
@@ -174,6 +177,9 @@ class Kernels(Protocol):
     """
 
     name: str
+
+    sources: SourceKernels | None
+    """If given, cells are run source by source through it, not primitive by primitive."""
 
     def indices(self, values: Sequence[int], device: object) -> Tensor:
         """Return an index tensor where this backend wants it."""

@@ -22,6 +22,7 @@ from nasbench_snas.kernels.protocol import (
     UnitSpec,
     Upstream,
 )
+from nasbench_snas.kernels.sources import SourceKernels
 
 
 def depthwise(r: Tensor, weight: Tensor, spec: UnitSpec) -> Tensor:
@@ -156,6 +157,8 @@ class ReferenceKernels:
     """Backend ``reference``; see :class:`~nasbench_snas.kernels.protocol.Kernels`."""
 
     name = "reference"
+
+    sources: SourceKernels | None = None
 
     def indices(self, values: Sequence[int], device: object) -> Tensor:
         """Return ``values`` on ``device``."""

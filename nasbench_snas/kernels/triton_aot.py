@@ -10,27 +10,49 @@ import os
 import re
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import triton
+from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from nasbench_snas.kernels import triton_kernels, triton_mix
+from nasbench_snas.kernels.triton_backend import TritonKernels
+from nasbench_snas.kernels.triton_launch import REGISTERS, Launch
+from nasbench_snas.space import CellType, Layer, Space
+from nasbench_snas.supernet.fast import FastParent
 
 CAPABILITIES = (80, 90, 100, 120)
 """Compute capabilities, times ten, that the kernels are compiled for."""
 
-_INTEGERS = {
-    "B", "H", "W", "HO", "WO", "P", "N", "PART", "PARTS", "LINES", "ROWS", "PERIOD", "U",
+OPERATIONS = (
+    ("max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5",
+     "dil_conv_3x3", "dil_conv_5x5"),
+    ("max_pool_3x3", "skip_connect", "sep_conv_7x7", "conv_1x1"),
+)  # fmt: skip
+"""All operations with kernels, as two spaces offer them."""
+
+_SIZES = {"C", "CO", "KK", "BC", "BW", "BP", "BN"}
+"""Constants that depend on numbers of channels and pixels."""
+
+_TYPES = {
+    torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float64: "*fp64", torch.int64: "*i64",
+    torch.uint8: "*u8",
 }  # fmt: skip
-_WIDE = {
-    "x_rows_ptr", "w_rows_ptr", "order_ptr", "starts_ptr", "table_ptr", "addresses_ptr",
-    "row_starts_ptr", "index_ptr", "rows_ptr", "batches_ptr",
-}  # fmt: skip
-_SUMS = {"parts_ptr", "sums_ptr", "a_ptr", "p_ptr", "r_ptr", "hat_ptr"}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A kernel with the types and constants it is launched with."""
+
+    kernel: Any
+    signature: dict[str, str]
+    constants: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -45,67 +67,89 @@ class Usage:
     shared: int
 
 
-def variants(channels: int = 16) -> list[tuple[Any, dict[str, Any]]]:
-    """Return the kernels and the constants a parent of that many channels uses them with."""
-    import triton.language as tl
-
-    wide, pixels = min(64, channels), max(8, 1024 // min(64, channels))
-    acc = {"C": channels, "ACC": tl.float32, "BC": wide}
-    strip = {**acc, "BW": min(pixels, 32), "ST": 1}
-    result: list[tuple[Any, dict[str, Any]]] = []
-    for side, dilation in ((3, 1), (5, 1), (3, 2), (5, 2)):
-        taps = {"K": side, "D": dilation}
-        padded = 4 if side == 3 else 8
-        strip_width = 16 if side == 3 else 8  # wider ones spill on capability 8.0
-        narrow = {"BC": min(16, channels), "BW": strip_width, "KP": padded, "NORM": True}
-        result += [
-            (triton_kernels.depthwise_forward, {**strip, **taps, "NORM": True}),
-            (triton_kernels.depthwise_input, {**strip, **taps, "NORM": True, "ADD": False}),
-            (triton_kernels.depthwise_taps, {**strip, **taps, **narrow}),
-        ]
-    image = {**acc, "BP": pixels, "MASK": False}
-    result += [
-        (triton_kernels.part_moments, {**acc, "BN": pixels}),
-        (triton_kernels.merge_moments, acc),
-        (triton_kernels.update_running, acc),
-        (triton_mix.mix_forward, image),
-        (triton_mix.mix_dots, image),
-        (triton_mix.mix_credit, {**acc, "BATCH": True}),
-        (triton_mix.upstream_rows, {**image, "SLOPE": True, "ADD": False}),
-    ]
-    rows = {"K": 8, "ACC": tl.float32, "BR": 16, "BK": 8}
-    return [*result, (triton_kernels.concrete_forward, rows),
-            (triton_kernels.concrete_backward, rows)]  # fmt: skip
+@contextmanager
+def noted(kernels: TritonKernels) -> Iterator[list[Launch]]:
+    """Collect what ``kernels`` would launch inside the block."""
+    launches: list[Launch] = []
+    kernels.launch.dry, kernels.launch.observer = True, launches.append
+    try:
+        yield launches
+    finally:
+        kernels.launch.dry, kernels.launch.observer = False, None
 
 
-def compile_kernel(kernel: Any, constants: dict[str, Any], capability: int, kind: str) -> Usage:
+def variants(
+    channels: int = 16, dtype: torch.dtype = torch.float32, sizes: bool = False
+) -> list[Variant]:
+    """Return every kernel as parents of that many channels launch it.
+
+    Training with and without masks of the edges, several draws, evaluation, and sampling, at 32x32
+    pixels; found by running them without a GPU, so that none is forgotten.
+
+    Args:
+        channels: Channels of the first cell; later ones have twice and four times as many.
+        dtype: Type of activations and weights.
+        sizes: Whether to return those for all numbers of channels, instead of the first one met.
+    """
+    kernels = TritonKernels()
+    with noted(kernels) as launches:
+        _run_parents(kernels, channels, dtype)
+        noise = torch.zeros(2, 14, 8)
+        kernels.concrete_backward(kernels.concrete_forward(noise[0], noise, 1.0), noise, 1.0)
+    found: dict[str, Variant] = {}
+    for launch in launches:
+        variant = _variant(launch)
+        chosen = [(n, v) for n, v in variant.constants.items() if sizes or n not in _SIZES]
+        found.setdefault(f"{launch.kernel.__name__} {variant.signature} {chosen}", variant)
+    return list(found.values())
+
+
+def _run_parents(kernels: TritonKernels, channels: int, dtype: torch.dtype) -> None:
+    cells = (CellType.dense("cell", 2, 2),)
+    layers = tuple(Layer("cell", channels * width, min(2, width), "cell") for width in (1, 2, 4))
+    for operations in OPERATIONS:
+        space = Space("parent", operations, cells, layers, 3 * channels, affine=True)
+        parent = FastParent(space, torch.Generator().manual_seed(0), kernels=kernels).to(dtype)
+        images = torch.zeros(2, 3, 32, 32, dtype=dtype)
+        z = torch.zeros(2, space.num_edges, space.num_operations, dtype=dtype, requires_grad=True)
+        for edge_mask in (None, torch.ones(3, space.num_edges, 2)):
+            parent(images, z, all_operations=True, edge_mask=edge_mask).sum().backward()
+        parent.eval()
+        parent(images, z, all_operations=True).sum().backward()
+
+
+def _variant(launch: Launch) -> Variant:
+    names = [name for name in launch.kernel.arg_names if name not in launch.constants]
+    signature = {name: "constexpr" for name in launch.kernel.arg_names}
+    for name, value in zip(names, launch.arguments, strict=True):
+        if isinstance(value, Tensor):
+            signature[name] = _TYPES[value.dtype]
+        else:
+            signature[name] = "fp64" if isinstance(value, float) else "i32"
+    return Variant(launch.kernel, signature, launch.constants)
+
+
+def compile_kernel(variant: Variant, capability: int) -> Usage:
     """Compile one kernel and return what it uses.
 
     Args:
-        kernel: The Triton function.
-        constants: Its compile-time arguments.
+        variant: The kernel with types and constants.
         capability: For example 90 for compute capability 9.0.
-        kind: Type of the activations, ``fp32`` or ``bf16``.
     """
-    signature = {}
-    for name in kernel.arg_names:
-        if name in constants:
-            signature[name] = "constexpr"
-        elif name.endswith("_ptr"):
-            wide, summed = name in _WIDE, name in _SUMS
-            signature[name] = "*i64" if wide else "*fp32" if summed else f"*{kind}"
-        else:
-            signature[name] = "i32" if name in _INTEGERS else "fp64"
     # As at run time: without these hints no 128-bit loads are generated.
     aligned = {
         (i,): [["tt.divisibility", 16]]
-        for i, (name, what) in enumerate(signature.items())
-        if what.startswith("*") or name == "P"
+        for i, (name, what) in enumerate(variant.signature.items())
+        if what.startswith("*") or name in ("P", "N")
     }
-    source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=aligned)
+    source = ASTSource(
+        fn=variant.kernel, signature=variant.signature, constexprs=variant.constants, attrs=aligned
+    )
     target = GPUTarget("cuda", capability, 32)
-    compiled = triton.compile(source, target=target, options={"num_warps": 4})
-    return _usage(kernel.__name__, capability, compiled.asm["cubin"], compiled.metadata.shared)
+    options = {"num_warps": 4, "maxnreg": REGISTERS}
+    compiled = triton.compile(source, target=target, options=options)
+    name = variant.kernel.__name__
+    return _usage(name, capability, compiled.asm["cubin"], compiled.metadata.shared)
 
 
 def _usage(name: str, capability: int, cubin: bytes, shared: int) -> Usage:

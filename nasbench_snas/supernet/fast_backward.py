@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nasbench_snas.kernels.protocol import Norm, Upstream
+from nasbench_snas.kernels.sources import Slots
 from nasbench_snas.supernet.fast_pass import (
     CellRun,
     SourceRecord,
@@ -17,8 +18,9 @@ from nasbench_snas.supernet.fast_pass import (
     UnitRecord,
     input_operand,
     operands,
+    source_of,
 )
-from nasbench_snas.supernet.fast_plan import CandidatePlan
+from nasbench_snas.supernet.fast_plan import CandidatePlan, CellPlan
 from nasbench_snas.supernet.fast_units import Unit
 
 
@@ -32,6 +34,22 @@ class Gradients:
     def __init__(self, wanted: bool) -> None:
         self.wanted = wanted
         self.buffers: dict[int, Tensor] = {}
+        self.slots: Slots | None = None
+
+    def allocate(self, plan: CellPlan) -> None:
+        """Make the buffers of all parameters that ``plan`` uses as parts of one tensor."""
+        candidates = [source.candidate for source in plan.inputs]
+        candidates += [c for source in plan.sources if source for c in source.candidates]
+        units = [unit for candidate in candidates for unit in candidate.units]
+        used = {id(p): p for u in units for p in u._parameters.values() if p is not None}
+        if not self.wanted or not used:
+            return
+        offsets, total = {}, 0
+        for key, parameter in used.items():
+            offsets[key] = total
+            total += -(-parameter.numel() // 4) * 4  # rows of 16 bytes
+        self.slots = Slots(next(iter(used.values())).new_zeros(total), offsets)
+        self.buffers = {key: self.slots.of(parameter) for key, parameter in used.items()}
 
     def of(self, parameter: Tensor) -> Tensor:
         """Return the buffer of ``parameter``."""
@@ -95,9 +113,19 @@ def backward_units(
 
 def backward_source(
     run: CellRun, tape: Tape, record: SourceRecord, z: Tensor, dz: Tensor, g: Tensor, dx: Tensor,
-    gradients: Gradients,
+    overwrite: bool, gradients: Gradients,
 ) -> None:  # fmt: skip
-    """Add a source's share of all gradients; ``g`` holds its targets' gradients, ``dx`` its own."""
+    """Add a source's share of all gradients; ``g`` holds its targets' gradients, ``dx`` its own.
+
+    ``overwrite``: ``dx`` is uninitialised (only with a backend that runs sources as a whole).
+    """
+    sources = run.kernels.sources
+    if sources is not None:
+        sources.source_backward(
+            source_of(run, record.plan), [tape.tensors[place] for place in record.kept],
+            tape.tensors[record.x], z, run.mask, g, dz, dx, overwrite, gradients.slots,
+        )  # fmt: skip
+        return
     last = [plan.units[-1] if plan.units else None for plan in record.plan.candidates]
     norms = [gradients.norm(unit) for unit in last]
     upstreams = run.kernels.mix_backward(
@@ -127,18 +155,22 @@ def run_backward(
         g = g_out.new_zeros((cell.num_nodes, *g_out.shape))
         g[-1] = g_out
     targets = g.flatten(0, 1)
+    if run.kernels.sources is not None:
+        gradients.allocate(run.plan)
     dinputs: list[Tensor] = []
     for source in reversed(range(len(tape.sources))):
         record = tape.sources[source]
         inner = source >= cell.num_inputs
+        fresh = run.kernels.sources is not None and record is not None and not inner
         if inner:
             dx = g[source - cell.num_inputs]
         else:
             like = inputs[source]
             channels = run.cell.position.layer.channels
-            dx = like.new_zeros((*like.shape[:2], *_node_size(run, inputs, source), channels))
+            size = (*like.shape[:2], *_node_size(run, inputs, source), channels)
+            dx = like.new_empty(size) if fresh else like.new_zeros(size)
         if record is not None:
-            backward_source(run, tape, record, z, dz, targets, dx, gradients)
+            backward_source(run, tape, record, z, dz, targets, dx, fresh, gradients)
         if not inner:
             dinputs.append(_backward_preprocess(run, tape, source, inputs[source], dx, gradients))
     return dinputs[::-1], dz, gradients
@@ -158,12 +190,20 @@ def _backward_preprocess(
     """Return the gradient of input ``index`` from that of its node."""
     if not run.plan.inputs:
         return g
-    plan, record = run.plan.inputs[index], tape.preprocess[index]
+    plan, record, sources = run.plan.inputs[index], tape.preprocess[index], run.kernels.sources
+    dx = torch.empty_like(x)
+    if sources is not None and not isinstance(record, UnitRecord):
+        sources.source_backward(
+            source_of(run, plan), [tape.tensors[place] for place in record], x, plan.ones, None, g,
+            torch.empty_like(plan.ones), dx, True, gradients.slots,
+        )  # fmt: skip
+        return dx
+    if not isinstance(record, UnitRecord):
+        raise TypeError("without SourceKernels, inputs are adapted by a unit")
     dgamma, dbeta = gradients.norm(plan.candidate.units[-1])
     (upstream,) = run.kernels.mix_backward(
         plan.ones, plan.entries, [input_operand(run, tape, plan, record)], g,
         torch.zeros_like(plan.ones), [dgamma], [dbeta], run.training,
     )  # fmt: skip
-    dx = torch.empty_like(x)
     backward_units(run, tape, plan.candidate, [record], upstream, dx, True, gradients)
     return dx

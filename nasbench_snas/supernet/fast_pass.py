@@ -3,9 +3,11 @@
 For every source node, oldest first: the candidates that leave it (units with the batch statistics
 of their outputs), then the mix into its target nodes. The backward pass (``fast_backward.py``)
 visits the sources in the opposite order, so that the gradient of a node is complete when its own
-candidates are reached; all formulas are in :mod:`nasbench_snas.kernels.protocol`. What is kept for
-it: the nodes and the units' outputs before their norms. With ``recompute`` it is the cell's inputs
-only.
+candidates are reached. A backend that runs all candidates of a source together
+(:class:`~nasbench_snas.kernels.sources.SourceKernels`) is handed whole sources, and the
+preprocessing of inputs likewise; all formulas are in :mod:`nasbench_snas.kernels.protocol`. What is
+kept for the backward pass: the nodes and the units' outputs before their norms. With ``recompute``
+it is the cell's inputs only.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from torch import Tensor
 
 from nasbench_snas.kernels.folded import FoldedKernels
 from nasbench_snas.kernels.protocol import Candidate, Entries, Fold, Kernels, Norm
+from nasbench_snas.kernels.sources import Source
 from nasbench_snas.supernet.fast_plan import CandidatePlan, CellPlan, InputPlan, SourcePlan
 from nasbench_snas.supernet.fast_units import FastCell
 
@@ -38,13 +41,17 @@ class UnitRecord:
 
 @dataclass
 class SourceRecord:
-    """A source's plan, its node, the records of each candidate's units, and the mix's operands."""
+    """A source's plan, its node, the records of each candidate's units, and the mix's operands.
+
+    Of a backend that runs a source as a whole: what it keeps, in ``kept``, and no records.
+    """
 
     plan: SourcePlan
     entries: Entries
     x: Place
     units: list[list[UnitRecord]] = field(default_factory=list)
     operands: list[tuple[Place, Place, Place]] = field(default_factory=list)
+    kept: list[Place] = field(default_factory=list)
 
 
 @dataclass
@@ -53,7 +60,7 @@ class Tape:
 
     tensors: list[Tensor] = field(default_factory=list)
     sources: list[SourceRecord | None] = field(default_factory=list)
-    preprocess: list[UnitRecord] = field(default_factory=list)
+    preprocess: list[UnitRecord | list[Place]] = field(default_factory=list)
 
     def put(self, tensor: Tensor | None) -> Place:
         """Keep ``tensor`` and return its place (-1 for None)."""
@@ -88,6 +95,20 @@ class CellRun:
     training: bool
     mask: Tensor | None
     recompute: bool
+
+
+def source_of(run: CellRun, plan: SourcePlan | InputPlan) -> Source:
+    """Return a source (or an input's preprocessing) for backends that run it as a whole."""
+    cache = plan.entries.cache
+    if "source" not in cache:
+        if isinstance(plan, SourcePlan):
+            parts = (plan.candidates, plan.entries, plan.entry_edges, plan.stride)
+            cache["source"] = Source(*parts, run.training)
+        else:
+            stride = plan.candidate.specs[0].stride
+            cache["source"] = Source((plan.candidate,), plan.entries, None, stride, run.training)
+    source: Source = cache["source"]
+    return source
 
 
 def folded(run: CellRun, plan: CandidatePlan) -> bool:
@@ -142,6 +163,12 @@ def forward_source(
     run: CellRun, tape: Tape, plan: SourcePlan, x: Place, z: Tensor, out: Tensor, update: bool
 ) -> SourceRecord:
     """Run all candidates of a source and add them to their nodes."""
+    sources = run.kernels.sources
+    if sources is not None:
+        kept = sources.source_forward(
+            source_of(run, plan), tape.tensors[x], z, run.mask, out, True, update
+        )
+        return SourceRecord(plan, plan.entries, x, kept=[tape.put(tensor) for tensor in kept])
     mask = None if run.mask is None else run.mask[plan.entry_edges].contiguous()
     entries = replace(plan.entries, mask=mask)
     record = SourceRecord(plan, entries, x)
@@ -188,6 +215,27 @@ def operands(run: CellRun, tape: Tape, record: SourceRecord) -> list[Candidate]:
     return result
 
 
+def forward_input(
+    run: CellRun, tape: Tape, plan: InputPlan, x: Place, update: bool
+) -> tuple[Place, UnitRecord | list[Place]]:
+    """Adapt an input of the cell; return its node and what the backward pass needs."""
+    sources, value = run.kernels.sources, tape.tensors[x]
+    if sources is None:
+        (record,) = forward_units(run, tape, plan.candidate, x, update)
+        adapted = torch.zeros_like(tape.tensors[record.y])
+        operand = input_operand(run, tape, plan, record)
+        run.kernels.mix_forward(plan.ones, plan.entries, [operand], adapted)
+        return tape.put(adapted), record
+    rows, batch, height, width, _ = value.shape
+    spec, unit = plan.candidate.specs[0], plan.candidate.units[0]
+    size = (rows, batch, spec.size(height), spec.size(width), unit.weights[-1].shape[-1])
+    adapted = value.new_empty(size)
+    kept = sources.source_forward(
+        source_of(run, plan), value, plan.ones, None, adapted, False, update
+    )
+    return tape.put(adapted), [tape.put(tensor) for tensor in kept]
+
+
 def run_forward(
     run: CellRun, inputs: tuple[Tensor, ...], z: Tensor, update: bool
 ) -> tuple[Tensor, Tape]:
@@ -197,13 +245,8 @@ def run_forward(
     for index, x in enumerate(inputs):
         place = tape.put(x)
         if run.plan.inputs:
-            plan = run.plan.inputs[index]
-            (record,) = forward_units(run, tape, plan.candidate, place, update)
+            place, record = forward_input(run, tape, run.plan.inputs[index], place, update)
             tape.preprocess.append(record)
-            adapted = torch.zeros_like(tape.tensors[record.y])
-            operand = input_operand(run, tape, plan, record)
-            run.kernels.mix_forward(plan.ones, plan.entries, [operand], adapted)
-            place = tape.put(adapted)
         nodes.append(place)
     first = tape.tensors[nodes[0]]
     size, cell = position.output_resolution, position.cell

@@ -26,7 +26,7 @@ def interpret(*arguments):
 
 
 @pytest.mark.slow
-def test_interpreted_kernels_and_a_whole_parent_equal_plain_pytorch():
+def test_interpreted_kernels_and_whole_parents_equal_plain_pytorch():
     done = interpret("--all")
     assert done.returncode == 0 and "all equal" in done.stdout, done.stderr[-3000:]
 
@@ -37,23 +37,108 @@ def test_compiled_ahead_of_time_no_kernel_spills(capability, record_property):
     from nasbench_snas.kernels import triton_aot
 
     assert capability in triton_aot.CAPABILITIES
-    for channels, kind in ((16, "fp32"), (64, "bf16")):
-        for kernel, constants in triton_aot.variants(channels):
-            used = triton_aot.compile_kernel(kernel, constants, capability, kind)
-            record_property(f"{used.kernel}-{channels}-{kind}", str(used))
+    for channels, dtype in ((16, torch.float32), (64, torch.bfloat16)):
+        for variant in triton_aot.variants(channels, dtype):
+            used = triton_aot.compile_kernel(variant, capability)
+            record_property(f"{used.kernel}-{channels}-{dtype}", str(used))
             assert used.stack == 0 and used.local == 0, used
             assert 0 < used.registers <= 255 and used.shared <= 99 * 1024, used
 
 
+@pytest.fixture(scope="module")
+def variants():
+    """The kernels as a narrow parent launches them."""
+    from nasbench_snas.kernels import triton_aot
+
+    return triton_aot.variants(8)
+
+
+def test_every_kernel_is_among_those_compiled_ahead_of_time(variants):
+    from triton.runtime.jit import JITFunction
+
+    from nasbench_snas.kernels import triton_kernels, triton_mix, triton_norms
+
+    declared = {
+        name
+        for module in (triton_kernels, triton_mix, triton_norms)
+        for name, value in vars(module).items()
+        if isinstance(value, JITFunction)
+    }
+    called = {"relu", "window", "readers_of", "pooled", "tap_sums", "merged", "norm_of"}
+    compiled = {variant.kernel.__name__ for variant in variants}
+    assert declared - called == compiled
+
+
+def test_autotuning_puts_back_what_a_kernel_adds_to(variants):
+    from nasbench_snas.kernels import triton_launch
+
+    accumulating = set()
+    for variant in variants:
+        name, arguments = variant.kernel.__name__, variant.kernel.arg_names
+        restored = triton_launch.ACCUMULATED.get(name, [])
+        assert set(restored) <= set(arguments)
+        if variant.constants.get("ADD"):
+            accumulating.add(name)
+    assert accumulating == set(triton_launch.ACCUMULATED)
+
+
+def test_a_tuned_kernel_is_made_once_and_kernels_that_write_by_address_are_not_tuned(monkeypatch):
+    from nasbench_snas.kernels import triton_launch, triton_norms
+    from nasbench_snas.kernels.triton_mix import mix_forward
+
+    made = []
+
+    def autotune(configurations, key, restore_value):
+        made.append((key, restore_value))
+        return lambda kernel: Fake(kernel.__name__)
+
+    class Fake:
+        def __init__(self, name):
+            self.__name__, self.calls = name, []
+
+        def __getitem__(self, grid):
+            return lambda *arguments, **constants: self.calls.append((grid, constants))
+
+    monkeypatch.setattr(triton_launch.triton, "autotune", autotune)
+    launch = triton_launch.Launcher()
+    launch.tune = True
+    for _ in range(2):
+        launch(mix_forward, (1, 1), torch.ones(1), C=4)
+    assert len(made) == 1 and made[0][1] == ["out_ptr"] and "C" in made[0][0]
+    plain = Fake(triton_norms.finish_moments.__name__)
+    launch(plain, (2,), torch.ones(1), C=4)
+    assert plain.calls == [((2,), {"C": 4, "maxnreg": triton_launch.REGISTERS})]
+    assert len(made) == 1
+
+
+def test_what_a_warm_up_changes_is_put_back():
+    from nasbench_snas.spaces.darts_cnn import DartsCNN
+    from nasbench_snas.supernet.fast_graph import unchanged
+    from nasbench_snas.supernet.reference import ReferenceParent
+
+    space = DartsCNN(cells=2, channels=2, nodes=1).build(3, 3, 8)
+    net = ReferenceParent(space, torch.Generator().manual_seed(0))
+    images, z = torch.randn(2, 3, 8, 8), torch.rand(1, space.num_edges, space.num_operations)
+    before = {name: buffer.clone() for name, buffer in net.named_buffers()}
+    with unchanged(list(net.buffers())):
+        net(images, z)
+        assert any(not torch.equal(b, before[name]) for name, b in net.named_buffers())
+    for name, buffer in net.named_buffers():
+        assert torch.equal(buffer, before[name]), name
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("tuned", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_triton_equals_the_reference_on_the_device(dtype):
+def test_triton_equals_the_reference_on_the_device(dtype, tuned, monkeypatch):
     from nasbench_snas.kernels.reference import ReferenceKernels
     from nasbench_snas.kernels.triton_backend import TritonKernels
     from nasbench_snas.spaces.darts_cnn import DartsCNN
     from nasbench_snas.supernet.fast import FastParent
 
+    if tuned:
+        monkeypatch.setenv("NASBENCH_AUTOTUNE", "1")
     space = DartsCNN(cells=3, channels=8).build(3, 10, 16)
     images = torch.randn(4, 3, 16, 16, device="cuda", dtype=dtype)
     results = []
@@ -65,15 +150,32 @@ def test_triton_equals_the_reference_on_the_device(dtype):
         z.requires_grad_()
         logits = net(images, z, all_operations=True)
         logits.float().square().sum().backward()
-        results.append((logits.float(), z.grad.float()))
+        results.append([logits.float(), z.grad.float(), *(b.float() for b in net.buffers())])
     tolerance = 1e-3 if dtype == torch.float32 else 0.2
     for got, want in zip(results[1], results[0], strict=True):
         assert (got - want).norm() <= tolerance * want.norm()
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_kernels_run_on_the_device_of_their_tensors():
+    from nasbench_snas.kernels.triton_backend import TritonKernels
+    from nasbench_snas.spaces.darts_cnn import DartsCNN
+    from nasbench_snas.supernet.fast import FastParent
+
+    space, results = DartsCNN(cells=3, channels=8).build(3, 10, 16), []
+    for device in ("cuda:0", "cuda:1"):
+        net = FastParent(space, torch.Generator().manual_seed(0), kernels=TritonKernels())
+        torch.manual_seed(1)
+        images = torch.randn(4, 3, 16, 16).to(device)
+        z = torch.rand(1, space.num_edges, space.num_operations).to(device)
+        results.append(net.to(device)(images, z).cpu())
+    torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_captured_step_gives_the_gradients_of_an_eager_one():
+def test_captured_steps_give_gradients_and_running_statistics_of_eager_ones():
     from torch.nn import functional
 
     from nasbench_snas.kernels.triton_backend import TritonKernels
@@ -82,21 +184,32 @@ def test_a_captured_step_gives_the_gradients_of_an_eager_one():
     from nasbench_snas.supernet.fast_graph import GraphedStep
 
     space = DartsCNN(cells=3, channels=8).build(3, 10, 16)
-    net = FastParent(space, torch.Generator().manual_seed(0), kernels=TritonKernels()).cuda()
+    nets = [
+        FastParent(space, torch.Generator().manual_seed(0), kernels=TritonKernels()).cuda()
+        for _ in range(2)
+    ]
 
-    def step(images, labels, z):
-        return functional.cross_entropy(net(images, z, all_operations=True)[0], labels)
+    def step_of(net):
+        def step(images, labels, z):
+            return functional.cross_entropy(net(images, z, all_operations=True)[0], labels)
+
+        return step
 
     def batch(seed):
         torch.manual_seed(seed)
         z = torch.rand(1, space.num_edges, space.num_operations).softmax(-1)
         return torch.randn(4, 3, 16, 16).cuda(), torch.randint(10, (4,)).cuda(), z.cuda()
 
-    graphed = GraphedStep(step, list(net.parameters()), batch(0))
-    loss, z_grad = graphed(*batch(1)).clone(), graphed.z.grad.clone()
-    images, labels, z = batch(1)
-    z.requires_grad_()
-    eager = step(images, labels, z)
-    (want,) = torch.autograd.grad(eager, z)
-    torch.testing.assert_close(loss, eager.detach(), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(z_grad, want, rtol=1e-3, atol=1e-5)
+    parameters = list(nets[0].parameters())
+    graphed = GraphedStep(step_of(nets[0]), parameters, batch(0), list(nets[0].buffers()))
+    for seed in (1, 2):
+        loss = graphed(*batch(seed))
+        images, labels, z = batch(seed)
+        z.requires_grad_()
+        eager = step_of(nets[1])(images, labels, z)
+        wanted = torch.autograd.grad(eager, [z, *nets[1].parameters()])
+        torch.testing.assert_close(loss, eager.detach(), rtol=1e-4, atol=1e-5)
+        for got, want in zip([graphed.z, *parameters], wanted, strict=True):
+            torch.testing.assert_close(got.grad, want, rtol=1e-3, atol=1e-5)
+    for got, want in zip(nets[0].buffers(), nets[1].buffers(), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)

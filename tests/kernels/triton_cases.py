@@ -1,142 +1,208 @@
-"""Triton kernels against plain PyTorch; run in a process of its own with TRITON_INTERPRET=1."""
+"""Triton kernels against plain PyTorch; run in a process of its own with TRITON_INTERPRET=1.
+
+Whole networks of one small cell, so that every grouped launch serves several operations, edges and
+draws at once; the expected values are those of the plain backend in float64.
+"""
 
 import sys
+import time
+from contextlib import contextmanager
 
 import torch
+from triton.runtime import interpreter
 
-from nasbench_snas.kernels.protocol import Candidate, Entries, Norm, UnitSpec, Upstream
-from nasbench_snas.kernels.reference import ReferenceKernels, combine
+from nasbench_snas.kernels import triton_launch, triton_norms, triton_source
+from nasbench_snas.kernels.accounting import count_step
+from nasbench_snas.kernels.reference import ReferenceKernels
 from nasbench_snas.kernels.triton_backend import TritonKernels
+from nasbench_snas.space import CellType, Layer, Space
+from nasbench_snas.spaces.darts_cnn import DartsCNN
+from nasbench_snas.supernet.fast import FastParent
 
 REFERENCE, TRITON = ReferenceKernels(), TritonKernels()
+ALL = ("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5",
+       "dil_conv_3x3", "dil_conv_5x5")  # fmt: skip
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-4, torch.bfloat16: 0.1}
 
 
-def close(got, want, dtype):
-    tolerance = {torch.float64: 2e-6, torch.float32: 2e-5, torch.bfloat16: 3e-2}[dtype]
-    torch.testing.assert_close(got.double(), want.double(), rtol=tolerance, atol=tolerance * 10)
+def cell_space(operations, channels=3, stride=1, nodes=2, resolution=4, inputs=1, **changes):
+    """One cell, without preprocessing."""
+    return Space(
+        "one", operations, (CellType.dense("cell", inputs, nodes),),
+        (Layer("cell", channels, stride, "cell"),), channels, preprocess=False, in_channels=2,
+        num_classes=2, resolution=resolution, **changes,
+    )  # fmt: skip
 
 
-def indices(*values):
-    return torch.tensor(values)
+def weights(space, draws, chosen, dtype):
+    """Random weights; ``chosen``: of one operation (or none) on every edge."""
+    z = torch.randn(draws, space.num_edges, space.num_operations, dtype=torch.float64)
+    if chosen:
+        hot = torch.nn.functional.one_hot(z.argmax(-1), space.num_operations)
+        z = z * hot * (torch.arange(space.num_edges) % 4 != 1)[:, None]
+    return z.to(dtype)
 
 
-def depthwise(dtype, spec, channels, with_norm):
-    x = torch.randn(2, 1, 4, 3, channels, dtype=dtype)
-    norm = Norm(*(torch.randn(2, channels, dtype=dtype) for _ in range(4))) if with_norm else None
-    weights = [torch.randn(3, spec.kernel**2, channels), torch.randn(3, channels, 4)]
-    weights = [w.to(dtype) for w in weights]
-    rows = indices(0, 1, 1), indices(2, 0, 2)
+def outcome(net, images, z, mask, everything):
+    """Return by name the logits, all gradients and all buffers."""
+    z = z.clone().requires_grad_()
+    logits = net(images, z, all_operations=everything, edge_mask=mask)
+    scale = torch.arange(1, logits.numel() + 1, device=logits.device).view(logits.shape)
+    (logits * scale.to(logits.dtype) + logits.square()).sum().backward()
+    result = {"logits": logits.detach(), "z": z.grad}
+    result |= {n: p.grad for n, p in net.named_parameters()}
+    return result | dict(net.named_buffers())
+
+
+def compare(name, space, dtype=torch.float64, draws=1, chosen=False, masked=False, train=True,
+            recompute=False, batch=2, frozen=False):  # fmt: skip
+    """Assert that a step, and another one on the same plan, equals the plain one."""
+    start = time.process_time()
+    torch.manual_seed(0)
+    z = weights(space, draws, chosen, dtype)
+    images = torch.randn(batch, space.in_channels, space.resolution, space.resolution).to(dtype)
+    cells = sum(layer.kind == "cell" for layer in space.layers)
+    mask = torch.rand(cells, space.num_edges, batch).to(dtype) if masked else None
     results = []
-    for backend in (REFERENCE, TRITON):
-        torch.manual_seed(1)
-        y, mean, var = backend.unit_forward(spec, x, norm, weights, *rows, True)
-        y = y if not results else results[0][0]
-        g, a, p, r = (
-            torch.randn(*s, dtype=dtype) for s in ((2, *y.shape[1:]), (4, 4), (3, 4), (3, 4))
-        )
-        upstream = Upstream(g, indices(0, 1, 1, 0), indices(0, 1, 3, 4), a, p, r)
-        dx, dws = torch.ones_like(x), [torch.zeros_like(w) for w in weights]
-        sums = backend.unit_backward(spec, x, norm, weights, *rows, y, upstream, dx, False, dws)
-        results.append([y, mean, var, dx, *dws, *([] if sums is None else [sums])])
-    for got, want in zip(results[1], results[0], strict=True):
-        close(got, want, dtype)
+    for kernels, kind in ((REFERENCE, torch.float64), (TRITON, dtype)):
+        net = FastParent(space, torch.Generator().manual_seed(0), kernels=kernels,
+                         recompute=recompute).to(dtype).to(kind)  # fmt: skip
+        for index, tensor in enumerate(net.buffers()):
+            if tensor.is_floating_point():  # for evaluation: not zero and one
+                wave = torch.arange(tensor.numel()).view(tensor.shape) * 0.7 + index
+                tensor.copy_((1.5 + torch.sin(wave)).to(dtype))
+        net.train(train)
+        for parameter in net.cells.parameters():
+            parameter.requires_grad_(not frozen)
+        wide = None if mask is None else mask.to(kind)
+        results.append(outcome(net, images.to(kind), z.to(kind), wide, not chosen))
+    for key, want in results[0].items():
+        got = results[1][key]
+        if want is None or got is None:
+            assert got is want, (name, key)
+        else:
+            error = (got.double() - want.double()).norm()
+            limit = TOLERANCE[dtype] * (want.double().norm() + 0.01 * want.numel() ** 0.5)
+            assert error <= limit, (name, key, float(error), float(limit))
+    sys.stdout.write(f"{name}: {time.process_time() - start:.0f} s\n")
 
 
-def mix(dtype, channels, masked):
-    ys = [torch.randn(n, 2, 3, 5, channels, dtype=dtype) for n in (3, 1, 2)]
-    table = [[0, 0, 0, 0, 0, 0], [0, 1, 1, 1, 1, 1], [0, 2, 2, 1, 2, 0], [1, 0, 0, 0, 3, 1],
-             [1, 0, 0, 1, 4, 0], [2, 0, 0, 0, 5, 1], [2, 1, 1, 1, 6, 0]]  # fmt: skip
-    starts = (indices(0, 1, 2, 3), indices(0, 2), indices(0, 1, 2))
-    mask = torch.rand(7, 2, dtype=dtype) if masked else None
-    z, g = torch.randn(7, dtype=dtype), torch.randn(2, 2, 3, 5, channels, dtype=dtype)
-    learnt = [torch.randn(2, channels, dtype=dtype) for _ in range(2)]
-    candidates = [
-        Candidate(ys[0], *REFERENCE.statistics(ys[0]), *learnt), Candidate(ys[1]),
-        Candidate(ys[2], *REFERENCE.statistics(ys[2])),
-    ]  # fmt: skip
-    results = []
-    for backend in (REFERENCE, TRITON):
-        entries = Entries(torch.tensor(table), starts, (3, 2, 2), mask)
-        out, dz = torch.ones_like(g), torch.ones_like(z)
-        backend.mix_forward(z, entries, candidates, out)
-        dg, db = ([torch.zeros_like(learnt[0]), None, None] for _ in range(2))
-        ups = backend.mix_backward(z, entries, candidates, g, dz, dg, db, True)
-        dys = [combine(up, y, y.shape[0]) for up, y in zip(ups, ys, strict=True)]
-        added = torch.ones_like(ys[1])
-        backend.add_upstream(ups[1], added)
-        results.append([out, dz, dg[0], db[0], *dys, added, backend.gradient_of(ups[0], ys[0])])
-    for got, want in zip(results[1], results[0], strict=True):
-        close(got, want, dtype)
+@contextmanager
+def small_blocks():
+    """Make every loop over blocks, parts and lines go round more than once."""
+    names = ("PART", "LINES", "BLOCK", "INPUT", "blocks", "strip")
+    before = {name: getattr(triton_source, name) for name in names}
+    triton_source.PART, triton_source.LINES, triton_source.BLOCK = 7, 3, 8
+    triton_source.blocks = lambda channels, size=0: (2, 4)
+    triton_source.strip = lambda channels, width, size=0: (2, 4)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(triton_source, name, value)
 
 
-def small(dtype):
-    y = (torch.randn(2, 3, 4, 5, 6) + 100).to(dtype)
-    for got, want in zip(TRITON.statistics(y), REFERENCE.statistics(y.double()), strict=True):
-        close(got, want, dtype)
+def not_a_number():
+    """A maximum, an average, a convolution and an identity hand NaN and infinity on."""
+    space = cell_space(("max_pool_3x3", "avg_pool_3x3", "sep_conv_3x3", "skip_connect"), 2, nodes=1)
+    for operation in range(4):
+        outputs = []
+        for kernels in (REFERENCE, TRITON):
+            net = FastParent(space, torch.Generator().manual_seed(0), kernels=kernels).eval()
+            features = torch.randn(1, 1, 4, 4, 2, generator=torch.Generator().manual_seed(0))
+            features[0, 0, 0, 3, 0], features[0, 0, 3, 0, 1] = float("nan"), float("inf")
+            net._stem = lambda images, draws, features=features: features
+            net._head = lambda x, draws: x
+            z = torch.zeros(1, 1, 4)
+            z[0, 0, operation] = 1.0
+            outputs.append(net(torch.zeros(1, 2, 4, 4), z).detach())
+        assert torch.isnan(outputs[0]).any() and not torch.isnan(outputs[0]).all()
+        torch.testing.assert_close(outputs[1], outputs[0], rtol=1e-5, atol=1e-5, equal_nan=True)
+
+
+def concrete(dtype):
     logits, noise = torch.randn(5, 3, dtype=dtype), torch.randn(2, 4, 5, 3, dtype=dtype)
     permuted = noise.permute(2, 1, 0, 3).contiguous().permute(2, 1, 0, 3)
-    z = REFERENCE.concrete_forward(logits, permuted, 0.5)
-    close(TRITON.concrete_forward(logits, permuted, 0.5), z, dtype)
-    close(
-        TRITON.concrete_backward(z, noise, 0.5), REFERENCE.concrete_backward(z, noise, 0.5), dtype
-    )
-    runs = []
-    for backend in (REFERENCE, TRITON):
-        running = (
-            torch.zeros(3, 4, dtype=dtype),
-            torch.ones(3, 4, dtype=dtype),
-            torch.zeros(3).long(),
+    pairs = [
+        (
+            kernels.concrete_forward(logits, permuted, 0.5),
+            kernels.concrete_backward(noise, permuted, 2),
         )
-        torch.manual_seed(2)
-        mean, var = torch.randn(3, 4, dtype=dtype), torch.rand(3, 4, dtype=dtype)
-        backend.update_running(running, mean, var, indices(2, 0, 2, 1), indices(1, 1, 1, 0), 9)
-        runs.append(running)
-    for got, want in zip(runs[1], runs[0], strict=True):
-        close(got, want, dtype)
+        for kernels in (TRITON, REFERENCE)
+    ]
+    for got, want in zip(*pairs, strict=True):
+        torch.testing.assert_close(got, want, rtol=10 * TOLERANCE[dtype], atol=TOLERANCE[dtype])
 
 
-def nan(dtype):
-    x = torch.randn(1, 1, 4, 4, 8, dtype=dtype)
-    x[0, 0, 1, 1, 3] = float("nan")
-    weights = [torch.ones(1, 9, 8, dtype=dtype), torch.eye(8, dtype=dtype)[None]]
-    y, mean, _ = TRITON.unit_forward(
-        UnitSpec("depthwise", 3), x, None, weights, indices(0), indices(0), True
-    )
-    assert torch.isnan(y[0, 0, :3, :3, 3]).all() and torch.isnan(mean[0, 3])
+def large_means():
+    """Moments merged from parts do not cancel."""
+    y = torch.randn(2, 50, 3) + 1000
+    parts = torch.empty(2, 4, 2, 3)
+    TRITON.launch(triton_norms.part_moments, (8, 1), y, parts, 50, 16, C=3,
+                  ACC=triton_launch.accumulator(y), BN=8, BC=4)  # fmt: skip
+    mean, squares = parts[:, :, 0].double(), parts[:, :, 1].double()
+    sizes = torch.tensor([16.0, 16, 16, 2]).double()[:, None]
+    total = (mean * sizes).sum(1) / 50
+    var = (squares.sum(1) + (sizes * (mean - total[:, None]) ** 2).sum(1)) / 50
+    torch.testing.assert_close(var, y.double().var(1, correction=0), rtol=1e-3, atol=0)
 
 
-def parent():
-    from nasbench_snas.spaces.darts_cnn import DartsCNN
-    from nasbench_snas.supernet.fast import FastParent
+def launches():
+    """As many kernels run as are counted, and a dry step has as many as a real one."""
+    ran = []
+    call = interpreter.GridExecutor.__call__
 
-    space, results = DartsCNN(cells=2, channels=2, nodes=1, stem_multiplier=1).build(3, 3, 4), []
-    for backend in (REFERENCE, TRITON):
-        torch.manual_seed(0)
-        net = FastParent(space, torch.Generator().manual_seed(0), kernels=backend).double()
-        z = torch.rand(
-            2, space.num_edges, space.num_operations, dtype=torch.float64
-        ).requires_grad_()
-        logits = net(torch.randn(2, 3, 4, 4, dtype=torch.float64), z, all_operations=True)
-        logits.square().sum().backward()
-        results.append([logits, z.grad, *[p.grad for p in net.parameters()], *net.buffers()])
-    for got, want in zip(results[1], results[0], strict=True):
-        close(got, want, torch.float64)
+    def counted(self, *arguments, **options):
+        ran.append(self.fn.__name__)
+        return call(self, *arguments, **options)
+
+    space = cell_space(("max_pool_3x3", "skip_connect", "sep_conv_3x3"), 2, nodes=1, resolution=2)
+    kernels, counts = TritonKernels(), []
+    net = FastParent(space, torch.Generator().manual_seed(0), kernels=kernels)
+    z = torch.rand(1, 1, 3, requires_grad=True)
+    interpreter.GridExecutor.__call__ = counted
+    try:
+        for dry in (True, False):
+            kernels.launch.dry = dry
+            images = torch.randn(2, 2, 2, 2)
+            counts.append(
+                count_step(
+                    lambda images=images: net(images, z, all_operations=True).sum().backward(),
+                    kernels,
+                ).by_name
+            )
+            assert bool(ran) is not dry
+    finally:
+        interpreter.GridExecutor.__call__ = call
+    noted = [{name: n for name, n in count.items() if "." not in name} for count in counts]
+    assert noted[0] == noted[1] == {name: ran.count(name) for name in set(ran)}, (noted, ran)
 
 
 def main():
-    torch.manual_seed(0)
-    specs = [UnitSpec("depthwise", k, d, s) for k, d, s in ((3, 1, 1), (3, 2, 2), (5, 1, 1))]
-    for number, spec in enumerate(specs):
-        depthwise(torch.float64, spec, 3 + number, number % 2 == 0)
+    compare("strided, odd, affine, masked, two draws", cell_space(ALL, 3, 2, 1, 5, affine=True),
+            draws=2, masked=True)  # fmt: skip
+    compare("one operation an edge, some none, two draws",
+            cell_space(ALL, 2, nodes=2, inputs=2, resolution=3), draws=2, chosen=True)  # fmt: skip
+    with small_blocks():
+        compare("many blocks", cell_space(ALL, 3, 2, 1, 6, affine=True), batch=1)
+    compare("evaluation", cell_space(ALL, 2, nodes=1, affine=True), train=False, draws=2)
+    other = ("max_pool_3x3", "conv_1x1", "sep_conv_7x7", "conv_3x3", "conv_7x1_1x7")
+    compare("1x1, 7x7, dense, bare poolings",
+            cell_space(other, 2, 2, resolution=3, pool_norm=False), draws=2)  # fmt: skip
+    compare("single precision, recomputed", cell_space(ALL[1:5], 4, nodes=1), torch.float32,
+            recompute=True)  # fmt: skip
+    compare("bfloat16", cell_space(ALL[1:5], 8, nodes=1), torch.bfloat16)
+    compare("weights without gradients", cell_space(ALL[2:5], 2, nodes=1), frozen=True)
+    wide = cell_space(("avg_pool_3x3", "skip_connect"), 70, 2, 1, 3, affine=True)
+    compare("70 channels", wide, batch=1, draws=2)
+    for dtype in (torch.float64, torch.float32):
+        concrete(dtype)
+    large_means(), not_a_number(), launches()
     if "--all" in sys.argv:
-        depthwise(torch.float32, UnitSpec("depthwise", 5, 2), 8, True)
-        depthwise(torch.float32, UnitSpec("depthwise", 7, 1, 2), 3, False)
-        parent()
-    for dtype, channels, masked in (
-        (torch.float64, 5, True), (torch.float64, 70, False), (torch.float32, 8, False)
-    ):  # fmt: skip
-        mix(dtype, channels, masked)
-    small(torch.float64), small(torch.float32), nan(torch.float32)
+        darts = DartsCNN(cells=2, channels=2, nodes=1, stem_multiplier=1).build(3, 3, 4)
+        compare("DARTS", darts, draws=2)
+        darts = DartsCNN(cells=3, channels=2, nodes=2, stem_multiplier=1).build(3, 3, 4)
+        compare("DARTS, one operation an edge", darts, chosen=True)
     sys.stdout.write("all equal\n")
 
 
