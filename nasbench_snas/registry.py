@@ -16,6 +16,7 @@ import importlib.util
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -205,12 +206,16 @@ class Registry:
 _SHOWN = ("family", "reference", "evaluations", "bias", "n", "version")
 
 
-def _builtins(kind: Kind) -> Iterator[Entry]:
+@cache
+def _builtins(kind: Kind) -> tuple[Entry, ...]:
     package = f"nasbench_snas.{kind}s"
     spec = importlib.util.find_spec(package)
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        for file in sorted(Path(folder).glob("[a-z]*.py")):
-            yield from _file_entries(kind, file, "built-in", f"{package}.{file.stem}")
+    return tuple(
+        entry
+        for folder in ((spec.submodule_search_locations or ()) if spec else ())
+        for file in sorted(Path(folder).glob("[a-z]*.py"))
+        for entry in _file_entries(kind, file, "built-in", f"{package}.{file.stem}")
+    )
 
 
 def _plugin_entries(kind: Kind, text: str, origin: str) -> Iterator[Entry]:

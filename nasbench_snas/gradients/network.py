@@ -5,6 +5,9 @@ all draws share (in a one-cell network all edges that leave an input). One-hot r
 only for the draws that chose it. Every draw has its own batch-norm statistics; running statistics
 are not touched.
 
+Where there are compiled kernels, whole networks run on them
+(:mod:`~nasbench_snas.gradients.compiled`).
+
 One *evaluation* is one operation of one architecture, ``E`` of them one forward equivalent: costs
 are counted as an implementation without sharing would pay them.
 """
@@ -20,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nasbench_snas.errors import ConfigError
+from nasbench_snas.gradients.compiled import CompiledLogits
 from nasbench_snas.gradients.functional import apply_module, normalise
 from nasbench_snas.supernet.modules import Zero
 from nasbench_snas.supernet.reference import MixedEdge, ReferenceCell, ReferenceParent
@@ -39,10 +43,12 @@ class BatchedNetwork:
 
     Args:
         parent: The parent; its modules and its training or evaluation mode are used as they are.
+        compiled: Its logits by compiled kernels, which are then taken unless gradients of gradients
+            are needed.
     """
 
-    def __init__(self, parent: ReferenceParent) -> None:
-        self.parent, self.space = parent, parent.space
+    def __init__(self, parent: ReferenceParent, compiled: CompiledLogits | None = None) -> None:
+        self.parent, self.space, self.compiled = parent, parent.space, compiled
         edges = [edge for cell in parent.cells.values() for edge in cast(ReferenceCell, cell).edges]
         if any(cast(MixedEdge, edge).partial_channels != 1 for edge in edges):
             raise ConfigError(
@@ -64,14 +70,24 @@ class BatchedNetwork:
         cell = cast(ReferenceCell, self.parent.cells[str(layer)])
         return [apply_module(m, x) for m, x in zip(cell.preprocess, inputs, strict=True)]
 
-    def logits(self, images: Tensor, z: Tensor, *, all_operations: bool = False) -> Tensor:
+    def logits(
+        self,
+        images: Tensor,
+        z: Tensor,
+        *,
+        all_operations: bool = False,
+        double_backward: bool = False,
+    ) -> Tensor:
         """Return logits ``(S, B, classes)``; see :meth:`ReferenceParent.forward`.
 
         Args:
             images: Shape ``(B, C, H, W)``.
             z: Weights, shape ``(S, E, K)``.
             all_operations: Whether operations of weight zero are run.
+            double_backward: Whether gradients of gradients will be taken.
         """
+        if self.compiled is not None and not double_backward:
+            return self.compiled(images, z, all_operations)
         x = self.stem(images)
         history = [x, x]
         for index, layer in enumerate(self.space.layers):
@@ -184,6 +200,7 @@ class BatchedLoss:
         all_operations: Whether operations of weight zero are run.
         criterion: Loss of logits; the mean cross-entropy by default.
         draws_per_pass: Largest number of architectures in one pass, to bound memory; None: all.
+        double_backward: Whether gradients of gradients will be taken.
 
     Attributes:
         counter: Operation evaluations so far.
@@ -198,10 +215,11 @@ class BatchedLoss:
         all_operations: bool = False,
         criterion: Criterion = cross_entropy,
         draws_per_pass: int | None = None,
+        double_backward: bool = False,
     ) -> None:
         self.network, self.images, self.labels = network, images, labels
         self.all_operations, self.criterion = all_operations, criterion
-        self.draws_per_pass = draws_per_pass
+        self.draws_per_pass, self.double_backward = draws_per_pass, double_backward
         self.counter = Counter()
 
     def __call__(self, z: Tensor) -> Tensor:
@@ -221,11 +239,11 @@ class BatchedLoss:
 
     def _logits(self, z: Tensor) -> Tensor:
         parts = torch.split(z, self.draws_per_pass or max(len(z), 1))
-        results = [
-            self.network.logits(self.images, part, all_operations=self.all_operations)
-            for part in parts
-        ]
-        return torch.cat(results)
+        options = {
+            "all_operations": self.all_operations,
+            "double_backward": self.double_backward,
+        }
+        return torch.cat([self.network.logits(self.images, part, **options) for part in parts])
 
 
 def count_backward(losses: Tensor, counter: Counter, count: int) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nasbench_snas.distributions import Categorical, Distribution, one_hot
 from nasbench_snas.gradients.cells import load_arrays, save_arrays
+from nasbench_snas.gradients.compiled import CompiledLogits
 from nasbench_snas.gradients.network import BatchedLoss, BatchedNetwork, Criterion, cross_entropy
 from nasbench_snas.gradients.oracle import Oracle, distribution_gradient, log_probabilities
 from nasbench_snas.gradients.points import Batches, Point
@@ -30,15 +31,24 @@ class Site:
         point: The point.
         batches: Images to take the frozen batch (and others) from.
         file: Where tables are kept between starts.
+        compiled: Whether draws run on compiled kernels, if there are any.
 
     Attributes:
         losses: ``L`` of all architectures, shape ``(A,)``; None with a sampled reference.
         credits_: ``dL/dZ`` of all architectures, ``(A, E, K)``, or None.
     """
 
-    def __init__(self, settings: StudySettings, point: Point, batches: Batches, file: Path) -> None:
+    def __init__(
+        self,
+        settings: StudySettings,
+        point: Point,
+        batches: Batches,
+        file: Path,
+        compiled: bool = False,
+    ) -> None:
         self.settings, self.point, self.batches = settings, point, batches
-        self.network = BatchedNetwork(point.parent)
+        fast = CompiledLogits.of(point.parent) if compiled else None
+        self.network = BatchedNetwork(point.parent, fast)
         self.images, self.labels = batches.sample(
             settings.batch_size, stream(settings.seed, "frozen-batch")
         )
@@ -66,6 +76,7 @@ class Site:
         *,
         criterion: Criterion = cross_entropy,
         batch: tuple[Tensor, Tensor] | None = None,
+        double_backward: bool = False,
     ) -> BatchedLoss:
         """Return the loss on the network, on the frozen batch or another."""
         images, labels = batch or (self.images, self.labels)
@@ -80,11 +91,12 @@ class Site:
             all_operations=all_operations,
             criterion=criterion,
             draws_per_pass=max(1, self.settings.memory // held),
+            double_backward=double_backward,
         )
 
-    def fast_loss(self, all_operations: bool) -> BatchedLoss:
+    def fast_loss(self, all_operations: bool, double_backward: bool = False) -> BatchedLoss:
         """Return a loss that looks up discrete architectures where they are tabulated."""
-        loss = self.loss(all_operations)
+        loss = self.loss(all_operations, double_backward=double_backward)
         return loss if self.losses is None else TableLoss(loss, self.losses, self.credits_)
 
     def other_batches(self, all_operations: bool) -> list[BatchedLoss]:

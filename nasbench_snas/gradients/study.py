@@ -30,6 +30,7 @@ from nasbench_snas.gradients.results import assemble, cell_row, merge_samples
 from nasbench_snas.gradients.settings import StudySettings
 from nasbench_snas.gradients.site import Site
 from nasbench_snas.gradients.variants import Variant, variants
+from nasbench_snas.kernels import build
 from nasbench_snas.provenance import environment
 from nasbench_snas.registry import Registry
 from nasbench_snas.seeding import stream
@@ -96,6 +97,7 @@ class Study:
         self.folder, self.report = folder, report
         self.variants, self.skipped = variants(settings, registry)
         self.truncated = False
+        self.compiled = self._network() == "compiled"
         self.sites: list[dict[str, Any]] = []
         self.cells: list[dict[str, Any]] = []
         self.files: list[Path] = []
@@ -121,10 +123,24 @@ class Study:
         merge_samples(self.folder.path / "samples.npz", self.files)
         return result
 
+    def _network(self) -> str:
+        """Return what evaluates the network, ``compiled`` or ``plain``.
+
+        A study that is continued keeps it: the two agree to rounding errors, not bit for bit.
+        """
+        file = self.folder.path / "network.json"
+        if file.exists():
+            return str(read_json(file)["network"])
+        network = "compiled" if build.is_built() else "plain"
+        if network == "plain":
+            build.build_in_background()
+        write_json(file, {"network": network})
+        return network
+
     def _site(self, point: Point, batches: Batches) -> Site:
         self.report({"kind": "point", "point": point.name})
         file = self.folder.path / "points" / f"{slug(point.name)}.npz"
-        site = Site(self.settings, point, batches, file)
+        site = Site(self.settings, point, batches, file, self.compiled)
         self.sites.append(site.describe())
         return site
 
@@ -187,7 +203,8 @@ class Study:
             groups = coordinate_groups(*point.probs.shape)
         reference = site.reference(dist)
         cell = Cell(variant, estimator, dist, reference, groups, file, settings.seed, point.name)
-        cell.warm_up(site.fast_loss(estimator.needs_all_operations))
+        everything, twice = estimator.needs_all_operations, estimator.needs_double_backward
+        cell.warm_up(site.fast_loss(everything, twice))
         return cell
 
     def _draw(self, site: Site, cell: Cell, passes: int) -> None:

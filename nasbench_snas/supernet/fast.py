@@ -24,7 +24,7 @@ from nasbench_snas.errors import ConfigError
 from nasbench_snas.kernels.cpu import CpuKernels
 from nasbench_snas.kernels.protocol import EPS, MOMENTUM, Kernels
 from nasbench_snas.space import Space
-from nasbench_snas.supernet.fast_compiled import CompiledCell, CompiledFunction
+from nasbench_snas.supernet.fast_compiled import CellUse, CompiledCell, CompiledFunction
 from nasbench_snas.supernet.fast_function import CellFunction
 from nasbench_snas.supernet.fast_pass import CellRun
 from nasbench_snas.supernet.fast_plan import CellPlan, plan_cell
@@ -46,6 +46,9 @@ class FastParent(nn.Module):
         generator: Source of the initial weights; they are those of the reference parent.
         kernels: The backend.
         recompute: Whether cells keep only their inputs and are run again in the backward pass.
+
+    Attributes:
+        packing: Where the reference parent's tensors lie.
     """
 
     def __init__(
@@ -63,22 +66,27 @@ class FastParent(nn.Module):
         self.cells = nn.ModuleDict({str(p.index): FastCell(space, p) for p in positions(space)})
         self._plans: OrderedDict[tuple[object, ...], CellPlan] = OrderedDict()
         self._compiled: dict[int, CompiledCell] = {}
-        self._packing: Packing = {}
+        self.packing: Packing = {}
         for index, cell in self.cells.items():
             if isinstance(cell, FastCell):
-                self._packing |= cell.packing(f"cells.{index}.")
+                self.packing |= cell.packing(f"cells.{index}.")
                 if isinstance(kernels, CpuKernels) and CompiledCell.takes(cell):
                     self._compiled[cell.position.index] = CompiledCell(cell, kernels)
         self.load_state_dict(self.from_canonical(reference.state_dict()))
 
+    @property
+    def is_compiled(self) -> bool:
+        """Whether every cell runs in compiled code as a whole."""
+        return len(self._compiled) == len(self.cells)
+
     def canonical(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return this parent's parameters, buffers or momenta by their canonical names."""
-        return unpack_all(self._packing, tensors)
+        return unpack_all(self.packing, tensors)
 
     def from_canonical(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return canonical ``tensors`` by own names; the inverse of :meth:`canonical`."""
         own = {**dict(self.named_parameters()), **dict(self.named_buffers())}
-        return pack_all(self._packing, {name: t.shape for name, t in own.items()}, tensors)
+        return pack_all(self.packing, {name: t.shape for name, t in own.items()}, tensors)
 
     def forward(
         self,
@@ -151,9 +159,11 @@ class FastParent(nn.Module):
         flat = z.to(inputs[0].dtype).reshape(-1)
         compiled = self._compiled.get(cell.position.index)
         if compiled is not None:
-            mask = None if mask is None else mask.contiguous()
-            options = (compiled, used.contiguous(), mask, self.recompute, len(inputs))
-            fused: Tensor = CompiledFunction.apply(*options, flat, *inputs, *cell.tensors())
+            use = CellUse(
+                compiled, used.contiguous(), None if mask is None else mask.contiguous(),
+                self.training, self.recompute, compiled.buffers(),
+            )  # fmt: skip
+            fused: Tensor = CompiledFunction.apply(use, len(inputs), flat, *inputs, *cell.tensors())
             return fused
         return self._interpreted(cell, inputs, flat, used, mask)
 

@@ -8,6 +8,7 @@ what its backward pass needs in one tensor. Cells with a unit that has no compil
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -49,31 +50,29 @@ class CompiledCell:
         return [tensor for unit in self._normed for tensor in unit.running]
 
     def forward(
-        self, inputs: list[Tensor], z: Tensor, used: Tensor, mask: Tensor | None, training: bool,
-        update: bool,
-    ) -> tuple[Tensor, Tensor, Any]:  # fmt: skip
+        self, use: CellUse, inputs: list[Tensor], z: Tensor, parameters: list[Tensor], update: bool
+    ) -> tuple[Tensor, Tensor, Any]:
         """Return the cell's output, the tensor that the backward pass needs, and the plan.
 
         Args:
+            use: What is run.
             inputs: The cell's inputs, each ``(1 or S, B, H, W, C)``.
             z: Weights of the operations, flat, ``S * edges * K`` numbers.
-            used: Whether an operation is run, shape ``(S, edges, K)``.
-            mask: Factors of the edges for each image, shape ``(edges, B)``, or None.
-            training: Whether norms use the statistics of the batch.
+            parameters: The cell's parameters.
             update: Whether running statistics change (in training).
         """
         result: tuple[Tensor, Tensor, Any] = self._declared.forward(
-            inputs, z, used, self.cell.tensors(), self.buffers(), mask, training, update
+            inputs, z, use.used, parameters, use.buffers, use.mask, use.training, update
         )
         return result
 
     def backward(
-        self, plan: Any, inputs: list[Tensor], z: Tensor, mask: Tensor | None, kept: Tensor,
-        g: Tensor, wanted: bool,
+        self, use: CellUse, plan: Any, inputs: list[Tensor], z: Tensor, parameters: list[Tensor],
+        kept: Tensor, g: Tensor, wanted: bool,
     ) -> tuple[list[Tensor], Tensor, list[Tensor | None]]:  # fmt: skip
         """Return the gradients of the inputs, of ``z`` and, if ``wanted``, of the parameters."""
         result: tuple[list[Tensor], Tensor, list[Tensor | None]] = self._declared.backward(
-            plan, inputs, z, self.cell.tensors(), self.buffers(), mask, kept, g, wanted
+            plan, inputs, z, parameters, use.buffers, use.mask, kept, g, wanted
         )
         return result
 
@@ -107,41 +106,54 @@ class CompiledCell:
         )
 
 
+@dataclass(frozen=True)
+class CellUse:
+    """One use of a cell.
+
+    Attributes:
+        compiled: The cell.
+        used: Whether an operation is run, shape ``(S, edges, K)``.
+        mask: Factors of the edges for each image, shape ``(edges, B)``, or None.
+        training: Whether norms use (and update) the statistics of the batch.
+        recompute: Whether only the inputs are kept for the backward pass.
+        buffers: The running statistics.
+    """
+
+    compiled: CompiledCell
+    used: Tensor
+    mask: Tensor | None
+    training: bool
+    recompute: bool
+    buffers: list[Tensor]
+
+
 class CompiledFunction(torch.autograd.Function):
     """A compiled cell as one node of the autograd graph.
 
-    Inputs after the options: ``z`` (flat), the cell's inputs, the cell's parameters (only to
-    receive gradients).
+    Inputs after ``use``: ``z`` (flat), the cell's inputs, the cell's parameters.
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, compiled: CompiledCell, used: Tensor, mask: Tensor | None, recompute: bool,
-        count: int, z: Tensor, *tensors: Tensor,
-    ) -> Tensor:  # fmt: skip
+    def forward(ctx: Any, use: CellUse, count: int, z: Tensor, *tensors: Tensor) -> Tensor:
         """Return the cell's output; ``count`` of ``tensors`` are inputs."""
-        inputs = [x.contiguous() for x in tensors[:count]]
-        training = compiled.cell.training
-        out, kept, plan = compiled.forward(inputs, z, used, mask, training, training)
-        ctx.compiled, ctx.used, ctx.mask, ctx.count = compiled, used, mask, count
-        ctx.training = training
-        ctx.plan = None if recompute else plan
-        ctx.save_for_backward(z, *inputs, *tensors[count:], *([] if recompute else [kept]))
+        inputs, parameters = [x.contiguous() for x in tensors[:count]], list(tensors[count:])
+        out, kept, plan = use.compiled.forward(use, inputs, z, parameters, use.training)
+        ctx.use, ctx.count, ctx.plan = use, count, None if use.recompute else plan
+        ctx.save_for_backward(z, *([] if use.recompute else [kept]), *inputs, *parameters)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> Any:
         """Return the gradients."""
-        compiled, plan, count = ctx.compiled, ctx.plan, ctx.count
+        use, plan, count = ctx.use, ctx.plan, ctx.count
         z, *rest = ctx.saved_tensors
-        inputs = rest[:count]
-        if plan is None:
-            _, kept, plan = compiled.forward(inputs, z, ctx.used, ctx.mask, ctx.training, False)
-        else:
-            kept = rest[-1]
-        wanted = any(ctx.needs_input_grad[6 + count :])
-        dinputs, dz, gradients = compiled.backward(
-            plan, inputs, z, ctx.mask, kept, g.contiguous(), wanted
+        kept = None if plan is None else rest.pop(0)
+        inputs, parameters = rest[:count], rest[count:]
+        if kept is None:
+            _, kept, plan = use.compiled.forward(use, inputs, z, parameters, False)
+        wanted = any(ctx.needs_input_grad[3 + count :])
+        dinputs, dz, gradients = use.compiled.backward(
+            use, plan, inputs, z, parameters, kept, g.contiguous(), wanted
         )
-        return None, None, None, None, None, dz, *dinputs, *gradients
+        return None, None, dz, *dinputs, *gradients

@@ -64,9 +64,17 @@ def weights(space, draws, one_hot=False, seed=0, dtype=torch.float64):
 
 
 def parents(space, kernels, dtype=torch.float64, recompute=False):
-    seeds = [torch.Generator().manual_seed(3) for _ in range(2)]
+    seeds = [torch.Generator().manual_seed(3) for _ in range(3)]
+    reference = ReferenceParent(space, seeds[0])
     fast = FastParent(space, seeds[1], kernels=kernels, recompute=recompute)
-    return ReferenceParent(space, seeds[0]).to(dtype), fast.to(dtype)
+    start = fast.canonical(fast.state_dict())
+    assert all(torch.equal(tensor, start[name]) for name, tensor in reference.state_dict().items())
+    with torch.no_grad():  # learnt norms start at one and zero, which hides what they do
+        for parameter in reference.parameters():
+            if parameter.dim() == 1:
+                parameter += 0.5 * torch.randn(parameter.shape, generator=seeds[2])
+    fast.load_state_dict(fast.from_canonical(reference.state_dict()))
+    return reference.to(dtype), fast.to(dtype)
 
 
 def run(net, images, z, labels, **options):
