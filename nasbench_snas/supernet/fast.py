@@ -26,6 +26,7 @@ from nasbench_snas.kernels.protocol import EPS, MOMENTUM, Kernels
 from nasbench_snas.space import Space
 from nasbench_snas.supernet.fast_compiled import CellUse, CompiledCell, CompiledFunction
 from nasbench_snas.supernet.fast_function import CellFunction
+from nasbench_snas.supernet.fast_norm import NormFunction
 from nasbench_snas.supernet.fast_pass import CellRun
 from nasbench_snas.supernet.fast_plan import CellPlan, plan_cell
 from nasbench_snas.supernet.fast_units import FastCell
@@ -219,20 +220,26 @@ class FastParent(nn.Module):
         mean, var, count = running
         if mean is None or var is None or count is None:
             raise TypeError("norms track running statistics")
-        if self.training:
-            batch_var, batch_mean = torch.var_mean(y, dim=(1, 2, 3), correction=0)
-            values = y[0].numel() // y.shape[-1]
-            with torch.no_grad():
-                for draw in range(draws):
-                    row = draw if y.shape[0] > 1 else 0
-                    mean.lerp_(batch_mean[row], MOMENTUM)
-                    var.lerp_(batch_var[row] * (values / (values - 1)), MOMENTUM)
-                count += draws
+        if not self.training:
+            scale = (var[None] + EPS).rsqrt() * norm.weight
+            shift = norm.bias - mean[None] * scale
+            return torch.addcmul(shift[:, None, None, None], y, scale[:, None, None, None])
+        if isinstance(self.kernels, CpuKernels):
+            out, batch_mean, batch_var = NormFunction.apply(self.kernels, y, norm.weight, norm.bias)
         else:
-            batch_mean, batch_var = mean[None], var[None]
-        scale = (batch_var + EPS).rsqrt() * norm.weight
-        shift = norm.bias - batch_mean * scale
-        return torch.addcmul(shift[:, None, None, None], y, scale[:, None, None, None])
+            batch_var, batch_mean = torch.var_mean(y, dim=(1, 2, 3), correction=0)
+            scale = (batch_var + EPS).rsqrt() * norm.weight
+            shift = norm.bias - batch_mean * scale
+            out = torch.addcmul(shift[:, None, None, None], y, scale[:, None, None, None])
+        values = y[0].numel() // y.shape[-1]
+        with torch.no_grad():
+            for draw in range(draws):
+                row = draw if y.shape[0] > 1 else 0
+                mean.lerp_(batch_mean[row], MOMENTUM)
+                var.lerp_(batch_var[row] * (values / (values - 1)), MOMENTUM)
+            count += draws
+        result: Tensor = out
+        return result
 
     def _head(self, x: Tensor, draws: int) -> Tensor:
         if isinstance(self.head.norm, nn.Sequential):
