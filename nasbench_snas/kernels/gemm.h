@@ -22,10 +22,10 @@ struct Gemm {
   static void pack(const T* w, int64_t rows, int64_t columns, int64_t row_step, int64_t column_step, T* out) {
     int64_t width = panel(columns) * V, padded = blocks(rows) * V;
     std::memset(out, 0, packed_size(rows, columns) * sizeof(T));
-    for (int64_t c = 0; c < columns; c++) {
-      T* to = out + c / width * padded * width + c % width;
-      for (int64_t r = 0; r < rows; r++) to[r * width] = w[r * row_step + c * column_step];
-    }
+    for (int64_t from = 0; from < columns; from += width, out += padded * width)
+      for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = from; c < columns && c < from + width; c++)
+          out[r * width + c - from] = w[r * row_step + c * column_step];
   }
 
   // Calls put(pixel, first column's block, vectors) with N blocks of columns of M pixels of a (P, C_in) times packed

@@ -16,7 +16,7 @@ class Mix {
   };
 
  public:
-  explicit Mix(const MixArgs<T>& args) : a(args), s(args.nodes), pixels(s.pixels()), channels(s.channels) {
+  explicit Mix(const MixArgs<T>& args) : a(args), s(args.nodes), pixels(s.pixels()), channels(s.channels), wide(ceil_div(channels, V) * V) {
     of_target.resize(s.rows);
     for (int64_t i = 0; i < a.entries; i++) {
       const int64_t* t = a.table + 6 * i;
@@ -62,10 +62,10 @@ class Mix {
     // For every entry and channel: <m g, 1> and <m g, y - mean>.
     std::vector<std::vector<double>> partial(threads);
     parallel(s.rows * s.batch, [&](int64_t lo, int64_t hi, int thread) {
-      partial[thread].resize(2 * a.entries * channels);
+      partial[thread].resize(2 * a.entries * wide);
       for (int64_t task = lo; task < hi; task++) dots(task / s.batch, task % s.batch, partial[thread].data());
     });
-    std::vector<double> sums(2 * a.entries * channels);
+    std::vector<double> sums(2 * a.entries * wide);
     for (auto& part : partial)
       for (size_t i = 0; i < part.size(); i++) sums[i] += part[i];
     double values = (double)(s.batch * pixels);
@@ -74,8 +74,8 @@ class Mix {
       double credit = 0, z = a.z[e.place];
       for (int64_t c = 0; c < channels; c++) {
         Norm n = norm(e, c);
-        double total = sums[2 * e.number * channels + c];
-        double hat = sums[(2 * e.number + 1) * channels + c] * n.inverse;
+        double total = sums[2 * e.number * wide + c];
+        double hat = sums[(2 * e.number + 1) * wide + c] * n.inverse;
         double scale = z * n.gamma * n.inverse;
         credit += n.gamma * hat + n.beta * total;
         a.a[e.number * channels + c] = (T)scale;
@@ -180,18 +180,16 @@ class Mix {
       }
       for (int i = 0; i < N; i++) {
         double m = a.mask ? (double)a.mask[e[i].number * s.batch + b] : 1.0;
-        double* to = sums + 2 * e[i].number * channels + c;
-        for (int64_t l = 0; l < V && l < n; l++) {
-          to[l] += m * total[l];
-          to[channels + l] += m * product[i][l];
-        }
+        double* to = sums + 2 * e[i].number * wide + c;
+        S::add(to, total, m);
+        S::add(to + wide, product[i], m);
       }
     }
   }
 
   const MixArgs<T>& a;
   Images s;
-  int64_t pixels, channels;
+  int64_t pixels, channels, wide;  // `wide`: channels of the sums, whole vectors
   std::vector<Entry> entries;
   std::vector<std::vector<Entry>> of_target;
 };

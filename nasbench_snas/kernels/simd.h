@@ -32,10 +32,11 @@ struct Simd {
   static inline vec relu(vec x) { return x < vec{} ? vec{} : x; }
   // The gradient g where relu's result is not zero (NaN counts as not zero, as in torch).
   static inline vec relu_mask(vec result, vec g) { return result <= vec{} ? vec{} : g; }
-  static inline T sum(vec v) {
-    T s = 0;
-    for (int i = 0; i < V; i++) s += v[i];
-    return s;
+  // to[i] += factor * v[i], in double.
+  static inline void add(double* to, vec v, double factor) {
+    typedef double wide __attribute__((vector_size(V * sizeof(double))));
+    typedef double loose_wide __attribute__((vector_size(V * sizeof(double)), aligned(sizeof(double)), may_alias));
+    *(loose_wide*)to = *(loose_wide*)to + __builtin_convertvector(v, wide) * factor;
   }
 };
 

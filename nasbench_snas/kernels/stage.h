@@ -73,7 +73,7 @@ class StageRun {
         }
       }
     });
-    merge(mean, square, parallel);
+    merge(mean, square);
   }
 
   void backward(const Parallel& parallel) {
@@ -134,32 +134,19 @@ class StageRun {
     return true;
   }
 
-  void merge(const std::vector<double>& mean, const std::vector<double>& square, const Parallel& parallel) {
-    struct Job {
-      Unit<T>* unit;
-      Pool<T>* pool;
-      int64_t row, at;
-    };
-    std::vector<Job> jobs;
+  // Small: starting the threads would take longer.
+  void merge(const std::vector<double>& mean, const std::vector<double>& square) {
     for (Node& node : nodes) {
       int64_t at = node.moments;
       for (auto& unit : node.units) {
-        for (int64_t g = 0; g < unit.a.groups && unit.a.y_mean; g++) jobs.push_back({&unit, nullptr, g, at});
+        for (int64_t g = 0; g < unit.a.groups && unit.a.y_mean; g++) unit.merge_moments(g, &mean[at], &square[at]);
         at += unit.a.groups * batch * unit.a.c_out;
       }
       for (auto& pool : node.pools) {
-        for (int64_t row = 0; row < node.in.images.rows && pool.a.y_mean; row++) jobs.push_back({nullptr, &pool, row, at});
+        for (int64_t row = 0; row < node.in.images.rows && pool.a.y_mean; row++) pool.merge_moments(row, &mean[at], &square[at]);
         at += node.in.images.rows * batch * node.in.images.channels;
       }
     }
-    if (jobs.empty()) return;
-    parallel((int64_t)jobs.size(), [&](int64_t lo, int64_t hi, int) {
-      for (int64_t i = lo; i < hi; i++) {
-        const Job& job = jobs[i];
-        if (job.unit) job.unit->merge_moments(job.row, &mean[job.at], &square[job.at]);
-        else job.pool->merge_moments(job.row, &mean[job.at], &square[job.at]);
-      }
-    });
   }
 
   // Writes relu's gradient to memory and sums it for the norm before the units.

@@ -140,11 +140,13 @@ class Unit {
         from += G::gradient_size(c_in, p.count);
       }
       if (!is_depthwise) continue;
-      for (int64_t c = 0; c < c_in; c++)
-        for (int64_t h = 0; h < kernel; h++)
-          for (int64_t w = 0; w < kernel; w++)
-            a.d_depthwise[(used_[i] * k2 + (h + rim) * a.spec.kernel + w + rim) * c_in + c] +=
-                from[((c / V) * kernel * kernel + h * kernel + w) * V + c % V];
+      for (int64_t t = 0; t < kernel * kernel; t++) {
+        T* to = a.d_depthwise + (used_[i] * k2 + (t / kernel + rim) * a.spec.kernel + t % kernel + rim) * c_in;
+        for (int64_t c = 0; c < c_in; c += V) {
+          vec sum = S::load(to + c, c_in - c) + S::load(from + (c / V * kernel * kernel + t) * V);
+          S::store(to + c, sum, c_in - c);
+        }
+      }
     }
   }
 
@@ -283,10 +285,11 @@ class Unit {
       for (int64_t w = 0; w < kernel; w++) {
         const T* tap = a.depthwise + (used_[place] * side * side + (h + rim) * side + w + rim) * c_in;
         int64_t i = h * kernel + w;
-        for (int64_t c = 0; c < c_in; c++) {
-          int64_t block = place * taps_size() + c / V * k2 * V + c % V;
-          taps_[block + i * V] = tap[c];
-          if (turned) flipped_[block + (k2 - 1 - i) * V] = tap[c];
+        for (int64_t c = 0; c < c_in; c += V) {
+          int64_t block = place * taps_size() + c * k2;
+          vec taps = S::load(tap + c, c_in - c);
+          S::store(&taps_[block + i * V], taps);
+          if (turned) S::store(&flipped_[block + (k2 - 1 - i) * V], taps);
         }
       }
   }
