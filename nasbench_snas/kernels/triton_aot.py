@@ -140,7 +140,7 @@ def compile_kernel(variant: Variant, capability: int) -> Usage:
     aligned = {
         (i,): [["tt.divisibility", 16]]
         for i, (name, what) in enumerate(variant.signature.items())
-        if what.startswith("*") or name in ("P", "N")
+        if what.startswith("*") or (what == "i32" and name in ("P", "N"))
     }
     source = ASTSource(
         fn=variant.kernel, signature=variant.signature, constexprs=variant.constants, attrs=aligned

@@ -17,14 +17,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import triton
 from torch import Tensor
 
 from nasbench_snas.kernels import triton_mix as mix
 from nasbench_snas.kernels import triton_source
 from nasbench_snas.kernels.reference import ReferenceKernels
 from nasbench_snas.kernels.sources import Slots, Source, SourceKernels
-from nasbench_snas.kernels.triton_launch import Launcher, accumulator
+from nasbench_snas.kernels.triton_launch import Launcher, accumulator, cdiv, power_of_2
 from nasbench_snas.kernels.triton_layout import Layout
 from nasbench_snas.kernels.triton_planner import layout_of
 
@@ -107,9 +106,9 @@ class TritonKernels(ReferenceKernels):
         z, k = noise.new_empty(noise.shape), noise.shape[-1]
         rows, period = noise.numel() // k, logits.numel() // k
         self.launch(
-            mix.concrete_forward, (triton.cdiv(rows, 16),), logits.contiguous(),
+            mix.concrete_forward, (cdiv(rows, 16),), logits.contiguous(),
             noise.contiguous(), z, rows, period, tau, K=k, ACC=accumulator(noise), BR=16,
-            BK=triton.next_power_of_2(k),
+            BK=power_of_2(k),
         )  # fmt: skip
         return z
 
@@ -118,8 +117,8 @@ class TritonKernels(ReferenceKernels):
         d, k = z.new_empty(z.shape), z.shape[-1]
         rows = z.numel() // k
         self.launch(
-            mix.concrete_backward, (triton.cdiv(rows, 16),), z.contiguous(), g.contiguous(), d,
-            rows, tau, K=k, ACC=accumulator(z), BR=16, BK=triton.next_power_of_2(k),
+            mix.concrete_backward, (cdiv(rows, 16),), z.contiguous(), g.contiguous(), d,
+            rows, tau, K=k, ACC=accumulator(z), BR=16, BK=power_of_2(k),
         )  # fmt: skip
         return d
 

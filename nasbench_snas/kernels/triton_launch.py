@@ -34,13 +34,23 @@ class Launch:
     moved: int
 
 
+def cdiv(a: int, b: int) -> int:
+    """Return ``a / b``, rounded up (Triton's own takes a hundred times as long)."""
+    return -(-a // b)
+
+
+def power_of_2(number: int) -> int:
+    """Return the least power of two that is not less than ``number``."""
+    return 1 << (number - 1).bit_length()
+
+
 def blocks(channels: int, size: int = 1024) -> tuple[int, int]:
     """Return the blocks of channels and of pixels, ``size`` numbers together.
 
     That of channels is a power of two: the largest one up to 64 that wastes the fewest lanes.
     """
     if channels <= 16:
-        wide = triton.next_power_of_2(channels)
+        wide = power_of_2(channels)
     else:
         wide = min((64, 32, 16), key=lambda block: (-channels % block, -block))
     return wide, max(8, size // wide)
@@ -49,7 +59,7 @@ def blocks(channels: int, size: int = 1024) -> tuple[int, int]:
 def strip(channels: int, width: int, size: int = 1024) -> tuple[int, int]:
     """Return the blocks of channels and of the pixels of one image row."""
     wide, pixels = blocks(channels, size)
-    return wide, min(pixels, triton.next_power_of_2(width))
+    return wide, min(pixels, power_of_2(width))
 
 
 def accumulator(x: Tensor) -> Any:
@@ -107,7 +117,7 @@ class Launcher:
         kernel: Any,
         grid: Sequence[int],
         *arguments: Any,
-        moved: Sequence[Tensor] | None = None,
+        moved: Callable[[], Sequence[Tensor]] | None = None,
         **constants: Any,
     ) -> None:
         """Launch ``kernel`` on the device of its first tensor, unless the grid is empty.
@@ -116,14 +126,14 @@ class Launcher:
             kernel: The Triton function.
             grid: Programs in each dimension.
             arguments: In the kernel's order.
-            moved: What is read and written, if it is less than all tensors among the arguments.
+            moved: Returns what is read and written, if it is not all tensors among the arguments.
             constants: Compile-time arguments.
         """
         if 0 in grid:
             return
-        tensors = [x for x in arguments if isinstance(x, Tensor)]
         if self.observer is not None:
-            unique = {id(x): x for x in (tensors if moved is None else moved)}
+            tensors = [x for x in arguments if isinstance(x, Tensor)] if moved is None else moved()
+            unique = {id(x): x for x in tensors}
             total = sum(size_of(x) for x in unique.values())
             self.observer(Launch(kernel, arguments, constants, total))
         if self.dry:
@@ -131,7 +141,7 @@ class Launcher:
         run, options = kernel, {**constants, "maxnreg": REGISTERS}
         if self.tune and kernel.__name__ not in UNTUNED:
             run, options = self._tuner(kernel), constants
-        device = tensors[0].device
+        device = next(x for x in arguments if isinstance(x, Tensor)).device
         if device.type == "cuda" and device.index != torch.cuda.current_device():
             with torch.cuda.device(device):
                 run[tuple(grid)](*arguments, **options)

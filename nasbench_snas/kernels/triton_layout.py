@@ -64,6 +64,7 @@ class Stage:
         readers: Likewise.
         lines: Shape ``(lines, 4)``, see ``depthwise_taps``.
         inner: Rows of ``y`` whose norm's outputs are the inputs (none for the first stage).
+        normed: Whether there are any.
         hats: First row of the inner norms in ``hat``.
         dense: Units that PyTorch computes.
     """
@@ -82,6 +83,7 @@ class Stage:
     readers: Tensor
     lines: Tensor
     inner: Tensor
+    normed: bool
     hats: int
     dense: tuple[Dense, ...]
 

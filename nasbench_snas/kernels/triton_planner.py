@@ -323,5 +323,6 @@ def _stage(draft: Draft, found: dict[str, Find], memory: Tensor, stride: int) ->
     )
     return Stage(
         first=draft.first, rows=draft.rows, second=draft.second, counted=draft.counted,
-        base=draft.base, stride=stride, kinds=draft.kinds, hats=draft.hats, dense=dense, **tables,
+        base=draft.base, stride=stride, kinds=draft.kinds, hats=draft.hats, dense=dense,
+        normed=bool(draft.inner), **tables,
     )  # fmt: skip

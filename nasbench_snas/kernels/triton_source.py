@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import triton
 from torch import Tensor
 
 from nasbench_snas.kernels import triton_kernels as kernels
@@ -22,7 +21,15 @@ from nasbench_snas.kernels import triton_norms as norms
 from nasbench_snas.kernels.protocol import MOMENTUM
 from nasbench_snas.kernels.sources import Slots, Source
 from nasbench_snas.kernels.triton_dense import dense_backward, dense_forward
-from nasbench_snas.kernels.triton_launch import Launcher, accumulator, blocks, strip, torch_type
+from nasbench_snas.kernels.triton_launch import (
+    Launcher,
+    accumulator,
+    blocks,
+    cdiv,
+    power_of_2,
+    strip,
+    torch_type,
+)
 from nasbench_snas.kernels.triton_layout import Layout, Stage
 
 PART = 4096
@@ -80,7 +87,7 @@ class Pass:
 
     def inputs(self, stage: Stage) -> Tensor:
         """Return the tensor that a stage reads."""
-        return self.y if len(stage.inner) else self.x
+        return self.y if stage.normed else self.x
 
 
 def new_pass(launch: Launcher, source: Source, layout: Layout, addresses: Tensor, x: Tensor,
@@ -92,7 +99,7 @@ def new_pass(launch: Launcher, source: Source, layout: Layout, addresses: Tensor
     return Pass(
         launch, source, layout, addresses, x, x.new_empty((layout.rows, *size, channels)),
         torch.empty(layout.rows, 5, channels, dtype=kind, device=x.device),
-        x.new_empty((len(layout.weights), c_in, channels)),
+        x.new_empty((layout.weights.shape[0], c_in, channels)),
         torch.empty(len(layout.pools), *size, channels, dtype=torch.uint8, device=x.device),
     )  # fmt: skip
 
@@ -102,22 +109,22 @@ def forward(
 ) -> None:
     """Compute all rows and add them to ``out``; see ``SourceKernels.source_forward``."""
     layout, launch, channels = run.layout, run.launch, run.y.shape[-1]
-    gathered = run.weights[0].numel() if len(run.weights) else 0
+    gathered = run.weights[0].numel() if run.weights.shape[0] else 0
     launch(
-        norms.gather_weights, (len(layout.weights), triton.cdiv(gathered, BLOCK)), run.addresses,
-        layout.weights, run.weights, gathered, moved=[run.weights, run.weights[:]], CO=channels,
-        BM=BLOCK,
+        norms.gather_weights, (layout.weights.shape[0], cdiv(gathered, BLOCK)), run.addresses,
+        layout.weights, run.weights, gathered,
+        moved=lambda: [run.weights, run.weights[:]], CO=channels, BM=BLOCK,
     )  # fmt: skip
     _pool(run)
     for stage in layout.stages:
         _stage_forward(run, stage, update)
     targets, batch, height, width, _ = out.shape
     wide, pixels = blocks(channels)
-    grid = (targets * batch * triton.cdiv(height * width, pixels), triton.cdiv(channels, wide))
+    grid = (targets * batch * cdiv(height * width, pixels), cdiv(channels, wide))
     launch(
         mix.mix_forward, grid, z, layout.entries, run.addresses, run.stats, layout.order,
         layout.starts, z if mask is None else mask, run.y, run.x, out, batch, height * width,
-        moved=[*_mixed(run), out, *([out[:]] if add else [])], C=channels,
+        moved=lambda: [*_mixed(run), out, *([out[:]] if add else [])], C=channels,
         TRAIN=run.source.training, MASK=mask is not None, ADD=add, ACC=run.acc, BP=pixels, BC=wide,
     )  # fmt: skip
 
@@ -136,10 +143,10 @@ def _pool(run: Pass) -> None:
     batch, height, width, out_h, out_w = run.sizes
     channels = run.y.shape[-1]
     wide, pixels = strip(channels, out_w)
-    grid = (len(pools) * batch * out_h * triton.cdiv(out_w, pixels), triton.cdiv(channels, wide))
+    grid = (len(pools) * batch * out_h * cdiv(out_w, pixels), cdiv(channels, wide))
     run.launch(
         mix.pool_forward, grid, run.x, pools, run.y, run.index, batch, height, width, out_h, out_w,
-        moved=[run.x, run.y[first : first + len(pools)], run.index], C=channels,
+        moved=lambda: [run.x, run.y[first : first + len(pools)], run.index], C=channels,
         ST=run.source.stride, ACC=run.acc, BW=pixels, BC=wide,
     )  # fmt: skip
 
@@ -149,20 +156,20 @@ def depthwise(run: Pass, stage: Stage) -> Tensor:
     x = run.inputs(stage)
     batch, height, width, channels = x.shape[1:]
     out_h, out_w = run.sizes[3:]
-    d = x.new_empty((len(stage.jobs), batch, out_h, out_w, channels))
+    d = x.new_empty((stage.jobs.shape[0], batch, out_h, out_w, channels))
     wide, pixels = strip(channels, out_w)
-    grid = (len(d) * batch * out_h * triton.cdiv(out_w, pixels), triton.cdiv(channels, wide))
+    grid = (len(d) * batch * out_h * cdiv(out_w, pixels), cdiv(channels, wide))
     run.launch(
         kernels.depthwise_forward, grid, x, run.stats, run.addresses, stage.jobs, d, batch, height,
-        width, out_h, out_w, moved=[_read(run, stage), d], C=channels, ST=stage.stride,
-        NORM=len(stage.inner) > 0, KINDS=stage.kinds & 127, ACC=run.acc, BW=pixels, BC=wide,
+        width, out_h, out_w, moved=lambda: [_read(run, stage), d], C=channels, ST=stage.stride,
+        NORM=stage.normed, KINDS=stage.kinds & 127, ACC=run.acc, BW=pixels, BC=wide,
     )  # fmt: skip
     return d
 
 
 def _read(run: Pass, stage: Stage) -> Tensor:
     """Return as many rows as a stage reads."""
-    return run.y[: len(stage.inner)] if len(stage.inner) else run.x
+    return run.y[: stage.inner.shape[0]] if stage.normed else run.x
 
 
 def _stage_forward(run: Pass, stage: Stage, update: bool) -> None:
@@ -176,19 +183,19 @@ def _stage_forward(run: Pass, stage: Stage, update: bool) -> None:
     for dense in stage.dense:
         dense_forward(dense, run.inputs(stage), _norm(run, stage), run.layout.units, run.y)
     values, channels = run.y[0].numel() // run.y.shape[-1] if len(run.y) else 1, run.y.shape[-1]
-    parts, wide = triton.cdiv(values, PART), blocks(channels)[0]
+    parts, wide = cdiv(values, PART), blocks(channels)[0]
     moments = run.empty(0)
     if run.source.training and stage.counted:
         y = run.y[stage.first : stage.first + stage.counted]
         moments = run.empty(stage.counted, parts, 2, channels)
         run.launch(
-            norms.part_moments, (stage.counted * parts, triton.cdiv(channels, wide)), y, moments,
+            norms.part_moments, (stage.counted * parts, cdiv(channels, wide)), y, moments,
             values, PART, C=channels, ACC=run.acc, BN=blocks(channels)[1], BC=wide,
         )  # fmt: skip
     run.launch(
-        norms.finish_moments, (len(stage.owners), triton.cdiv(channels, wide)), moments, run.stats,
+        norms.finish_moments, (stage.owners.shape[0], cdiv(channels, wide)), moments, run.stats,
         run.addresses, stage.owners, stage.updates, run.x, stage.first, parts, PART, values,
-        values / max(1, values - 1), MOMENTUM, moved=[moments, run.stats[: stage.counted]],
+        values / max(1, values - 1), MOMENTUM, moved=lambda: [moments, run.stats[: stage.counted]],
         C=channels, TRAIN=run.source.training, UPDATE=update and run.source.training, ACC=run.acc,
         BC=wide,
     )  # fmt: skip
@@ -196,7 +203,7 @@ def _stage_forward(run: Pass, stage: Stage, update: bool) -> None:
 
 def _norm(run: Pass, stage: Stage) -> Tensor | None:
     """Return the statistics that norm a stage's inputs, or None."""
-    return run.stats if len(stage.inner) else None
+    return run.stats if stage.normed else None
 
 
 def backward(
@@ -213,25 +220,26 @@ def backward(
     hat = run.empty(layout.hats, 2, run.y.shape[-1])
     _credits(run, z, mask, g, dz, up, hat)
     jobs, channels, c_out = run.weights.shape
-    parts = triton.cdiv(run.sizes[0] * run.sizes[3], LINES)
+    parts = cdiv(run.sizes[0] * run.sizes[3], LINES)
     dw = torch.empty_like(run.weights)
     taps = run.empty(jobs, parts, layout.taps, channels)
     for stage in reversed(layout.stages):
-        own = slice(stage.base, stage.base + len(stage.jobs))
+        own = slice(stage.base, stage.base + stage.jobs.shape[0])
         sums = (dw[own], taps[own], slots) if slots is not None else None
         _stage_backward(run, stage, up, hat, dx, overwrite, sums)
     if slots is None:
         return
-    size, wide = channels * c_out, min(64, triton.next_power_of_2(max(channels, c_out)))
+    size, wide = channels * c_out, min(64, power_of_2(max(channels, c_out)))
     launch(
-        norms.add_matrices, (len(layout.matrices), triton.cdiv(size, BLOCK)), dw, layout.matrices,
-        layout.members, offsets, slots.flat, size, moved=[dw, dw[:]], CO=c_out, ACC=run.acc,
+        norms.add_matrices, (layout.matrices.shape[0], cdiv(size, BLOCK)), dw, layout.matrices,
+        layout.members, offsets, slots.flat, size, moved=lambda: [dw, dw[:]], CO=c_out, ACC=run.acc,
         BM=BLOCK,
     )  # fmt: skip
-    grid = (len(layout.vectors), triton.cdiv(max(channels, c_out), wide))
+    grid = (layout.vectors.shape[0], cdiv(max(channels, c_out), wide))
     launch(
         norms.add_vectors, grid, taps, hat, layout.vectors, layout.members, offsets, slots.flat,
-        parts, moved=[taps, hat], C=channels, CO=c_out, KK=layout.taps, ACC=run.acc, BC=wide,
+        parts, moved=lambda: [taps, hat], C=channels, CO=c_out, KK=layout.taps, ACC=run.acc,
+        BC=wide,
     )  # fmt: skip
 
 
@@ -241,26 +249,26 @@ def _credits(
     """Set ``dz``, the entries' rows of ``hat``, and the rows of ``up`` that the mix reads."""
     layout, launch, acc, train = run.layout, run.launch, run.acc, run.source.training
     _, batch, height, width, channels = g.shape
-    count, finals, wide, pixels = len(layout.entries), len(layout.finals), *blocks(channels)
-    factors, masked, columns = z if mask is None else mask, mask is not None, -(-channels // wide)
-    sums, every = run.empty(count, batch, 2, channels), triton.next_power_of_2(channels)
+    count, finals, wide, pixels = layout.entries.shape[0], layout.finals.shape[0], *blocks(channels)
+    factors, masked, columns = z if mask is None else mask, mask is not None, cdiv(channels, wide)
+    sums, every = run.empty(count, batch, 2, channels), power_of_2(channels)
     a, pr = run.empty(count, channels), run.empty(finals, 2, channels)
-    read = _mixed(run)
     launch(
         mix.mix_dots, (count * batch, columns), layout.entries, run.addresses, run.stats, factors,
-        run.y, run.x, g, sums, batch, height * width, moved=[*read, g, sums], C=channels,
-        TRAIN=train, MASK=masked, ACC=acc, BP=pixels, BC=wide,
+        run.y, run.x, g, sums, batch, height * width, moved=lambda: [*_mixed(run), g, sums],
+        C=channels, TRAIN=train, MASK=masked, ACC=acc, BP=pixels, BC=wide,
     )  # fmt: skip
     launch(
         mix.mix_credit, (finals,), z, layout.entries, run.addresses, run.stats, layout.finals,
-        sums, g, dz, a, pr, hat, batch, batch * height * width, moved=[sums, a, pr, a[:], a[:]],
-        C=channels, TRAIN=train, ACC=acc, BB=max(1, min(16, 1024 // every)), BC=every,
+        sums, g, dz, a, pr, hat, batch, batch * height * width,
+        moved=lambda: [sums, a, pr, a[:], a[:]], C=channels, TRAIN=train, ACC=acc,
+        BB=max(1, min(16, 1024 // every)), BC=every,
     )  # fmt: skip
-    grid = (finals * batch * triton.cdiv(height * width, pixels), columns)
+    grid = (finals * batch * cdiv(height * width, pixels), columns)
     launch(
         mix.upstream_rows, grid, g, layout.entries, layout.finals, a, pr, factors, run.y, up, batch,
-        height * width, moved=[g, *read, up[:finals]], C=channels, MASK=masked, ACC=acc, BP=pixels,
-        BC=wide,
+        height * width, moved=lambda: [g, *_mixed(run), up[:finals]], C=channels, MASK=masked,
+        ACC=acc, BP=pixels, BC=wide,
     )  # fmt: skip
 
 
@@ -270,7 +278,7 @@ def _stage_backward(
 ) -> None:  # fmt: skip
     """Send the gradients of a stage's rows to its inputs; sums for its weights if wanted."""
     rows, half, x = stage.rows, stage.rows - stage.second, run.inputs(stage)
-    dd = x.new_empty((len(stage.jobs), *up.shape[1:4], x.shape[-1]))
+    dd = x.new_empty((stage.jobs.shape[0], *up.shape[1:4], x.shape[-1]))
     if rows:
         own = up[stage.first : stage.first + rows].flatten(1, 3)
         weights, flat = run.weights[stage.base :].transpose(1, 2), dd.flatten(1, 3)
@@ -283,14 +291,14 @@ def _stage_backward(
             if stage.second:
                 torch.bmm(d[rows:], own[half:], out=sums[0][rows:])
             _taps(run, stage, dd, sums[1])
-    if not len(stage.inner):
+    if not stage.normed:
         _input(run, stage, dd, up, dx, run.empty(0), not overwrite)
         for dense in stage.dense:
             gradients = None if sums is None else sums[2]
             dx += dense_backward(dense, x, None, run.layout.units, up, gradients)
         return
-    t = x.new_empty((len(stage.inner), *x.shape[1:]))
-    strips = x.shape[2] * triton.cdiv(x.shape[3], strip(x.shape[-1], x.shape[3], INPUT)[1])
+    t = x.new_empty((stage.inner.shape[0], *x.shape[1:]))
+    strips = x.shape[2] * cdiv(x.shape[3], strip(x.shape[-1], x.shape[3], INPUT)[1])
     parts = run.empty(len(t), x.shape[1] * strips, 2, x.shape[-1])
     _input(run, stage, dd, up, t, parts, False)
     for dense in stage.dense:
@@ -310,13 +318,13 @@ def _taps(run: Pass, stage: Stage, dd: Tensor, out: Tensor) -> None:
     x = run.inputs(stage)
     batch, height, width, channels = x.shape[1:]
     out_h, out_w = dd.shape[2:4]
-    wide = min(16, triton.next_power_of_2(channels))
+    wide = min(16, power_of_2(channels))
     kinds = stage.kinds & 124
-    grid = (len(stage.lines) * triton.cdiv(batch * out_h, LINES), triton.cdiv(channels, wide))
+    grid = (stage.lines.shape[0] * cdiv(batch * out_h, LINES), cdiv(channels, wide))
     run.launch(
         kernels.depthwise_taps, grid, dd, x, run.stats, stage.lines, out, batch, height, width,
-        out_h, out_w, LINES, moved=[dd, _read(run, stage), out], C=channels,
-        KK=run.layout.taps, ST=stage.stride, NORM=len(stage.inner) > 0, KINDS=kinds, ACC=run.acc,
+        out_h, out_w, LINES, moved=lambda: [dd, _read(run, stage), out], C=channels,
+        KK=run.layout.taps, ST=stage.stride, NORM=stage.normed, KINDS=kinds, ACC=run.acc,
         BW=8 if kinds & ~20 else 16, BC=wide,
     )  # fmt: skip
 
@@ -329,14 +337,15 @@ def _input(
     batch, height, width, channels = x.shape[1:]
     out_h, out_w = run.sizes[3:]
     wide, pixels = strip(channels, width, INPUT)
-    strips = height * triton.cdiv(width, pixels)
-    grid = (len(stage.targets) * batch * strips, triton.cdiv(channels, wide))
-    norm = len(stage.inner) > 0
-    beside = [] if norm else [up[: len(run.layout.pools)], run.index]
+    strips = height * cdiv(width, pixels)
+    grid = (stage.targets.shape[0] * batch * strips, cdiv(channels, wide))
+    norm = stage.normed
+    beside = 0 if norm else len(run.layout.pools)
     run.launch(
         kernels.depthwise_input, grid, dd, up, run.index, x, run.stats, run.addresses,
         stage.targets, stage.readers, dx, sums, batch, height, width, out_h, out_w,
-        moved=[dd, _read(run, stage), dx, *([dx[:]] if add else []), sums, *beside], C=channels,
+        moved=lambda: [dd, _read(run, stage), dx, *([dx[:]] if add else []), sums,
+                       up[:beside], run.index[:beside]], C=channels,
         ST=stage.stride, NORM=norm, KINDS=stage.kinds, ADD=add, ACC=run.acc, BW=pixels, BC=wide,
     )  # fmt: skip
 
@@ -354,16 +363,16 @@ def _inner_norm(run: Pass, stage: Stage, t: Tensor, sums: Tensor, up: Tensor, ha
     """
     channels, values = t.shape[-1], t[0].numel() // t.shape[-1]
     wide, pixels = blocks(channels)
-    columns = triton.cdiv(channels, wide)
+    columns = cdiv(channels, wide)
     pr = run.empty(len(t), 2, channels)
     own = hat[stage.hats : stage.hats + len(t)]
     run.launch(
         norms.norm_sums, (len(t), columns), sums, run.stats, stage.inner, pr, own, sums.shape[1],
-        values, moved=[sums, pr, own], C=channels, BATCH=run.source.training, ACC=run.acc, BN=16,
-        BC=wide,
+        values, moved=lambda: [sums, pr, own], C=channels, BATCH=run.source.training, ACC=run.acc,
+        BN=16, BC=wide,
     )  # fmt: skip
     run.launch(
-        norms.norm_upstream, (len(t) * triton.cdiv(values, pixels), columns), t, run.y, run.stats,
-        stage.inner, pr, up, values, moved=[t, t[:], t[:]], C=channels, ACC=run.acc, BP=pixels,
-        BC=wide,
+        norms.norm_upstream, (len(t) * cdiv(values, pixels), columns), t, run.y, run.stats,
+        stage.inner, pr, up, values, moved=lambda: [t, t[:], t[:]], C=channels, ACC=run.acc,
+        BP=pixels, BC=wide,
     )  # fmt: skip

@@ -120,6 +120,21 @@ def not_a_number():
         torch.testing.assert_close(outputs[1], outputs[0], rtol=1e-5, atol=1e-5, equal_nan=True)
 
 
+def ties():
+    """Of equal pixels, the first one gets the gradient of the maximum."""
+    space, results = cell_space(("max_pool_3x3",), 2, nodes=1, pool_norm=False), []
+    for kernels in (REFERENCE, TRITON):
+        net = FastParent(space, torch.Generator().manual_seed(0), kernels=kernels)
+        features = torch.randint(2, (1, 1, 4, 4, 2), generator=torch.Generator().manual_seed(0))
+        features = features.float().requires_grad_()
+        net._stem = lambda images, draws, features=features: features
+        net._head = lambda x, draws: x
+        out = net(torch.zeros(1, 2, 4, 4), torch.ones(1, 1, 1))
+        (out * torch.arange(out.numel()).view(out.shape)).sum().backward()
+        results.append(features.grad)
+    assert torch.equal(*results)
+
+
 def concrete(dtype):
     logits, noise = torch.randn(5, 3, dtype=dtype), torch.randn(2, 4, 5, 3, dtype=dtype)
     permuted = noise.permute(2, 1, 0, 3).contiguous().permute(2, 1, 0, 3)
@@ -197,7 +212,7 @@ def main():
     compare("70 channels", wide, batch=1, draws=2)
     for dtype in (torch.float64, torch.float32):
         concrete(dtype)
-    large_means(), not_a_number(), launches()
+    large_means(), not_a_number(), ties(), launches()
     if "--all" in sys.argv:
         darts = DartsCNN(cells=2, channels=2, nodes=1, stem_multiplier=1).build(3, 3, 4)
         compare("DARTS", darts, draws=2)
