@@ -20,7 +20,7 @@ class Blocks {
     int64_t last;
   };
 
-  // A block of at least `bytes`: a kept one that is at most half as large again, or a new one.
+  // A block of at least `bytes`: the smallest kept one that is large enough, or a new one.
   Block take(size_t bytes) {
     std::lock_guard<std::mutex> guard(mutex_);
     clock_++;
@@ -31,8 +31,7 @@ class Blocks {
         block = free_.erase(block);
         continue;
       }
-      bool fits = block->size >= bytes && block->size <= bytes + bytes / 2 + 65536;
-      if (fits && (best == free_.end() || block->size < best->size)) best = block;
+      if (block->size >= bytes && (best == free_.end() || block->size < best->size)) best = block;
       block++;
     }
     if (best != free_.end()) {
@@ -40,7 +39,7 @@ class Blocks {
       free_.erase(best);
       return found;
     }
-    size_t size = (bytes + bytes / 8 + 4095) / 4096 * 4096;
+    size_t size = (bytes + bytes / 32 + 4095) / 4096 * 4096;
     void* memory = std::aligned_alloc(4096, size);
     if (!memory) throw std::bad_alloc();
     return {memory, size, clock_};
