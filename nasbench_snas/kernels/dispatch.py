@@ -71,7 +71,7 @@ def _cpu(name: str, kind: str, dtype: torch.dtype, wait: bool) -> tuple[Kernels,
     if build.is_built() or asked or (wait and build.can_build()):
         try:
             if not build.is_built():
-                logger.warning("compiling the C++ kernels, once: three quarters of a minute on two cores")
+                logger.warning("compiling the C++ kernels, once: under a minute on two cores")
                 build.build_or_note_failure(WAIT_SECONDS)
             from nasbench_snas.kernels.cpu import CpuKernels
 
