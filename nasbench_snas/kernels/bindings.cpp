@@ -325,8 +325,16 @@ using Plan = std::shared_ptr<const CellPlan>;
 // Returns the output, the arena (what the backward pass needs) and the plan. `used` is bool, (draws, edges, operations).
 std::tuple<Tensor, Tensor, Plan> cell_forward_(const CellDeclaration& cell, List inputs, Tensor z, Tensor used, List parameters,
                                                List buffers, Maybe mask, bool training, bool update) {
+  TORCH_CHECK(used.dim() == 3 && used.size(1) == (int64_t)cell.edges.size() && used.size(2) == (int64_t)cell.operations.size(),
+              "expected (draws, edges, operations), got ", used.sizes());
+  TORCH_CHECK(z.numel() == used.numel() && (int64_t)inputs.size() == cell.inputs, "weights or inputs of another cell");
   std::vector<Images> shapes;
-  for (const Tensor& x : inputs) shapes.push_back(images_of(x));
+  for (const Tensor& x : inputs) {
+    shapes.push_back(images_of(x));
+    TORCH_CHECK(x.size(0) == 1 || x.size(0) == used.size(0), "an input has ", x.size(0), " rows for ", used.size(0), " draws");
+    TORCH_CHECK(x.size(1) == inputs[0].size(1), "inputs differ in their number of images");
+  }
+  TORCH_CHECK(!mask || (mask->size(0) == used.size(1) && mask->size(1) == inputs[0].size(1)), "expected a mask (edges, B)");
   auto plan = std::make_shared<const CellPlan>(plan_cell(cell, shapes, used.size(0), data<bool>(used), training));
   const Images& n = plan->nodes;
   Tensor arena = kept_memory(plan->arena, z.options());

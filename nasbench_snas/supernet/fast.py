@@ -111,8 +111,15 @@ class FastParent(nn.Module):
             Logits, shape ``(S, B, classes)``.
 
         Raises:
-            ConfigError: Training on a single value a channel, of which there is no variance.
+            ConfigError: Weights of another space, or training on a single value a channel, of
+                which there is no variance.
         """
+        wanted = (self.space.num_edges, self.space.num_operations)
+        if z.dim() != 3 or tuple(z.shape[1:]) != wanted:
+            raise ConfigError(
+                f"weights of shape {tuple(z.shape)} do not fit space {self.space.name!r}.",
+                f"Expected (draws, {wanted[0]}, {wanted[1]}): draws, edges, operations.",
+            )
         with torch.autocast(images.device.type, enabled=False):
             return self._logits(images, z, all_operations, edge_mask)
 

@@ -1,8 +1,8 @@
 """A packed cell as two calls of compiled code: what ``fast_plan.py``, ``fast_pass.py`` and
 ``fast_backward.py`` do in Python, without Python between the kernels.
 
-``declare`` writes a cell down once for the compiled module; every step then plans, runs and keeps
-what its backward pass needs in one tensor. Cells with a unit that has no compiled kernel
+A cell is declared to the compiled module once; every step then plans, runs and keeps what its
+backward pass needs in one tensor. Cells with a unit that has no compiled kernel
 (``conv_7x1_1x7``) run in Python, kernel by kernel.
 """
 

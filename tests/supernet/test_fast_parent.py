@@ -253,6 +253,14 @@ def test_backward_twice_through_a_kept_graph_gives_the_same_gradients(kernels):
         assert one is two is None or torch.equal(one, two)
 
 
+@pytest.mark.parametrize("shape", [(14, 8), (1, 3, 8), (1, 10, 7)])
+def test_weights_of_another_space_are_refused_with_the_shape_that_fits(kernels, shape):
+    _, fast = parents(darts(), kernels)
+    images = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    with pytest.raises(ConfigError, match="draws, edges, operations"):
+        fast(images, torch.ones(shape, dtype=torch.float64))
+
+
 def test_a_single_value_a_channel_cannot_be_normalised(kernels):
     space = darts(cells=3, resolution=4)
     _, fast = parents(space, kernels)
