@@ -326,6 +326,20 @@ def test_nan_and_infinity_pass_relu_pooling_and_mix(kernels, bad, channels):
     assert (~torch.isfinite(y[0, 0, 1:4, 2:5, 1])).all()
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_gradient_of_a_maximum_goes_to_nan_as_in_torch(kernels, stride):
+    x = randn(1, 1, 5, 5, 8)
+    x[0, 0, 1, 1] = x[0, 0, 3, 2, :4] = float("nan")
+    x.requires_grad_()
+    y = pool("max", stride, x)
+    g = randn(*y.shape)
+    (want,) = torch.autograd.grad(y, x, g)
+    dx = torch.zeros_like(x)
+    given = (x.detach(), y.detach().contiguous(), plain_upstream(g, 1), dx)
+    kernels.pool_backward("max", stride, *given)
+    torch.testing.assert_close(dx, want)
+
+
 def test_the_gradient_of_relu_at_nan_passes_as_in_torch(kernels):
     x = torch.full((1, 1, 2, 2, 8), float("nan"))
     rows = indices(0)
