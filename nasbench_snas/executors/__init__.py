@@ -8,4 +8,10 @@ lost worker is simply started again.
 from nasbench_snas.executors.choose import make_executor
 from nasbench_snas.executors.task import Executor, Outcome, Task
 
-__all__ = ["Executor", "Outcome", "Task", "make_executor"]
+__all__ = [
+    "Executor",
+    "Outcome",
+    "Task",
+    "make_executor",
+    "sweep",
+]
