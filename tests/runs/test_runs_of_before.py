@@ -56,7 +56,8 @@ def test_its_hash_is_recomputed_equal(root: Path) -> None:
 
 
 def test_its_checkpoint_loads_tensor_for_tensor(root: Path) -> None:
-    stored = torch.load(root / RUN / "checkpoints" / "last.pt", weights_only=True)["state"]["search"]
+    content = torch.load(root / RUN / "checkpoints" / "last.pt", weights_only=True)
+    stored = content["state"]["search"]
     loaded = load_search(RunFolder(root / RUN), Registry()).state_dict()
     before, now = flat(stored), flat(loaded)
     tensors = {key for key, value in before.items() if isinstance(value, torch.Tensor)}
