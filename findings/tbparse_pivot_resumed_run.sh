@@ -15,7 +15,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv" || exit 2
 "$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-  tbparse==0.0.9 tensorboardX==2.6.5 tensorboard==2.21.0 pandas==3.1.1 numpy==2.4.6 'setuptools<81' || exit 2
+  tbparse==0.0.9 tensorboardX==2.6.5 tensorboard==2.21.0 pandas==3.1.1 numpy==2.4.6 setuptools==80.9.0 || exit 2
 python=$work/venv/bin/python
 cd "$work"
 OMP_NUM_THREADS=1 "$python" - <<'PY'

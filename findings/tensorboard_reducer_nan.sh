@@ -17,7 +17,7 @@ python=${FINDINGS_PYTHON:-}
 if [ -z "$python" ]; then
   python3 -m venv "$work/venv" || exit 2
   "$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-    tensorboard-reducer==0.4.0 tensorboardX==2.6.5 tensorboard==2.21.0 torch==2.14.1 pandas==3.1.1 numpy==2.4.6 'setuptools<81' || exit 2
+    tensorboard-reducer==0.4.0 tensorboardX==2.6.5 tensorboard==2.21.0 torch==2.14.1 pandas==3.1.1 numpy==2.4.6 setuptools==80.9.0 || exit 2
   python=$work/venv/bin/python
 fi
 cd "$work"
