@@ -7,7 +7,7 @@ Biased.
 
 Reference: Gourevitch et al. 2026, arXiv:2601.00781 (covariance-matched ReDGE), as in the released
 package, its floor 0.1 of the variance included.
-Deviations: t1 is 0.5 by default (5 levels as released). At the released 0.2 of polynomial programming
+Deviations: t1 is 0.5 by default (5 levels as released). At the released 0.2 of its polynomials
 single draws can carry half of the second moment: the Jacobian is like ``1 / (v t1^2)``.
 """
 
