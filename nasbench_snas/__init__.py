@@ -15,7 +15,7 @@ if not (_root / "nasbench_snas" / "estimators").is_dir() and (_root / "estimator
 
 
 def __getattr__(name: str) -> _Any:
-    """Return ``load_results`` or ``load``, imported when it is first asked for."""
+    """Return a public function, imported when it is first asked for."""
     if name == "load_results":
         from nasbench_snas.results import load_results
 
@@ -24,4 +24,9 @@ def __getattr__(name: str) -> _Any:
         from nasbench_snas.loading import load
 
         return load
+    if name in ("estimate", "compare_gradients", "make_estimator", "functional"):
+        import importlib
+
+        functional = importlib.import_module("nasbench_snas.functional")
+        return functional if name == "functional" else getattr(functional, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
