@@ -44,7 +44,7 @@ class ReinMaxCV(ReinMaxRao):
 
     def noise(
         self, dist: Categorical, replicates: int, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         """Return :class:`ReinMaxRao`'s noise and fresh Gumbel noise, ``(R, n, E, K)``."""
         first, second = super().noise(dist, replicates, generator)
         return first, second, gumbel(tuple(first.shape), generator, dist.dtype)

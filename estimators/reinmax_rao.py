@@ -43,19 +43,19 @@ class ReinMaxRao(Pathwise):
 
     def noise(
         self, dist: Categorical, replicates: int, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         """Return Gumbel noise ``(R, n, E, K)`` and ``M`` exponentials ``(R, n, M, E, K)``."""
         first: Tensor = dist.noise(replicates, self.n, generator)
         shape = (replicates, self.n, self.samples, dist.num_edges, dist.num_operations)
         return first, (-gumbel(shape, generator, dist.dtype)).exp()
 
-    def relax(self, dist: Categorical, noise: tuple[Tensor, Tensor]) -> Tensor:
+    def relax(self, dist: Categorical, noise: tuple[Tensor, ...]) -> Tensor:
         """Return one-hot samples with the estimator's gradient, shape ``(R, n, E, K)``."""
         hard, probs = dist.hard(noise[0]), dist.probs[:, None]
         averaged = rao_softmax(dist, hard, noise[1], self.tau)
         return straight_through(hard, 2 * averaged - 0.5 * probs)
 
-    def weights(self, dist: Categorical, noise: tuple[Tensor, Tensor]) -> Tensor:
+    def weights(self, dist: Categorical, noise: tuple[Tensor, ...]) -> Tensor:
         """Return the hard samples; see :meth:`Estimator.weights`."""
         return dist.hard(noise[0])
 

@@ -98,6 +98,6 @@ class RODEO(Estimator):
 
     def network_of(self, level: Tensor, linear: Tensor) -> Tensor:
         """Return ``H(level, linear)``, two values for each entry."""
-        dtype = self.network[2].bias.dtype  # type: ignore[union-attr]
+        dtype = self.network[2].bias.dtype
         out: Tensor = self.network(torch.stack([level, linear], dim=-1).to(dtype))  # type: ignore[arg-type]
         return out.to(level.dtype)

@@ -8,7 +8,6 @@ baselines and its own credit, whatever the estimator.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -101,22 +100,24 @@ def make_estimator(name: str, **settings: Any) -> Estimator:
         return cls(**resolve_parameters(cls, settings, f"estimator {name}"))
 
 
-@cache
-def refuse_misfit(cls: type[Estimator]) -> None:
-    """Raise if ``cls`` needs more than logits and a function.
+def refuse_misfit(cls: Any) -> None:
+    """Raise if ``cls``, a class of estimators, needs more than logits and a function.
 
     Raises:
         ConfigError: It has a distribution or a network of its own, or estimates no gradient.
     """
     reason = ""
-    if not cls.has_alpha_gradient:
-        reason = "It estimates no gradient."
-    elif cls.partial_channels != 1 or getattr(cls(), "partial_channels", 1) != 1:
-        reason = "It sends a part of a network's channels through the operations."
-    else:
-        shape = cast(Space, SimpleNamespace(num_edges=2, num_operations=3))
-        if type(cls().make_distribution(shape, stream(0, "functional"))) is not Categorical:
-            reason = "It searches with a distribution of its own, not with given logits."
+    with torch.random.fork_rng(devices=[]):  # a fresh object shows what class and defaults say
+        torch.manual_seed(0)
+        if not cls.has_alpha_gradient:
+            reason = "It estimates no gradient."
+        elif cls().partial_channels != 1:
+            reason = "It sends a part of a network's channels through the operations."
+        else:
+            shape = cast(Space, SimpleNamespace(num_edges=2, num_operations=3))
+            dist = cls().make_distribution(shape, stream(0, "functional"))
+            if type(dist) is not Categorical:
+                reason = "It searches with a distribution of its own, not with given logits."
     if reason:
         raise ConfigError(
             f"{cls.name} does not fit a function of one's own.", reason, "Use it in a search."
