@@ -1,4 +1,4 @@
-"""The estimators for a function of one's own, differentiable or black-box, of categorical variables.
+"""The estimators for a function of one's own, differentiable or black-box, of categoricals.
 
 Every estimator that fits has a function of its own name, with underscores for dashes:
 ``functional.rloo(logits, f, generator=generator, n=8)`` is ``estimate(..., estimator="rloo")``.
