@@ -247,7 +247,8 @@ EXPERIMENTS: dict[str, Experiment] = {
             "Liu et al. 2023, arXiv:2304.08612, polynomial programming",
             "128 bits, c = .45, p = 1.5, 2, 3, batch 64, Adam.",
             "Straight-through ends within .02 of its fixed point "
-            "c^(p-1) / (c^(p-1) + (1-c)^(p-1)); ReinMax covers more than 90 % of the way to the optimum.",
+            "c^(p-1) / (c^(p-1) + (1-c)^(p-1)); ReinMax covers more than 90 % "
+            "of the way to the optimum.",
             "Small size: Adam 1e-2, 1,000 steps, 2 seeds (published: 1e-3, 8,000, 10).",
             reinmax_polynomial,
         ),
@@ -265,8 +266,9 @@ EXPERIMENTS: dict[str, Experiment] = {
             "Yin et al. 2019, arXiv:1905.01413, toy",
             "One categorical of 30 values, f = .5 + z / 900, maximised by steps of 1 from 0.",
             "ARSM covers more than 90 % of the way from the uniform law to the exact optimum.",
-            "Variances along the way are not compared. Small size: 500 steps, at which the rule (for the "
-            "published 5,000) gives no verdict: the first small run, 1,500 steps, covered 30.5 %.",
+            "Variances along the way are not compared. Small size: 500 steps, at which "
+            "the rule (for the published 5,000) gives no verdict: the first "
+            "small run, 1,500 steps, covered 30.5 %.",
             arsm_toy,
         ),
         Experiment(
@@ -275,7 +277,8 @@ EXPERIMENTS: dict[str, Experiment] = {
             "E[(D - c)^T Q (D - c)], c = 1/3, Q = exp(-2 |i - j|), three values.",
             "The trace for ST-Gumbel-softmax exceeds that for Gumbel-Rao at every point.",
             "The quadratic form is constant, not the p-dependent one of the paper; nine points. "
-            "Small size: 50 conditional draws, 4,000 gradients (published: 1,000 conditional draws).",
+            "Small size: 50 conditional draws, 4,000 gradients "
+            "(published: 1,000 conditional draws).",
             gumbel_rao_trace,
         ),
         Experiment(

@@ -59,7 +59,8 @@ def page(results: Sequence[tuple[Experiment, Sequence[Finding]]], full: bool) ->
         "# Published experiments, repeated",
         "",
         f"Made by `nasbench replicate --format md` with {size}.",
-        "No number was read off a figure: where a paper prints curves, the exact optimum, a fixed point, an order or a theorem stands for them.",
+        "No number was read off a figure: where a paper prints curves,",
+        "the exact optimum, a fixed point, an order or a theorem stands for them.",
     ]
     for experiment, findings in results:
         lines += [
