@@ -5,6 +5,7 @@ argmax does not depend on the draws. A good baseline only once ``p`` is peaked. 
 of ``dL/dtheta`` at the draws; the argmax is evaluated without a graph.
 
 Reference: Rennie et al. 2017, arXiv:1612.00563, section 3.
+Known elsewhere as: ReMax (Li et al. 2023, arXiv:2310.10505), the same estimate for language models.
 Deviations: none (for a controller the argmax is the greedy sequence, as in the paper).
 """
 

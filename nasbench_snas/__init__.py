@@ -15,10 +15,23 @@ if not (_root / "nasbench_snas" / "estimators").is_dir() and (_root / "estimator
     __path__.append(str(_root))
 
 
-_HOMES = {"load": "evaluate.load", "load_results": "runs.results"}
+_HOMES = {
+    "compare_gradients": "functional",
+    "estimate": "functional",
+    "load": "evaluate.load",
+    "load_results": "runs.results",
+    "make_estimator": "functional",
+}
 """Where the public names live; each is imported, and torch with it, when it is first asked for."""
 
-__all__ = ["__version__", "load", "load_results"]
+__all__ = [
+    "__version__",
+    "compare_gradients",
+    "estimate",
+    "load",
+    "load_results",
+    "make_estimator",
+]
 
 
 def __getattr__(name: str) -> _Any:

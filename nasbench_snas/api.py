@@ -107,6 +107,8 @@ class Estimator(nn.Module):
             squared norm; the driver then differentiates the estimate itself.
         needs_double_backward: Whether it differentiates gradients of the loss (a plain parent
             network then runs, since the fused one offers first derivatives only).
+        exponentiated: Whether the search updates probabilities by ``p * exp(-lr gradient)``, plain
+            steps in logits, instead of by its optimiser.
         partial_channels: ``k``: the parent sends only ``1/k`` of the channels through operations.
     """
 
@@ -120,6 +122,7 @@ class Estimator(nn.Module):
     has_theta_gradient: ClassVar[bool] = True
     needs_factorised: ClassVar[bool] = True
     enumerates: ClassVar[bool] = False
+    exponentiated: ClassVar[bool] = False
     search_view: ClassVar[Literal["soft", "hard", "mean"]] = "hard"
     derive_rule: ClassVar[Literal["argmax", "top2"]] = "argmax"
     needs_all_operations: bool = False

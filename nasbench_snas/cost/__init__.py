@@ -2,6 +2,7 @@
 
 __all__ = [
     "control",
+    "conventions",
     "expected",
     "listing",
     "network",

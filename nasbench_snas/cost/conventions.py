@@ -10,8 +10,8 @@ is built or run), and a counter is a linear rule on the tally (:data:`COUNTERS`)
 
 The tests compare every rule with the counter itself on whole networks, without tolerance. The rules
 hold for networks as :class:`~nasbench_snas.supernet.child.network.ChildNetwork` writes them, in
-evaluation mode, for one image: counters that hook modules do not see what is written as a function (poolings,
-the activation of a factorised reduction, the mean of the head).
+evaluation mode, for one image: counters that hook modules do not see what is written as a function
+(poolings, the activation of a factorised reduction, the mean of the head).
 """
 
 from __future__ import annotations

@@ -31,6 +31,8 @@ def alpha_optimizer(
     groups: list[dict[str, Any]] = [{"params": list(dist.parameters())}]
     if control:
         groups.append({"params": control, "weight_decay": 0.0})
+    if estimator.exponentiated:  # p * exp(-lr g), renormalised, is a plain step of the logits
+        return torch.optim.SGD(groups, lr=chosen["lr"])
     if settings.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=chosen["lr"], weight_decay=chosen["weight_decay"])
     return torch.optim.Adam(

@@ -8,7 +8,14 @@ import sys
 import nasbench_snas
 from nasbench_snas import api
 
-PACKAGE = {"__version__", "load", "load_results"}
+PACKAGE = {
+    "__version__",
+    "compare_gradients",
+    "estimate",
+    "load",
+    "load_results",
+    "make_estimator",
+}
 FOR_PLUG_INS = {
     "AnnealedPathwise",
     "Categorical",

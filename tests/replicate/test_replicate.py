@@ -1,0 +1,57 @@
+"""Published experiments: the fast ones run, rules have teeth, the page and the command say it."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+from nasbench_snas.cli.replicate import command
+from nasbench_snas.errors import ConfigError
+from nasbench_snas.replicate import EXPERIMENTS, experiments, page, run_experiment
+
+
+@pytest.mark.parametrize("name", ["kool-bernoulli", "zero-temperature"])
+def test_fast_experiments_are_reproduced(name):
+    _, findings = run_experiment(name)
+    assert {finding.verdict for finding in findings} == {"reproduced"}
+
+
+@pytest.mark.slow
+def test_straight_through_stalls_at_its_fixed_point_and_reinmax_does_not():
+    probability, loss = experiments.polynomial("straight-through", 3.0, 0.05, 300, 32, 0)
+    fixed = 0.45**2 / (0.45**2 + 0.55**2)
+    assert probability == pytest.approx(fixed, abs=0.03)
+    better = experiments.polynomial("reinmax", 3.0, 0.05, 300, 32, 0)[1]
+    assert 0.45**3 < better < loss - 0.01
+
+
+def test_a_wrong_estimator_is_found_to_differ(monkeypatch):
+    # Straight-through in the place of ReinMax: the theorem no longer holds.
+    original = experiments.estimate
+
+    def swapped(logits, f, *, estimator, generator, **settings):
+        name = "straight-through" if estimator == "reinmax" else estimator
+        return original(logits, f, estimator=name, generator=generator, **settings)
+
+    monkeypatch.setattr(experiments, "estimate", swapped)
+    assert run_experiment("zero-temperature")[1][0].verdict == "differs"
+
+
+def test_page_states_rule_and_deviations_of_each_experiment():
+    results = [run_experiment("zero-temperature")]
+    text = page(results, full=False)
+    experiment = results[0][0]
+    assert experiment.rule in text and experiment.deviations in text
+    assert "| reproduced |" in text and "fewer draws" in text
+
+
+def test_command_lists_runs_and_refuses():
+    runner = CliRunner()
+    listed = runner.invoke(command, ["--list"])
+    assert listed.exit_code == 0
+    assert all(name in listed.output for name in EXPERIMENTS)
+    ran = runner.invoke(command, ["zero-temperature"])
+    assert ran.exit_code == 0 and "reproduced" in ran.output
+    refused = runner.invoke(command, ["kool-bernouli"])
+    assert isinstance(refused.exception, ConfigError)
+    assert "kool-bernoulli" in str(refused.exception)
