@@ -13,7 +13,8 @@ from torch import Tensor
 from nasbench_snas.api import Categorical, Distribution, Estimator
 from nasbench_snas.seeding import stream
 from nasbench_snas.space import CellType, Layer, Space
-from nasbench_snas.testing.problems import Problem, ToyLoss, toy_problem
+from nasbench_snas.testing.losses import ToyLoss
+from nasbench_snas.testing.problems import Problem, toy_problem
 
 RATE = 0.05  # of the plain gradient steps of a short run
 SPREAD = 0.3  # of the parameters of distributions that an estimator brings along

@@ -21,7 +21,8 @@ from nasbench_snas.testing.exact import (
     exact_moments,
     gradients_of_noise,
 )
-from nasbench_snas.testing.problems import Exponential, cell_problem, toy_problem
+from nasbench_snas.testing.losses import Exponential
+from nasbench_snas.testing.problems import cell_problem, toy_problem
 
 
 def relative(got: torch.Tensor, expected: torch.Tensor) -> float:
