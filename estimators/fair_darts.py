@@ -44,6 +44,8 @@ class FairDARTS(Pathwise):
     reference = "chu2020fairdarts"
     evaluations = "K F forward + backward"
     bias = "biased"
+    claims = {"draw": "fair_darts"}
+    conformance_variants = ({"zero_one": 0.0},)
     search_view = "soft"
     expected_failed_checks = {
         "weights_are_one_hot_or_on_the_simplex": "sigmoids of an edge are independent of each other"

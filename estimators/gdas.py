@@ -39,6 +39,7 @@ class GDAS(AnnealedPathwise):
     reference = "dong2019gdas"
     evaluations = "1 F forward + backward"
     bias = "biased"
+    claims = {"draw": "gdas"}
 
     def __init__(
         self,

@@ -40,6 +40,8 @@ class GumbelRao(AnnealedPathwise):
     reference = "paulus2021rao"
     evaluations = "K F forward + backward"
     bias = "biased"
+    claims = {"draw": "gumbel_rao"}
+    conformance_variants = ({"samples": 1},)
     needs_all_operations = True
 
     def __init__(

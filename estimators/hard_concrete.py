@@ -66,6 +66,8 @@ class HardConcrete(Pathwise):
     reference = "louizos2018l0"
     evaluations = "at most K F forward + backward"
     bias = "biased"
+    claims = {"draw": "hard_concrete"}
+    conformance_variants = ({"l0": 0.3},)
     search_view = "soft"
     expected_failed_checks = {
         "weights_are_one_hot_or_on_the_simplex": "gates of an edge are independent of each other"

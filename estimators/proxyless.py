@@ -43,6 +43,8 @@ class Proxyless(Pathwise):
     reference = "cai2019proxylessnas"
     evaluations = "2 F forward + backward"
     bias = "biased"
+    claims = {"draw": "proxyless", "samples": "proxyless_samples"}
+    conformance_variants = ({"law": "exact"},)
 
     def __init__(self, law: Literal["published", "exact"] = "published", n: int = 1) -> None:
         super().__init__()

@@ -72,6 +72,7 @@ class Reinforce(Score):
     reference = "williams1992reinforce"
     evaluations = "n F forward, n F backward for theta"
     bias = "unbiased"
+    conformance_variants = ({"baseline": "none"},)
 
     def __init__(
         self,

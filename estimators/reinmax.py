@@ -31,6 +31,8 @@ class ReinMax(Pathwise):
     reference = "liu2023reinmax"
     evaluations = "K F forward + backward"
     bias = "biased"
+    claims = {"draw": "reinmax", "exact_on": "quadratic"}
+    conformance_variants = ({"tau": 1.5},)
     needs_all_operations = True
 
     def __init__(self, tau: float = 1.0, n: int = 1) -> None:

@@ -33,6 +33,8 @@ class VarGrad(Estimator):
     reference = "richter2020vargrad"
     evaluations = "n F forward, n F backward for theta"
     bias = "unbiased"
+    claims = {"objective": "entropy_regularised"}
+    conformance_variants = ({"kappa": 0.5},)
     needs_factorised = False
 
     def __init__(self, n: int = 4, kappa: float = 0.0) -> None:

@@ -14,6 +14,7 @@ per draw, ``E`` edges, ``K`` operations, ``z`` weights of the operations, shape 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
@@ -108,6 +109,10 @@ class Estimator(nn.Module):
         needs_double_backward: Whether it differentiates gradients of the loss (a plain parent
             network then runs, since the fused one offers first derivatives only).
         partial_channels: ``k``: the parent sends only ``1/k`` of the channels through operations.
+        claims: What is true of the gradient beyond ``bias``, for ``nasbench check`` to test; see
+            :mod:`nasbench_snas.testing.claims`. A biased estimator without claims is not tested.
+        conformance_settings: Settings that make the checks cheap.
+        conformance_variants: Further settings under which the gradient is checked.
     """
 
     name: ClassVar[str]
@@ -116,6 +121,9 @@ class Estimator(nn.Module):
     evaluations: ClassVar[str]
     bias: ClassVar[Literal["unbiased", "consistent", "biased", "none"]]
     version: ClassVar[int] = 1
+    claims: ClassVar[Mapping[str, Any]] = {}
+    conformance_settings: ClassVar[Mapping[str, Any]] = {}
+    conformance_variants: ClassVar[tuple[Mapping[str, Any], ...]] = ()
     has_alpha_gradient: ClassVar[bool] = True
     has_theta_gradient: ClassVar[bool] = True
     needs_factorised: ClassVar[bool] = True

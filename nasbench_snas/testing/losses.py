@@ -93,6 +93,14 @@ class Multilinear(ToyLoss):
         return (z * theta.reshape(*theta.shape[:-1], *z.shape[-2:])).sum(dim=-1).prod(dim=-1)
 
 
+class Linear(ToyLoss):
+    """``L = <c, vec(z)>``; theta: ``c``, shape ``(E, K)`` flattened."""
+
+    def value(self, z: Tensor, theta: Tensor) -> Tensor:
+        """Return the loss; see :meth:`ToyLoss.value`."""
+        return (z.flatten(-2) * theta).sum(dim=-1)
+
+
 class Quadratic(ToyLoss):
     """``L = |vec(z) A - b|^2 / 2``; theta: ``A``, shape ``(EK, M)``, then ``b``, shape ``(M,)``."""
 
@@ -111,6 +119,24 @@ class Exponential(ToyLoss):
     def value(self, z: Tensor, theta: Tensor) -> Tensor:
         """Return the loss; see :meth:`ToyLoss.value`."""
         return (z.flatten(-2) * theta).sum(dim=-1).exp()
+
+
+class Scaled(ToyLoss):
+    """``shift + scale * L``: another objective in other units.
+
+    Args:
+        base: ``L``; theta is its.
+        scale: Factor.
+        shift: What is added, in nats.
+    """
+
+    def __init__(self, base: ToyLoss, scale: float = 1.0, shift: float = 0.0) -> None:
+        super().__init__(base.theta, base.num_edges, base.num_operations)
+        self.base, self.scale, self.shift = base, scale, shift
+
+    def value(self, z: Tensor, theta: Tensor) -> Tensor:
+        """Return the loss; see :meth:`ToyLoss.value`."""
+        return self.shift + self.scale * self.base.value(z, theta)
 
 
 class CellLoss(ToyLoss):

@@ -1,6 +1,6 @@
 """The points at which estimators are compared: a toy objective and logits.
 
-The objectives are those of :mod:`nasbench_snas.testing.losses`; all architectures can be enumerated.
+The objectives are those of :mod:`nasbench_snas.testing.losses`; every architecture is enumerable.
 """
 
 from __future__ import annotations
@@ -16,10 +16,17 @@ from nasbench_snas.api import Categorical
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.seeding import stream
 from nasbench_snas.testing.exact import exact_objective
-from nasbench_snas.testing.losses import CellLoss, Exponential, Multilinear, Quadratic, ToyLoss
+from nasbench_snas.testing.losses import (
+    CellLoss,
+    Exponential,
+    Linear,
+    Multilinear,
+    Quadratic,
+    ToyLoss,
+)
 
 Stage = Literal["initial", "mid", "late"]
-ToyKind = Literal["multilinear", "quadratic", "exponential"]
+ToyKind = Literal["linear", "multilinear", "quadratic", "exponential"]
 
 STEPS: dict[Stage, int] = {"initial": 0, "mid": 12, "late": 36}
 """Steps of exact joint descent that lead to each stage of :func:`cell_problem`."""
@@ -60,14 +67,18 @@ def toy_problem(
 
     logits = normal(num_edges, num_operations)
     loss: ToyLoss
-    if kind == "multilinear":
+    if kind == "linear":
+        loss = Linear(1 + 0.7 * normal(size), num_edges, num_operations)
+    elif kind == "multilinear":
         loss = Multilinear(1 + 0.7 * normal(size), num_edges, num_operations)
     elif kind == "quadratic":
         loss = Quadratic(normal((size + 1) * 3), num_edges, num_operations)
     elif kind == "exponential":
         loss = Exponential(0.8 * normal(size), num_edges, num_operations)
     else:
-        raise ConfigError(f"unknown toy {kind!r}.", "Known: multilinear, quadratic, exponential")
+        raise ConfigError(
+            f"unknown toy {kind!r}.", "Known: linear, multilinear, quadratic, exponential"
+        )
     return Problem(f"{kind}-{num_edges}x{num_operations}", loss, logits)
 
 
