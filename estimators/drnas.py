@@ -53,7 +53,7 @@ class DrNAS(Pathwise):
     reference = "chen2021drnas, jankowiak2018pathwise"
     evaluations = "K F forward + backward"
     bias = "biased"
-    claims = {"draw": "drnas"}
+    claims = {"draw": "drnas", "noise": "drnas_noise"}
     conformance_variants = ({"anchor": "l2", "anchor_weight": 0.3},)
     search_view = "soft"
     derive_rule = "top2"

@@ -40,7 +40,7 @@ class GumbelRao(AnnealedPathwise):
     reference = "paulus2021rao"
     evaluations = "K F forward + backward"
     bias = "biased"
-    claims = {"draw": "gumbel_rao"}
+    claims = {"draw": "gumbel_rao", "noise": ("gumbel", "exponential")}
     conformance_variants = ({"samples": 1},)
     needs_all_operations = True
 

@@ -66,7 +66,7 @@ class HardConcrete(Pathwise):
     reference = "louizos2018l0"
     evaluations = "at most K F forward + backward"
     bias = "biased"
-    claims = {"draw": "hard_concrete"}
+    claims = {"draw": "hard_concrete", "noise": "logistic"}
     conformance_variants = ({"l0": 0.3},)
     search_view = "soft"
     expected_failed_checks = {

@@ -38,7 +38,7 @@ class NES(Estimator):
     reference = "wierstra2014nes, salimans2017evolution"
     evaluations = "n F forward, n F backward for theta"
     bias = "biased"
-    claims = {"draw": "nes", "samples": "nes_samples"}
+    claims = {"draw": "nes", "samples": "nes_samples", "noise": ("normal", "gumbel")}
     conformance_variants = ({"pairs": 3}, {"pairs": 3, "rank_shaping": True})
     expected_failed_checks = {
         "gradient_sums_to_zero_on_every_edge": "Gaussian noise shifts the logits of an edge, too"

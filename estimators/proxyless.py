@@ -43,7 +43,7 @@ class Proxyless(Pathwise):
     reference = "cai2019proxylessnas"
     evaluations = "2 F forward + backward"
     bias = "biased"
-    claims = {"draw": "proxyless", "samples": "proxyless_samples"}
+    claims = {"draw": "proxyless", "samples": "proxyless_samples", "noise": ("gumbel", "gumbel")}
     conformance_variants = ({"law": "exact"},)
 
     def __init__(self, law: Literal["published", "exact"] = "published", n: int = 1) -> None:

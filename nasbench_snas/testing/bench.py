@@ -91,6 +91,49 @@ def on_device(loss: ToyLoss, device: str) -> ToyLoss:
     return other
 
 
+class RecordingLoss:
+    """Passes on a loss and keeps the weights that it was asked about.
+
+    Attributes:
+        seen: Weights of each call, ``(R, n, E, K)``.
+        losses: Losses of each call, ``(R, n)``.
+    """
+
+    def __init__(self, loss: Any) -> None:
+        self.loss = loss
+        self.seen: list[Tensor] = []
+        self.losses: list[Tensor] = []
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """Return and keep the losses of ``z``."""
+        losses: Tensor = self.loss(z)
+        self.seen.append(z.detach().clone())
+        self.losses.append(losses.detach().clone())
+        return losses
+
+    def error(self, z: Tensor) -> Tensor:
+        """Return the errors of ``z``."""
+        errors: Tensor = self.loss.error(z)
+        return errors
+
+
+@dataclass(frozen=True)
+class Step:
+    """What an estimator saw in one update.
+
+    Attributes:
+        z: Weights that it evaluated first, shape ``(1, n, E, K)``.
+        losses: Their losses, shape ``(1, n)``.
+        mode: Loss of the distribution's mode, shape ``(1, 1)``.
+        parameters: Of the distribution, after the update.
+    """
+
+    z: Tensor
+    losses: Tensor
+    mode: Tensor
+    parameters: list[Tensor]
+
+
 @dataclass
 class Bench:
     """An estimator, an objective and a distribution at one point.
@@ -181,17 +224,27 @@ class Bench:
                     self._descend(again.sum())
         return self.parameters()
 
-    def warm(self, steps: int, generator: torch.Generator) -> None:
-        """Update the estimator's state and its own parameters; alpha and theta stay in place."""
+    def warm(self, steps: int, generator: torch.Generator) -> list[Step]:
+        """Update the estimator's state and its own parameters; alpha and theta stay in place.
+
+        Returns:
+            What the estimator saw, step by step.
+        """
         self.estimator.train()
         place = [p.detach().clone() for p in (*self.dist.parameters(), self.loss.theta)]
+        history = []
         for _ in range(steps):
             noise = self.estimator.noise(self.dist, 1, generator)
-            self._descend(self.estimator.surrogate(self.loss, self.dist, noise).sum())
+            seen = RecordingLoss(self.loss)
+            self._descend(self.estimator.surrogate(seen, self.dist, noise).sum())
             with torch.no_grad():
                 leaves = [*self.dist.parameters(), self.loss.theta]
+                left = [p.detach().clone() for p in self.dist.parameters()]
                 for parameter, value in zip(leaves, place, strict=True):
                     parameter.copy_(value)
+                mode = self.loss(self.dist.mode()[:, None])
+                history.append(Step(seen.seen[0], seen.losses[0], mode, left))
+        return history
 
     def parameters(self) -> Tensor:
         """Return alpha, theta and the estimator's own parameters, flat and detached."""

@@ -17,9 +17,18 @@ more in ``claims``, a class attribute that maps
   distribution gives; the default where ``search_view`` is hard), ``"uniform"``, or a function of a
   :class:`Point` that returns the probabilities ``(E, K)`` of independent edges. ``"state"``: they
   depend on the estimator's history; then a formula of the draw has to give them.
+* ``"noise"`` to the law of the noise: a name for each of its tensors (``gumbel``, ``exponential``,
+  ``normal``, ``uniform``, ``logistic``, ``indices``: uniform integers below E), or a function of a
+  :class:`Point` that returns tensors which are then uniform on [0, 1]. The default noise is Gumbel.
+* ``"state"`` to a function of the estimator, the distribution and a list of
+  :class:`~nasbench_snas.testing.bench.Step` that returns what entries of ``state_dict()`` are after
+  those updates (``"alpha"``: the logits, where the estimator writes them itself).
+* ``"replay"`` to a formula of further updates on a draw: a function of the :class:`Point` at which
+  it was made and of the distribution now, which returns the gradient ``(R, d)``.
 
 A function is given as itself or as a text ``"package.module:function"``; a text without a colon
-names a function of :mod:`nasbench_snas.testing.formulas`. A formula must not use the estimator's
+names a function of :mod:`nasbench_snas.testing.formulas`, and ``"score:function"`` one of
+:mod:`nasbench_snas.testing.formulas_score`. A formula must not use the estimator's
 own methods: it would agree with its errors.
 """
 
@@ -36,8 +45,24 @@ from torch import Tensor
 from nasbench_snas.api import Estimator
 from nasbench_snas.errors import PluginError, suggest
 
-FORMULAS = "nasbench_snas.testing.formulas"
-KEYS = ("draw", "mean", "objective", "exact_on", "aligned_on", "samples")
+SHORT = {
+    "": "nasbench_snas.testing.formulas",
+    "score": "nasbench_snas.testing.formulas_score",
+}
+"""Short names of the modules of the built-in estimators' formulas."""
+KEYS = (
+    "draw",
+    "mean",
+    "objective",
+    "exact_on",
+    "aligned_on",
+    "samples",
+    "noise",
+    "state",
+    "replay",
+)
+FUNCTIONS = ("draw", "mean", "objective", "state", "replay")
+LAWS = ("gumbel", "exponential", "normal", "uniform", "logistic", "indices")
 KINDS = ("linear", "multilinear", "quadratic")
 
 
@@ -51,6 +76,7 @@ class Point:
         dist: The distribution with ``R`` replicates.
         noise: What :meth:`Estimator.noise` returned; None in claims about the mean.
         t: Fraction of the run that is done, in [0, 1].
+        seen: Weights at which the estimator evaluated the loss first, ``(R, n, E, K)``.
     """
 
     estimator: Any
@@ -58,6 +84,7 @@ class Point:
     dist: Any
     noise: Any = None
     t: float = 0.0
+    seen: Any = None
 
 
 @dataclass(frozen=True)
@@ -69,11 +96,13 @@ class Draw:
             or ``(R, E, K)`` where alpha is the only one; None: nothing is said of it.
         weights: At which theta is trained and the value is taken, ``(R, n, E, K)``; None: nothing.
         tolerance: Largest relative difference, for formulas that are not exact to rounding.
+        share: Of each of the weights in the value, ``(R, n)``; None: ``1 / n``.
     """
 
     gradient: Tensor | None
     weights: Tensor | None = None
     tolerance: float = 1e-7
+    share: Tensor | None = None
 
 
 def claim_of(estimator: Estimator, key: str) -> Any:
@@ -91,7 +120,7 @@ def claim_of(estimator: Estimator, key: str) -> Any:
                 f"Known: {', '.join(KEYS)}",
             )
     value = claims.get(key)
-    if isinstance(value, str) and key in ("draw", "mean", "objective"):
+    if isinstance(value, str) and (key in FUNCTIONS or (key == "noise" and value not in LAWS)):
         return _function(value, type(estimator).__name__)
     if isinstance(value, str) and key == "samples" and value not in ("p", "uniform", "state"):
         return _function(value, type(estimator).__name__)
@@ -104,10 +133,11 @@ def claim_of(estimator: Estimator, key: str) -> Any:
     return value
 
 
-def _function(text: str, owner: str) -> Callable[[Point], Any]:
+def _function(text: str, owner: str) -> Callable[..., Any]:
     module_name, _, name = text.rpartition(":")
     try:
-        module = importlib.import_module(module_name or FORMULAS)
+        module_name = SHORT.get(module_name, module_name)
+        module = importlib.import_module(module_name)
     except ImportError as error:
         raise PluginError(
             f"{owner}.claims: {module_name!r} cannot be imported: {error}."
@@ -119,7 +149,7 @@ def _function(text: str, owner: str) -> Callable[[Point], Any]:
             suggest(name, set(vars(module))),
             "Write package.module:function.",
         )
-    function: Callable[[Point], Any] = found
+    function: Callable[..., Any] = found
     return function
 
 

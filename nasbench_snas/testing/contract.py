@@ -48,32 +48,6 @@ class BenchBuilder:
         return Bench.build(self.make(), problem, device=self.device, **options)
 
 
-class RecordingLoss:
-    """Passes on a loss and keeps the weights that it was asked about.
-
-    Attributes:
-        seen: Weights of each call, ``(R, n, E, K)``.
-        losses: Losses of each call, ``(R, n)``.
-    """
-
-    def __init__(self, loss: Any) -> None:
-        self.loss = loss
-        self.seen: list[Tensor] = []
-        self.losses: list[Tensor] = []
-
-    def __call__(self, z: Tensor) -> Tensor:
-        """Return and keep the losses of ``z``."""
-        losses: Tensor = self.loss(z)
-        self.seen.append(z.detach().clone())
-        self.losses.append(losses.detach().clone())
-        return losses
-
-    def error(self, z: Tensor) -> Tensor:
-        """Return the errors of ``z``."""
-        errors: Tensor = self.loss.error(z)
-        return errors
-
-
 def is_one_hot(z: Tensor) -> bool:
     """Return whether every row of ``z`` is exactly one-hot."""
     return bool(((z == 0) | (z == 1)).all() and (z.sum(dim=-1) == 1).all())

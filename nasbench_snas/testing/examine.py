@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from nasbench_snas.errors import DataError
 from nasbench_snas.stats.hotelling import Hotelling
 from nasbench_snas.stats.interval import FloatArray
 from nasbench_snas.stats.power import required_draws
-from nasbench_snas.testing.bench import Bench
+from nasbench_snas.testing.bench import Bench, RecordingLoss
 from nasbench_snas.testing.claims import Point, claim_of
 from nasbench_snas.testing.diagnosis import diagnose
 from nasbench_snas.testing.exact import (
@@ -84,7 +84,10 @@ def by_formula(bench: Bench, t: float = 0.0, seed: int = 0) -> Finding:
     noise = bench.noise(SAME, seed=seed)
     alpha, theta, value = bench.draws(noise, SAME)
     point = point_of(bench, SAME, noise, t)
-    stated = claim(point)
+    seen = RecordingLoss(point.loss)
+    with torch.enable_grad():
+        bench.estimator.surrogate(seen, bench.dist.replicate(SAME), noise)
+    stated = claim(replace(point, seen=seen.seen[0] if seen.seen else None))
     how, problems = f"{SAME} draws, one by one, against the formula", []
     if stated.gradient is not None:
         right = stated.gradient.reshape(SAME, -1)
@@ -94,12 +97,18 @@ def by_formula(bench: Bench, t: float = 0.0, seed: int = 0) -> Finding:
         if not problems and _relative(alpha, right) > stated.tolerance:
             problems.append(f"alpha-gradient: {_compare(alpha, right, shape_of(bench))}")
     if stated.weights is not None:
-        losses = point.loss(stated.weights.detach()).mean(dim=1)
+        losses = point.loss(stated.weights.detach())
+        share = 1 / losses.shape[1] if stated.share is None else stated.share
+        losses = (share * losses).sum(dim=1)
         (slope,) = torch.autograd.grad(losses.sum(), point.loss.theta)
         if bench.estimator.has_theta_gradient and _relative(theta, slope) > stated.tolerance:
             problems.append(f"theta-gradient: {_compare(theta, slope, ())}")
         if _relative(value, losses.detach()) > stated.tolerance:
             problems.append("value: it is not the mean loss at the formula's weights")
+        if bench.estimator.search_view != "hard":
+            own = bench.estimator.weights(bench.dist.replicate(SAME), noise).detach()
+            if own.shape != stated.weights.shape or _relative(own, stated.weights) > 1e-7:
+                problems.append("weights() differs from the formula's weights")
     return Finding(
         how,
         stated.tolerance if stated.gradient is not None else math.inf,

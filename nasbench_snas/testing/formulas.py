@@ -8,13 +8,13 @@ named in the estimators' own files. ``q * (h - <q, h>)`` is :func:`~claims.jacob
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
 from scipy import special
 from torch import Tensor
 
+from nasbench_snas.testing.bench import space_of
 from nasbench_snas.testing.claims import Draw, Point, jacobian, slope, temperature
 
 
@@ -154,15 +154,17 @@ def pc_darts(point: Point) -> Draw:
     """Attention over operations and, node by node, over edges; alpha first, then beta."""
     p, beta = _log_p(point).exp(), point.dist.beta.detach()
     weight = torch.zeros_like(beta)
-    for node in point.dist.nodes.unique():
-        here = point.dist.nodes == node
+    (cell,) = space_of(*_alpha(point).shape[-2:]).cells
+    nodes = torch.tensor([target for _, target in cell.edges])
+    for node in nodes.unique():
+        here = nodes == node
         weight[:, here] = beta[:, here].softmax(dim=-1)
     z = weight[:, None, :, None] * p
     h = slope(point.loss, z)
     edge = (p * h).sum(dim=-1)[:, 0]
     of_edges = torch.zeros_like(beta)
-    for node in point.dist.nodes.unique():
-        here = point.dist.nodes == node
+    for node in nodes.unique():
+        here = nodes == node
         of_edges[:, here] = jacobian(weight[:, here], edge[:, here])
     of_operations = weight[..., None] * jacobian(p, h)[:, 0]
     return Draw(torch.cat([of_operations.flatten(1), of_edges], dim=1), z)
@@ -228,35 +230,6 @@ def nes_samples(point: Point, nodes: int = 12) -> Tensor:
     return (soft * weight.prod(dim=-1)[:, None]).sum(dim=1)
 
 
-def enas_ppo(point: Point) -> Draw:
-    """The first update: ``sum_e A_e grad log pi`` with ``A_e = sum_l lambda^l delta_{e+l}``."""
-    e, dist = point.estimator, point.dist
-    z = dist.hard(point.noise)
-    log_prob = dist.log_prob(z)
-    with torch.no_grad():
-        cost = point.loss.error(z) if e.reward == "accuracy" else point.loss(z)
-        cost = cost + e.entropy_weight * log_prob.sum(dim=-1)
-        edges = z.shape[2]
-        if len(e.values):
-            values = e.values.to(cost).expand(*cost.shape, -1)
-        else:
-            mode = dist.mode()[:, None]
-            start = point.loss.error(mode) if e.reward == "accuracy" else point.loss(mode)
-            values = start[..., None].expand(*cost.shape, edges)
-        after = torch.cat([values[..., 1:], cost[..., None]], dim=-1)
-        delta = after - values
-        powers = torch.tensor(
-            [
-                [e.gae_lambda ** (j - i) if j >= i else 0.0 for j in range(edges)]
-                for i in range(edges)
-            ],
-            dtype=cost.dtype,
-        )
-        advantage = delta @ powers.T
-    value = (advantage * log_prob).sum(dim=-1).mean(dim=1).sum()
-    return Draw(_gradient(value, list(dist.parameters()), len(z)), z)
-
-
 def regularized_evolution(point: Point) -> Draw:
     """Children: random ones at first, then the best of a tournament with one edge changed."""
     e, u = point.estimator, point.noise
@@ -290,8 +263,12 @@ def entropy_regularised(point: Point) -> Tensor:
     return total
 
 
-def _gradient(value: Tensor, leaves: list[Any], replicates: int) -> Tensor:
-    grads = torch.autograd.grad(value, leaves, allow_unused=True)
-    pairs = zip(leaves, grads, strict=True)
-    flat = [(torch.zeros_like(p) if g is None else g).reshape(replicates, -1) for p, g in pairs]
-    return torch.cat(flat, dim=1)
+def drnas_noise(point: Point) -> list[Tensor]:
+    """Return uniforms of Dirichlet samples: the stick-breaking Betas through their distribution."""
+    z, alpha = point.noise, _alpha(point)
+    c = torch.where(alpha > 0, alpha + 1, alpha.exp()).expand_as(z).numpy()
+    x, uniforms = z.numpy(), []
+    for k in range(x.shape[-1] - 1):
+        left = x[..., k:].sum(axis=-1)
+        uniforms.append(special.betainc(c[..., k], c[..., k + 1 :].sum(axis=-1), x[..., k] / left))
+    return [torch.from_numpy(np.stack(uniforms, axis=-1))]
