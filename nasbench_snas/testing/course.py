@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 import io
 from typing import Any
 
@@ -11,11 +13,12 @@ import torch
 from torch import Tensor
 
 from nasbench_snas.seeding import stream
-from nasbench_snas.testing.bench import Bench
+from nasbench_snas.testing.bench import Bench, Step, map_tensors
 from nasbench_snas.testing.claims import Point, claim_of
 from nasbench_snas.testing.contract import BenchBuilder, equal_states
 from nasbench_snas.testing.diagnosis import diagnose
 from nasbench_snas.testing.exact import enumerate_architectures
+from nasbench_snas.testing.formulas_score import flat_gradient
 from nasbench_snas.testing.gradient import UPDATES
 from nasbench_snas.testing.problems import toy_problem
 from nasbench_snas.testing.proofs import draw, joint_test
@@ -64,6 +67,101 @@ class CourseChecks(BenchBuilder):
             f"the second moment is {after / before:.1f} times that of a new estimator after "
             f"{2 * UPDATES} updates: its state does harm"
         )
+
+    def test_state_is_what_the_declared_updates_give(self) -> None:
+        """``state``: baselines, values and populations after 300 updates, replayed apart."""
+        claim = claim_of(self.make(), "state")
+        if claim is None:
+            pytest.skip("it declares no rule for its state")
+        for problem in (toy_problem("exponential"), toy_problem("exponential", 3, 2, seed=1)):
+            bench = self.bench(problem)
+            history: list[Step] = []
+            for steps in (1, UPDATES):
+                history += bench.warm(steps, bench.generator(f"warm {steps}"))
+                expected = claim(bench.estimator, bench.dist, history)
+                state = {**bench.estimator.state_dict(), "alpha": history[-1].parameters[0]}
+                for key, right in expected.items():
+                    assert key in state, f"{key} is not in the state; there is {sorted(state)}"
+                    got = state[key].double()
+                    gap = (got - right.double()).nan_to_num(0.0, 0.0, 0.0).abs().max()
+                    assert float(gap) <= 1e-6 * (1 + float(right.double().abs().max())), (
+                        f"{key} after {len(history)} updates is off by {float(gap):.3g}: "
+                        "its update is not the declared one"
+                    )
+
+    def test_replay_is_what_is_declared(self) -> None:
+        """``replay``: the gradient of a further update, after the parameters have moved."""
+        claim = claim_of(self.make(), "replay")
+        if claim is None:
+            pytest.skip("it declares no formula of further updates")
+        for seed in range(8):
+            bench = self.bench()
+            bench.warm(3, bench.generator("warm"))
+            before = copy.deepcopy(bench)
+            bench.estimator.train()
+            noise = bench.noise(1, seed=seed)
+            bench.estimator.surrogate(bench.loss, bench.dist, noise)
+            generator = stream(seed, "conformance/moved")
+            with torch.no_grad():
+                for parameter in bench.dist.parameters():
+                    shift = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+                    parameter.add_(0.5 * shift.to(parameter))
+            value = bench.estimator.replay(bench.dist)
+            assert value is not None, "replay returns None after a draw"
+            got = flat_gradient(value.sum(), list(bench.dist.parameters()), 1)
+            point = Point(before.estimator, before.loss, before.dist, noise)
+            right = claim(point, bench.dist)
+            assert torch.allclose(got, right, rtol=1e-7, atol=1e-10), (
+                f"further update: {diagnose(got[0].numpy(), right[0].numpy(), ())}"
+            )
+
+    def test_own_parameters_follow_the_gradient_of_the_variance(self) -> None:
+        """``tunes_variance``: what trains them agrees with differences of the squared estimate."""
+        bench = self.bench()
+        if not bench.estimator.tunes_variance:
+            pytest.skip("it tunes nothing")
+        bench.warm(30, bench.generator("warm"))
+        own = [p for p in bench.estimator.parameters() if p.requires_grad]
+        noise = bench.noise(16)
+
+        def squared(graph: bool) -> Tensor:
+            bench.estimator.train()
+            copies, loss = bench.dist.replicate(16), bench.loss.replicate(16)
+            value = bench.estimator.surrogate(loss, copies, noise).sum()
+            grads = torch.autograd.grad(value, list(copies.parameters()), create_graph=graph)
+            return torch.stack([g.square().sum() for g in grads]).sum()
+
+        found = torch.autograd.grad(squared(True), own, allow_unused=True)
+        for parameter, gradient in zip(own, found, strict=True):
+            direction = torch.randn(
+                parameter.shape, generator=stream(0, "tune"), dtype=torch.float64
+            )
+            sides = []
+            for step in (1e-5, -1e-5):
+                with torch.no_grad():
+                    parameter.add_(step * direction.to(parameter))
+                sides.append(float(squared(False).detach()))
+                with torch.no_grad():
+                    parameter.sub_(step * direction.to(parameter))
+            right = (sides[0] - sides[1]) / 2e-5
+            got = 0.0 if gradient is None else float((gradient * direction).sum())
+            assert abs(got - right) <= 1e-4 * max(abs(right), abs(got)) + 1e-7, (
+                f"an own parameter of shape {tuple(parameter.shape)} is trained by {got:.6g}, "
+                f"differences of the squared estimate give {right:.6g}"
+            )
+
+    def test_single_precision_gives_the_gradient_of_double(self) -> None:
+        """On the same noise the two agree to a thousandth in the mean."""
+        results = []
+        double = self.bench()
+        noise = double.noise(256)
+        for dtype in (torch.float64, torch.float32):
+            bench = self.bench(dtype=dtype)
+            cast = map_tensors(noise, lambda x, d=dtype: x.to(d) if x.is_floating_point() else x)
+            results.append([x.double().mean(dim=0) for x in bench.gradients(cast, 256)])
+        for word, right, got in zip(("alpha", "theta"), *results, strict=True):
+            gap, size = float((got - right).norm()), float(right.norm())
+            assert gap <= 1e-2 * size + 1e-6, f"{word} in single precision: off by {gap / size:.2g}"
 
     def test_state_survives_a_round_trip_after_hundreds_of_updates(self) -> None:
         """A checkpoint late in a run holds all that later steps depend on."""
@@ -132,15 +230,31 @@ class CourseChecks(BenchBuilder):
             bench.estimator.eval()
             own, drawn = _law(bench, law), _law(bench, "p")
             if bench.estimator.has_theta_gradient:
-                z = enumerate_architectures(edges, operations)
-                losses = bench.loss(z[None])[0]
-                (right,) = torch.autograd.grad((own * losses).sum(), bench.loss.theta)
-                result = joint_test(draw(bench, min(count, 40_000)).theta, right[0])
-                assert result.p > FALSE_ALARM, (
-                    f"E = {edges}, K = {operations}: the theta-gradient is not that of samples "
-                    f"of the declared law: p = 1e{result.log10_p:.1f}"
-                )
+                self._check_theta(bench, own, min(count, 40_000))
+                more = self._with_more(bench)
+                if more is not None:
+                    self._check_theta(more, own, min(count, 40_000))
             _check_weights(bench, count, own, drawn)
+
+    def _with_more(self, bench: Bench) -> Bench | None:
+        """Return the same bench with three architectures a draw; None without a setting ``n``."""
+        if "n" not in inspect.signature(self.estimator).parameters:
+            return None
+        more = Bench(self.make(n=3).double(), bench.loss, bench.dist, bench.device)
+        return more
+
+    def _check_theta(self, bench: Bench, law: Tensor, count: int) -> None:
+        edges, operations = bench.dist.num_edges, bench.dist.num_operations
+        z = enumerate_architectures(edges, operations)
+        losses = bench.loss(z[None])[0]
+        (right,) = torch.autograd.grad((law * losses).sum(), bench.loss.theta)
+        draws = draw(bench, count).theta
+        result = joint_test(draws, right[0])
+        words = diagnose(draws.mean(axis=0), right[0].numpy(), ())
+        assert result.p > FALSE_ALARM, (
+            f"E = {edges}, K = {operations}, n = {bench.estimator.n}: the theta-gradient is not "
+            f"that of samples of the declared law: {words}; p = 1e{result.log10_p:.1f}"
+        )
 
 
 def _check_weights(bench: Bench, count: int, *laws: Tensor) -> None:

@@ -11,6 +11,7 @@ from nasbench_snas.testing.contract import InterfaceChecks, RandomnessChecks, St
 from nasbench_snas.testing.course import CourseChecks
 from nasbench_snas.testing.documentation import DocumentationChecks
 from nasbench_snas.testing.gradient import GradientChecks
+from nasbench_snas.testing.noise import NoiseChecks
 
 
 class EstimatorConformance(
@@ -19,6 +20,7 @@ class EstimatorConformance(
     StateChecks,
     BiasChecks,
     GradientChecks,
+    NoiseChecks,
     CourseChecks,
     DocumentationChecks,
     Conformance,

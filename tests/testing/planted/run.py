@@ -60,7 +60,7 @@ def first_failure(cls: type[Estimator], quick: bool) -> tuple[str, str] | None:
     """Return name and message of the first check that fails, or None."""
     kit = type(f"Test{cls.__name__}", (EstimatorConformance,), {"estimator": cls})
     expected = dict(getattr(cls, "expected_failed_checks", {}))
-    checks = sorted(kit.checks(), key=lambda check: _is_slow(kit, check))
+    checks = sorted(kit.checks(), key=lambda check: (_is_slow(kit, check), _line(kit, check)))
     for check in checks:
         if quick and _is_slow(kit, check):
             continue
@@ -77,6 +77,11 @@ def first_failure(cls: type[Estimator], quick: bool) -> tuple[str, str] | None:
 def _is_slow(kit: type, check: str) -> bool:
     marks = getattr(getattr(kit, f"test_{check}"), "pytestmark", [])
     return any(mark.name == "slow" for mark in marks)
+
+
+def _line(kit: type, check: str) -> tuple[str, int]:
+    code = getattr(kit, f"test_{check}").__code__
+    return code.co_filename, code.co_firstlineno
 
 
 def main() -> None:
