@@ -170,5 +170,5 @@ def temperature(point: Point) -> float:
     start, end = float(point.estimator.tau_start), float(point.estimator.tau_end)
     t = min(max(point.t, 0.0), 1.0)
     if point.estimator.schedule == "geometric":
-        return start ** (1 - t) * end**t
+        return float(start ** (1 - t) * end**t)
     return start if point.estimator.schedule == "constant" else (1 - t) * start + t * end

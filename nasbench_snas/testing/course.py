@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 import io
 from typing import Any
@@ -157,7 +158,7 @@ class CourseChecks(BenchBuilder):
         noise = double.noise(256)
         for dtype in (torch.float64, torch.float32):
             bench = self.bench(dtype=dtype)
-            cast = map_tensors(noise, lambda x, d=dtype: x.to(d) if x.is_floating_point() else x)
+            cast = map_tensors(noise, functools.partial(_cast, dtype))
             results.append([x.double().mean(dim=0) for x in bench.gradients(cast, 256)])
         for word, right, got in zip(("alpha", "theta"), *results, strict=True):
             gap, size = float((got - right).norm()), float(right.norm())
@@ -286,7 +287,12 @@ def _law(bench: Bench, law: Any) -> Tensor:
     if law == "uniform":
         return torch.full((len(z),), 1 / len(z), dtype=torch.float64)
     marginals = law(Point(bench.estimator, bench.loss, bench.dist))
-    return (z * marginals).sum(dim=-1).prod(dim=-1)
+    found: Tensor = (z * marginals).sum(dim=-1).prod(dim=-1)
+    return found
+
+
+def _cast(dtype: torch.dtype, tensor: Tensor) -> Tensor:
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
 def _second_moment(bench: Bench) -> float:

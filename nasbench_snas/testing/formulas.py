@@ -25,12 +25,14 @@ def _pick(scores: Tensor) -> Tensor:
 
 def _alpha(point: Point) -> Tensor:
     """Return the logits as they stand, ``(R, 1, E, K)``, detached."""
-    return point.dist.alpha.detach()[:, None]
+    alpha: Tensor = point.dist.alpha.detach()[:, None]
+    return alpha
 
 
 def _log_p(point: Point) -> Tensor:
     alpha = _alpha(point)
-    return alpha - alpha.logsumexp(dim=-1, keepdim=True)
+    log_p: Tensor = alpha - alpha.logsumexp(dim=-1, keepdim=True)
+    return log_p
 
 
 def _soft(point: Point, noise: Tensor, tau: float) -> Tensor:
@@ -137,7 +139,7 @@ def proxyless(point: Point) -> Draw:
 
 def proxyless_samples(point: Point) -> Tensor:
     """Return the law of the open path, ``(E, K)``: the pair's law times the gate's."""
-    p = point.dist.alpha.detach()[0].softmax(dim=-1)
+    p: Tensor = point.dist.alpha.detach()[0].softmax(dim=-1)
     if point.estimator.law == "exact":
         return p
     total = torch.zeros_like(p)
@@ -227,7 +229,8 @@ def nes_samples(point: Point, nodes: int = 12) -> Tensor:
     grid = torch.cartesian_prod(*[torch.from_numpy(x)] * size).view(-1, size)
     weight = torch.cartesian_prod(*[torch.from_numpy(w / w.sum())] * size).view(-1, size)
     soft = (alpha[:, None] + point.estimator.sigma * grid).softmax(dim=-1)
-    return (soft * weight.prod(dim=-1)[:, None]).sum(dim=1)
+    mean: Tensor = (soft * weight.prod(dim=-1)[:, None]).sum(dim=1)
+    return mean
 
 
 def regularized_evolution(point: Point) -> Draw:

@@ -196,7 +196,8 @@ def ppo_advantage(point: Point, z: Tensor) -> Tensor:
         delta = torch.cat([values[..., 1:], cost[..., None]], dim=-1) - values
         power = torch.arange(edges)[None] - torch.arange(edges)[:, None]
         decay = torch.where(power >= 0, float(e.gae_lambda) ** power.clamp_min(0), 0.0)
-        return delta @ decay.to(delta).T
+        advantage: Tensor = delta @ decay.to(delta).T
+        return advantage
 
 
 def enas_ppo(point: Point) -> Draw:

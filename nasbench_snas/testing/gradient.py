@@ -32,6 +32,13 @@ SIZES = ((1, 2), (7, 2), (2, 5))
 """Edges and operations besides the base bench of (2, 3)."""
 SCALES = ((0.01, 0.0), (100.0, 0.0), (1.0, 30.0))
 """Factors of the loss and what is added to it."""
+POWERFUL: tuple[tuple[ToyKind, int, int], ...] = (
+    ("exponential", 1, 2),
+    ("exponential", 2, 3),
+    ("quadratic", 2, 3),
+    ("multilinear", 5, 2),
+)
+"""Kind of loss, edges and operations of the benches of full power."""
 STAGES = (0.0, 0.5, 1.0)
 
 
@@ -137,12 +144,7 @@ class GradientChecks(BenchBuilder):
     def test_gradient_at_full_power(self) -> None:
         """With the draws that the variance asks for to reject an error of 3 per cent."""
         best = math.inf
-        for kind, edges, operations in (
-            ("exponential", 1, 2),
-            ("exponential", 2, 3),
-            ("quadratic", 2, 3),
-            ("multilinear", 5, 2),
-        ):
+        for kind, edges, operations in POWERFUL:
             problem = toy_problem(kind, edges, operations)
             for warm in (0, UPDATES):
                 bench = self._cheapest(problem)
