@@ -35,7 +35,7 @@ class LocalExpectation(Estimator):
     evaluations = "(1 + E (K - 1)) F forward, 1 F backward for theta"
     bias = "unbiased"
     claims = {"draw": "score:local_expectation", "noise": ("gumbel", "indices")}
-    conformance_variants = ({"edges": 1},)
+    conformance_variants = ({"edges": 1}, {"chunk": 1})
 
     def __init__(self, edges: int = 0, n: int = 1, chunk: int = 64) -> None:
         super().__init__()

@@ -27,6 +27,7 @@ from nasbench_snas.testing.proofs import draw, joint_test
 FALSE_ALARM = 1e-5
 SAMPLES, SAMPLES_FULL = 20_000, 200_000
 LOW_PRECISION = 0.15  # relative change of the mean gradient under autocast
+REPLAYS = 40  # moves of the parameters, from 0.1 to 1 of a standard normal
 VANISHED = 1e-3  # of the gradient's root mean square at the start of the schedule
 
 
@@ -74,8 +75,9 @@ class CourseChecks(BenchBuilder):
         claim = claim_of(self.make(), "state")
         if claim is None:
             pytest.skip("it declares no rule for its state")
-        for problem in (toy_problem("exponential"), toy_problem("exponential", 3, 2, seed=1)):
-            bench = self.bench(problem)
+        benches = [self.bench(), self.bench(toy_problem("exponential", 3, 2, seed=1))]
+        benches += [more for bench in benches[:1] if (more := self._with_more(bench))]
+        for bench in benches:
             history: list[Step] = []
             for steps in (1, UPDATES):
                 history += bench.warm(steps, bench.generator(f"warm {steps}"))
@@ -95,8 +97,8 @@ class CourseChecks(BenchBuilder):
         claim = claim_of(self.make(), "replay")
         if claim is None:
             pytest.skip("it declares no formula of further updates")
-        for seed in range(8):
-            bench = self.bench()
+        for seed in range(REPLAYS):
+            bench = self.bench(toy_problem("exponential", *((7, 2) if seed % 2 else (2, 3))))
             bench.warm(3, bench.generator("warm"))
             before = copy.deepcopy(bench)
             bench.estimator.train()
@@ -106,7 +108,7 @@ class CourseChecks(BenchBuilder):
             with torch.no_grad():
                 for parameter in bench.dist.parameters():
                     shift = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-                    parameter.add_(0.5 * shift.to(parameter))
+                    parameter.add_((0.1 + 0.02 * seed) * shift.to(parameter))
             value = bench.estimator.replay(bench.dist)
             assert value is not None, "replay returns None after a draw"
             got = flat_gradient(value.sum(), list(bench.dist.parameters()), 1)
@@ -152,17 +154,18 @@ class CourseChecks(BenchBuilder):
             )
 
     def test_single_precision_gives_the_gradient_of_double(self) -> None:
-        """On the same noise the two agree to a thousandth in the mean."""
+        """On the same noise 95 of 100 draws agree to a thousandth."""
         results = []
         double = self.bench()
         noise = double.noise(256)
         for dtype in (torch.float64, torch.float32):
             bench = self.bench(dtype=dtype)
             cast = map_tensors(noise, functools.partial(_cast, dtype))
-            results.append([x.double().mean(dim=0) for x in bench.gradients(cast, 256)])
+            results.append([x.double() for x in bench.gradients(cast, 256)])
         for word, right, got in zip(("alpha", "theta"), *results, strict=True):
-            gap, size = float((got - right).norm()), float(right.norm())
-            assert gap <= 1e-2 * size + 1e-6, f"{word} in single precision: off by {gap / size:.2g}"
+            size = float(right.norm(dim=1).square().mean().sqrt())
+            gap = float((got - right).norm(dim=1).quantile(0.95))
+            assert gap <= 1e-3 * size, f"{word} in single precision: off by {gap / size:.2g}"
 
     def test_state_survives_a_round_trip_after_hundreds_of_updates(self) -> None:
         """A checkpoint late in a run holds all that later steps depend on."""

@@ -1,8 +1,9 @@
 """Checks of the law of the noise: a formula of a draw takes the noise as given, so it is apart.
 
 Each tensor is brought to uniforms on [0, 1] by the distribution function of its declared law. Then
-the Kolmogorov-Smirnov test looks at all of them together and at every coordinate's mean and
-variance, and correlations between coordinates, between replicates, and between tensors are zero.
+the Kolmogorov-Smirnov test and the variance of the normal scores look at all of them together,
+every coordinate has the right mean, and correlations between coordinates, between replicates and
+between tensors are zero.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from nasbench_snas.testing.contract import BenchBuilder
 from nasbench_snas.testing.problems import toy_problem
 
 FALSE_ALARM = 1e-5
-REPLICATES = 4_000
+REPLICATES, REPLICATES_FULL = 20_000, 200_000
 MOST_COORDINATES = 60  # whose correlations are looked at
 
 
@@ -48,18 +49,21 @@ def to_uniform(noise: Tensor, law: str, edges: int) -> Tensor:
 def uniform_problem(uniforms: Tensor, level: float = FALSE_ALARM) -> str:
     """Return what is wrong with uniforms ``(R, m)`` that should be independent, or nothing.
 
-    The level is shared out evenly (Bonferroni) over the four tests.
+    The level is shared out evenly (Bonferroni) over the five tests.
     """
     u = uniforms.detach().cpu().numpy()
     if not np.isfinite(u).all() or u.min() < 0 or u.max() > 1:
         return "values are outside of the law's support"
     rows, columns = u.shape
     flat = float(stats.kstest(u.ravel(), "uniform").pvalue)
-    if flat < level / 4:
+    if flat < level / 5:
         return f"their distribution function is another (p = {flat:.1e})"
     normal = special.ndtri(u.clip(1e-15, 1 - 1e-15))
+    spread = abs(float(np.square(normal).mean()) - 1) / (2 / normal.size) ** 0.5
+    if spread > float(stats.norm.isf(level / 10)):
+        return f"their spread is off by {spread:.1f} standard errors"
     means = np.abs(normal.mean(axis=0)).max() * rows**0.5
-    limit = float(stats.norm.isf(level / 8 / columns))
+    limit = float(stats.norm.isf(level / 10 / columns))
     if means > limit:
         return f"a coordinate's mean is off by {means:.1f} standard errors"
     before = np.roll(normal[:, :1], 1, axis=0)  # of the preceding replicate
@@ -68,7 +72,7 @@ def uniform_problem(uniforms: Tensor, level: float = FALSE_ALARM) -> str:
     correlation = np.atleast_2d(np.corrcoef(moved.T))
     np.fill_diagonal(correlation, 0)
     worst = float(np.abs(np.arctanh(correlation.clip(-1 + 1e-15, 1 - 1e-15))).max())
-    if worst * (rows - 3) ** 0.5 > float(stats.norm.isf(level / 8 / max(pairs, 1))):
+    if worst * (rows - 3) ** 0.5 > float(stats.norm.isf(level / 10 / max(pairs, 1))):
         return f"values that should be independent have the correlation {np.tanh(worst):.3f}"
     return ""
 
@@ -78,10 +82,18 @@ class NoiseChecks(BenchBuilder):
 
     def test_noise_has_the_declared_law(self) -> None:
         """Gumbel unless declared; independent over replicates, draws, edges and operations."""
+        self._check_noise(REPLICATES)
+
+    @pytest.mark.slow
+    def test_noise_has_the_declared_law_closely(self) -> None:
+        """The same with ten times the draws."""
+        self._check_noise(REPLICATES_FULL)
+
+    def _check_noise(self, count: int) -> None:
         estimator = self.make()
         law = claim_of(estimator, "noise")
         bench = self.bench(toy_problem("exponential", 3, 2))
-        noise = bench.noise(REPLICATES, "law")
+        noise = bench.noise(count, "law")
         if not tensors_in(noise):
             assert law is None, "claims a law of noise, but draws none"
             pytest.skip("it draws no noise")
@@ -92,13 +104,14 @@ class NoiseChecks(BenchBuilder):
             return
         if law is None and type(bench.dist).noise is not Distribution.noise:
             pytest.skip("the distribution has noise of its own")
-        parts = _uniforms(bench, noise, law or "gumbel")
+        parts = [
+            part.reshape(count, -1) for part in _uniforms(bench, noise, law or "gumbel", count)
+        ]
         for number, part in enumerate(parts):
-            problem = uniform_problem(part.reshape(REPLICATES, -1))
+            problem = uniform_problem(part)
             assert not problem, f"noise, tensor {number}: {problem}"
         if len(parts) > 1:
-            together = torch.cat([p.reshape(REPLICATES, -1)[:, :12] for p in parts], dim=1)
-            problem = uniform_problem(together)
+            problem = uniform_problem(torch.cat([part[:, :12] for part in parts], dim=1))
             assert not problem, f"noise, all tensors together: {problem}"
 
     def test_distribution_agrees_with_itself(self) -> None:
@@ -131,10 +144,10 @@ class NoiseChecks(BenchBuilder):
         assert score < limit, f"hard() is off its probabilities by {score:.1f} standard errors"
 
 
-def _uniforms(bench: Bench, noise: Any, law: Any) -> list[Tensor]:
+def _uniforms(bench: Bench, noise: Any, law: Any, count: int) -> list[Tensor]:
     if callable(law):
-        loss = bench.loss.replicate(REPLICATES)
-        copies = bench.dist.replicate(REPLICATES)
+        loss = bench.loss.replicate(count)
+        copies = bench.dist.replicate(count)
         return list(law(Point(bench.estimator, loss, copies, noise)))
     tensors = tensors_in(noise)
     names = [law] * len(tensors) if isinstance(law, str) else list(law)

@@ -34,121 +34,121 @@ class Error:
     marks: tuple[str, ...] = ()
 
 
-def _error(name: str, file: str, right: str, wrong: str, *marks: str) -> Error:
+def planted(name: str, file: str, right: str, wrong: str, *marks: str) -> Error:
     return Error(name, file, right, wrong, marks)
 
 
 ERRORS = (
     # pathwise
-    _error(
+    planted(
         "darts-warm-softmax",
         "darts",
         "return dist.probs[:, None]",
         "return (0.97 * dist.logits).softmax(dim=-1)[:, None]",
         "small",
     ),
-    _error(
+    planted(
         "snas-temperature-3-per-cent",
         "snas",
         "(dist.perturb(noise) / self.tau)",
         "(dist.perturb(noise) / (1.03 * self.tau))",
         "small",
     ),
-    _error(
+    planted(
         "snas-schedule-ignored",
         "snas",
         "(dist.perturb(noise) / self.tau)",
         "(dist.perturb(noise) / self.tau_start)",
     ),
-    _error(
+    planted(
         "st-gumbel-scale",
         "st_gumbel",
         "straight_through(dist.hard(noise), soft)",
         "straight_through(dist.hard(noise), 0.97 * soft)",
         "small",
     ),
-    _error(
+    planted(
         "st-gumbel-noise-negated",
         "st_gumbel",
         "(dist.perturb(noise) / self.tau)",
         "((dist.log_probs[:, None] - noise) / self.tau)",
     ),
-    _error(
+    planted(
         "straight-through-edges-rolled",
         "straight_through",
         "straight_through(dist.hard(noise), dist.probs[:, None])",
         "straight_through(dist.hard(noise), dist.probs[:, None].roll(1, dims=2))",
     ),
-    _error(
+    planted(
         "straight-through-divided-by-n",
         "straight_through",
         "straight_through(dist.hard(noise), dist.probs[:, None])",
         "straight_through(dist.hard(noise), dist.probs[:, None] / self.n)",
         "n",
     ),
-    _error(
+    planted(
         "gdas-scale", "gdas", "(soft - soft.detach())", "0.96 * (soft - soft.detach())", "small"
     ),
-    _error(
+    planted(
         "gdas-three-operations",
         "gdas",
         "(soft - soft.detach())",
         "(soft - soft.detach()) * 3 / soft.shape[-1]",
         "K",
     ),
-    _error(
+    planted(
         "gumbel-rao-noise-differentiated",
         "gumbel_rao",
         "shifted = logits + (perturbed - logits).detach()",
         "shifted = perturbed",
     ),
-    _error(
+    planted(
         "gumbel-rao-samples-mixed-up",
         "gumbel_rao",
         "soft.view(len(hard), self.n, self.samples, *hard.shape[2:]).mean(dim=2)",
         "soft.view(len(hard), self.samples, self.n, *hard.shape[2:]).mean(dim=1)",
         "n",
     ),
-    _error(
+    planted(
         "reinmax-less-of-the-first-order",
         "reinmax",
         "2 * heun - 0.5 * dist.probs[:, None]",
         "2 * heun - 0.45 * dist.probs[:, None]",
     ),
-    _error("reinmax-middle", "reinmax", "+ hard) / 2", "+ 1.1 * hard) / 2.1", "small"),
-    _error(
+    planted("reinmax-middle", "reinmax", "+ hard) / 2", "+ 1.1 * hard) / 2.1", "small"),
+    planted(
         "drnas-centred-by-mean",
         "drnas",
         "noise * step.sum(dim=-1, keepdim=True)",
         "step.mean(dim=-1, keepdim=True)",
     ),
-    _error(
+    planted(
         "drnas-total",
         "drnas",
         "total.contiguous())",
         "(1.05 * total).contiguous())",
         "small",
     ),
-    _error(
+    planted(
         "proxyless-laws-swapped",
         "proxyless",
         'if self.law == "published":',
         'if self.law == "exact":',
     ),
-    _error(
+    planted(
         "proxyless-warm-pair",
         "proxyless",
         "logits.softmax(dim=-1)",
         "(0.95 * logits).softmax(dim=-1)",
         "small",
     ),
-    _error(
+    planted(
         "pc-darts-edges-detached",
         "pc_darts",
         "(dist.edge_weights[..., None] * dist.probs)[:, None]",
         "(dist.edge_weights.detach()[..., None] * dist.probs)[:, None]",
     ),
-    _error(
+    planted(
         "fair-darts-penalty-of-six",
         "fair_darts",
         "square().mean(dim=(-2, -1))",
@@ -156,21 +156,21 @@ ERRORS = (
         "K",
         "E",
     ),
-    _error(
+    planted(
         "hard-concrete-width",
         "hard_concrete",
         "(s * (self.zeta - self.gamma) + self.gamma)",
         "(s * (self.zeta + self.gamma) + self.gamma)",
     ),
     # score
-    _error(
+    planted(
         "reinforce-baseline-grows",
         "reinforce",
         "self.decay * past + (1 - self.decay) * mean",
         "past + (1 - self.decay) * mean",
         "updates",
     ),
-    _error(
+    planted(
         "reinforce-normalised-by-baseline",
         "reinforce",
         "        self.baseline.update(losses)\n        return advantage",
@@ -178,46 +178,46 @@ ERRORS = (
         "        return advantage / self.baseline.value.nan_to_num(1).clamp_min(1)",
         "updates",
     ),
-    _error("rloo-four-draws", "rloo", "(self.n / (self.n - 1))", "(4 / 3)", "n"),
-    _error(
+    planted("rloo-four-draws", "rloo", "(self.n / (self.n - 1))", "(4 / 3)", "n"),
+    planted(
         "rloo-scale", "rloo", "(self.n / (self.n - 1))", "(0.97 * self.n / (self.n - 1))", "small"
     ),
-    _error(
+    planted(
         "self-critical-clipped",
         "self_critical",
         "return losses - loss(dist.mode()[:, None])",
         "return (losses - loss(dist.mode()[:, None])).clamp(-5, 5)",
         "scale",
     ),
-    _error("vargrad-population-covariance", "vargrad", "/ (self.n - 1)", "/ self.n"),
-    _error("arsm-three-operations", "arsm", "1 / k - pi", "1 / 3 - pi", "K"),
-    _error(
+    planted("vargrad-population-covariance", "vargrad", "/ (self.n - 1)", "/ self.n"),
+    planted("arsm-three-operations", "arsm", "1 / k - pi", "1 / 3 - pi", "K"),
+    planted(
         "arsm-mean-of-the-other-axis",
         "arsm",
         "table.mean(dim=2, keepdim=True)",
         "table.mean(dim=3, keepdim=True)",
     ),
-    _error(
+    planted(
         "unordered-set-weak-baseline",
         "unordered_set",
         "(losses.detach() - baseline)",
         "(losses.detach() - 0.9 * baseline)",
         "small",
     ),
-    _error(
+    planted(
         "sum-and-sample-baseline-sees-the-sample",
         "sum_and_sample",
         "(share * advantage[:, :-1]).sum(dim=1, keepdim=True)",
         "(weight * advantage).sum(dim=1, keepdim=True)",
     ),
-    _error(
+    planted(
         "enas-scale",
         "enas",
         "advantage = cost - self.baseline.before(lambda: self.cost_of_mode(loss, dist))",
         "advantage = 0.97 * (cost - self.baseline.before(lambda: self.cost_of_mode(loss, dist)))",
         "small",
     ),
-    _error(
+    planted(
         "enas-centred-over-draws",
         "enas",
         "        self.baseline.update(cost)\n        return advantage",
@@ -225,14 +225,14 @@ ERRORS = (
         "        return advantage - (self.n > 1) * advantage.mean(dim=1, keepdim=True)",
         "n",
     ),
-    _error(
+    planted(
         "enas-ppo-values-run-away",
         "enas_ppo",
         "moved = values + (1 - self.decay) * advantage",
         "moved = values - (1 - self.decay) * advantage",
         "updates",
     ),
-    _error(
+    planted(
         "enas-ppo-only-the-last-advantage",
         "enas_ppo",
         "rows.append(delta + self.gae_lambda * rows[-1])",
@@ -240,68 +240,68 @@ ERRORS = (
         "E",
     ),
     # credit
-    _error(
+    planted(
         "dsnas-scale",
         "dsnas",
         "log_prob = dist.log_prob(z)[..., None]",
         "log_prob = 0.97 * dist.log_prob(z)[..., None]",
         "small",
     ),
-    _error(
+    planted(
         "dsnas-edges-rolled",
         "dsnas",
         "log_prob = dist.log_prob(z)[..., None]",
         "log_prob = dist.log_prob(z).roll(1, dims=-1)[..., None]",
     ),
-    _error(
+    planted(
         "snas-credit-three-operations",
         "snas_credit",
         "return 1 - noise.shape[-1] *",
         "return 1 - 3 *",
         "K",
     ),
-    _error(
+    planted(
         "snas-credit-sample-not-detached",
         "snas_credit",
         "(dist.perturb(noise).detach() / self.tau)",
         "(dist.perturb(noise) / self.tau)",
     ),
     # control variates
-    _error(
+    planted(
         "muprop-mean-term",
         "muprop",
         "+ score + restored",
         "+ score + 0.97 * restored",
         "small",
     ),
-    _error(
+    planted(
         "muprop-scores-summed",
         "muprop",
         "expansion, log_prob).mean(dim=1)",
         "expansion, log_prob).sum(dim=1)",
         "n",
     ),
-    _error(
+    planted(
         "rebar-weight-of-the-control-forgotten",
         "rebar",
         "control = self.eta * (free - given)",
         "control = free - given",
         "updates",
     ),
-    _error(
+    planted(
         "rebar-conditional-detached",
         "rebar",
         "dist.conditional(hard, noise[1]))",
         "dist.conditional(hard, noise[1].detach()) + 0.1 * hard)",
     ),
-    _error(
+    planted(
         "relax-control-not-subtracted",
         "relax",
         "score_term(losses.detach() - given, log_prob)",
         "score_term(losses.detach() - 0.5 * given, log_prob)",
         "updates",
     ),
-    _error(
+    planted(
         "relax-terms-summed",
         "relax",
         "return (losses + score + (control - control.detach())).mean(dim=1)",
@@ -309,21 +309,21 @@ ERRORS = (
         "n",
     ),
     # marginalisation
-    _error(
+    planted(
         "local-expectation-scale",
         "local_expectation",
         "score_term(table, probs)",
         "score_term(0.97 * table, probs)",
         "small",
     ),
-    _error(
+    planted(
         "local-expectation-six-edges",
         "local_expectation",
         "local = score_term(table, probs).sum(dim=(-2, -1))",
         "local = score_term(table, probs)[:, :, :6].sum(dim=(-2, -1))",
         "E",
     ),
-    _error(
+    planted(
         "local-expectation-neighbour",
         "local_expectation",
         "(1 - here) * z[:, :, None, None]",
@@ -331,47 +331,47 @@ ERRORS = (
         "n",
     ),
     # enumeration
-    _error(
+    planted(
         "exact-theta-scale",
         "exact",
         ".exp() * loss(z)).sum(dim=1)",
         ".exp() * (0.97 * loss(z) + 0.03 * loss(z).detach())).sum(dim=1)",
         "small",
     ),
-    _error(
+    planted(
         "exact-three-operations",
         "exact",
         "// digits % operations",
         "// digits % min(operations, 3)",
         "K",
     ),
-    _error("exact-first-left-out", "exact", "loss(z)).sum(dim=1)", "loss(z))[:, 1:].sum(dim=1)"),
+    planted("exact-first-left-out", "exact", "loss(z)).sum(dim=1)", "loss(z))[:, 1:].sum(dim=1)"),
     # evolution strategies
-    _error("nes-scale", "nes", "/ (2 * self.sigma)", "/ (2.06 * self.sigma)", "small"),
-    _error(
+    planted("nes-scale", "nes", "/ (2 * self.sigma)", "/ (2.06 * self.sigma)", "small"),
+    planted(
         "nes-pairs-summed",
         "nes",
         "step = gradient.mean(dim=1)",
         "step = gradient.sum(dim=1)",
         "n",
     ),
-    _error("nes-half-a-pair", "nes", "noise[1] - shift]", "noise[1]]"),
+    planted("nes-half-a-pair", "nes", "noise[1] - shift]", "noise[1]]"),
     # evolution
-    _error(
+    planted(
         "regularized-evolution-worst-wins",
         "regularized_evolution",
         "self.fitness[rivals].argmin(",
         "self.fitness[rivals].argmax(",
         "updates",
     ),
-    _error(
+    planted(
         "regularized-evolution-fitness-not-saved",
         "regularized_evolution",
         "torch.full((population,), torch.inf, dtype=torch.float64))",
         "torch.full((population,), torch.inf, dtype=torch.float64), persistent=False)",
         "updates",
     ),
-    _error(
+    planted(
         "regularized-evolution-two-mutations",
         "regularized_evolution",
         "change = _below(edge, dist.num_edges), 1 + _below(change, dist.num_operations - 1)",
@@ -379,14 +379,14 @@ ERRORS = (
         "updates",
     ),
     # random
-    _error(
+    planted(
         "random-draws-from-p",
         "random",
         "one_hot(noise.argmax(dim=-1)",
         "one_hot((noise + dist.alpha[:, None]).argmax(dim=-1)",
     ),
-    _error("random-summed", "random", "noise)).mean(dim=1)", "noise)).sum(dim=1)", "n"),
-    _error(
+    planted("random-summed", "random", "noise)).mean(dim=1)", "noise)).sum(dim=1)", "n"),
+    planted(
         "random-three-operations",
         "random",
         "one_hot(noise.argmax(dim=-1)",
