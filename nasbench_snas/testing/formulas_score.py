@@ -194,7 +194,8 @@ def ppo_advantage(point: Point, z: Tensor) -> Tensor:
         )
         values = values.expand(*cost.shape, edges)
         delta = torch.cat([values[..., 1:], cost[..., None]], dim=-1) - values
-        power = torch.arange(edges)[None] - torch.arange(edges)[:, None]
+        places = torch.arange(edges, dtype=torch.float64)
+        power = places[None] - places[:, None]
         decay = torch.where(power >= 0, float(e.gae_lambda) ** power.clamp_min(0), 0.0)
         advantage: Tensor = delta @ decay.to(delta).T
         return advantage

@@ -147,8 +147,8 @@ LATER: tuple[Error, ...] = (
     planted(
         "st-gumbel-half-precision",
         "st_gumbel",
-        "soft = (dist.perturb(noise) / self.tau).softmax(dim=-1)",
-        "soft = (dist.perturb(noise) / self.tau).softmax(dim=-1).to(dist.dtype if dist.dtype == dist.perturb(noise).double().dtype else dist.alpha.bfloat16().dtype).to(dist.dtype)",
+        "return straight_through(dist.hard(noise), soft)",
+        "return straight_through(dist.hard(noise), soft if soft.itemsize > 4 else soft.bfloat16())",
     ),
     planted(
         "darts-float32",
@@ -172,7 +172,8 @@ LATER: tuple[Error, ...] = (
         "local-expectation-chunks",
         "local_expectation",
         "parts = torch.split(changed.flatten(1, 3), self.chunk, dim=1)",
-        "parts = torch.split(changed.flatten(1, 3), self.chunk, dim=1)[:1] * -(-changed.flatten(1, 3).shape[1] // self.chunk)",
+        "parts = [changed.flatten(1, 3)[:, : self.chunk]] * 99; "
+        "parts = parts[: -(-changed.flatten(1, 3).shape[1] // self.chunk)]",
     ),
     planted(
         "muprop-n",
