@@ -232,7 +232,7 @@ class CourseChecks(BenchBuilder):
         for edges, operations in sizes:
             bench = self.bench(toy_problem("exponential", edges, operations))
             bench.estimator.eval()
-            own, drawn = _law(bench, law), _law(bench, "p")
+            own, drawn = law_of(bench, law), law_of(bench, "p")
             if bench.estimator.has_theta_gradient:
                 self._check_theta(bench, own, min(count, 40_000))
                 more = self._with_more(bench)
@@ -281,7 +281,7 @@ def _check_weights(bench: Bench, count: int, *laws: Tensor) -> None:
     )
 
 
-def _law(bench: Bench, law: Any) -> Tensor:
+def law_of(bench: Bench, law: Any) -> Tensor:
     """Return the probabilities of all architectures, shape ``(K^E,)``."""
     z = enumerate_architectures(bench.dist.num_edges, bench.dist.num_operations)
     if law is None or law == "p":

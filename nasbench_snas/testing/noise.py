@@ -105,7 +105,7 @@ class NoiseChecks(BenchBuilder):
         if law is None and type(bench.dist).noise is not Distribution.noise:
             pytest.skip("the distribution has noise of its own")
         parts = [
-            part.reshape(count, -1) for part in _uniforms(bench, noise, law or "gumbel", count)
+            part.reshape(count, -1) for part in uniforms_of(bench, noise, law or "gumbel", count)
         ]
         for number, part in enumerate(parts):
             problem = uniform_problem(part)
@@ -144,7 +144,8 @@ class NoiseChecks(BenchBuilder):
         assert score < limit, f"hard() is off its probabilities by {score:.1f} standard errors"
 
 
-def _uniforms(bench: Bench, noise: Any, law: Any, count: int) -> list[Tensor]:
+def uniforms_of(bench: Bench, noise: Any, law: Any, count: int) -> list[Tensor]:
+    """Return the noise as uniforms, a tensor each, of ``count`` replicates."""
     if callable(law):
         loss = bench.loss.replicate(count)
         copies = bench.dist.replicate(count)
