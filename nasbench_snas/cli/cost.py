@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 if TYPE_CHECKING:
-    from nasbench_snas.cost_report import Report
-    from nasbench_snas.space import Space
-    from nasbench_snas.supernet.child_plan import ChildSettings
+    from nasbench_snas.architecture.space import Space
+    from nasbench_snas.cost.listing import Report
+    from nasbench_snas.supernet.child.plan import ChildSettings
 
 _DATASETS = {"cifar10": (3, 10, 32), "cifar100": (3, 100, 32), "digits": (1, 10, 8)}
 _DATASETS |= {"imagenet": (3, 1000, 224)}
@@ -74,7 +74,7 @@ def command(
     reports: list[Report] = []
     spaces: list[tuple[str, Space]] = []
     if tables:
-        from nasbench_snas.cost_report import table_reports
+        from nasbench_snas.cost.listing import table_reports
 
         reports += table_reports()
     for target in targets:
@@ -94,7 +94,7 @@ def command(
 def _settings(
     channels: int | None, layers: int | None, dataset: str | None, pool_norm: bool
 ) -> ChildSettings | None:
-    from nasbench_snas.supernet.child_plan import ChildSettings
+    from nasbench_snas.supernet.child.plan import ChildSettings
 
     if channels is None and layers is None and dataset is None and not pool_norm:
         return None
@@ -110,11 +110,11 @@ def _settings(
 
 def _resolve(session: Any, target: str, settings: ChildSettings | None) -> list[Report] | str:
     """Return the reports of a genotype or run, or the name of a space."""
-    from nasbench_snas.cost_report import genotype_reports
+    from nasbench_snas.architecture.text import is_genotype_text, load_genotype
+    from nasbench_snas.architecture.zoo import zoo, zoo_key, zoo_names
+    from nasbench_snas.cost.listing import genotype_reports
     from nasbench_snas.errors import GenotypeError, suggest
-    from nasbench_snas.genotype_io import is_genotype_text, load_genotype
-    from nasbench_snas.genotype_runs import find_run
-    from nasbench_snas.genotype_zoo import zoo, zoo_key, zoo_names
+    from nasbench_snas.evaluate.genotypes import find_run
 
     if zoo_key(target) == "zoo":
         return [r for name in zoo_names() for r in genotype_reports(zoo(name), name, settings)]
@@ -135,10 +135,10 @@ def _resolve(session: Any, target: str, settings: ChildSettings | None) -> list[
 
 def _run(session: Any, folder: Path, target: str, settings: ChildSettings | None) -> list[Report]:
     """Return a run's child at its own size, and as a published network if it has such cells."""
-    from nasbench_snas.cost_report import genotype_reports, plan_report
-    from nasbench_snas.genotype_io import read_genotype
-    from nasbench_snas.genotype_runs import run_space
-    from nasbench_snas.supernet.child_plan import plan_in_space
+    from nasbench_snas.architecture.text import read_genotype
+    from nasbench_snas.cost.listing import genotype_reports, plan_report
+    from nasbench_snas.evaluate.genotypes import run_space
+    from nasbench_snas.supernet.child.plan import plan_in_space
 
     genotype = read_genotype(folder / "genotype.json")
     reports = []
@@ -176,7 +176,7 @@ def _sized(
 def _plain(
     reports: list[Report], spaces: list[tuple[str, Space]], convention: str
 ) -> dict[str, Any]:
-    from nasbench_snas.cost_report import space_lines, space_summary
+    from nasbench_snas.cost.listing import space_lines, space_summary
 
     kind: Any = convention
     found = [
@@ -236,7 +236,7 @@ def _print_lines(session: Any, report: Report, style: str) -> None:
 
 
 def _print_space(session: Any, name: str, space: Space, convention: str, style: str) -> None:
-    from nasbench_snas.cost_report import space_lines, space_summary
+    from nasbench_snas.cost.listing import space_lines, space_summary
 
     kind: Any = convention
     titles = ["part", "operation", "params", "flops", "access"]

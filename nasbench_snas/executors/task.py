@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nasbench_snas.errors import ConfigError, MissingDependencyError, suggest
-from nasbench_snas.store import RunFolder
+from nasbench_snas.runs.folder import RunFolder
 
 EXECUTORS = ("local", "print", "ray", "slurm")
 """Names that ``--executor`` accepts."""

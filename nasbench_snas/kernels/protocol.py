@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from torch import Tensor
 
-from nasbench_snas.operations import Conv
+from nasbench_snas.architecture.operations import Conv
 
 if TYPE_CHECKING:
     from nasbench_snas.kernels.sources import SourceKernels

@@ -15,7 +15,7 @@ from torch import Tensor
 from nasbench_snas.kernels.protocol import Entries
 
 if TYPE_CHECKING:
-    from nasbench_snas.supernet.fast_plan import CandidatePlan
+    from nasbench_snas.supernet.fast.plan import CandidatePlan
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from nasbench_snas.api import Categorical, Distribution, Estimator
+from nasbench_snas.architecture.space import CellType, Layer, Space
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.seeding import stream
-from nasbench_snas.space import CellType, Layer, Space
 from nasbench_snas.testing.losses import ToyLoss
 from nasbench_snas.testing.problems import Problem, toy_problem
 
