@@ -3,8 +3,8 @@
 ``bias = "unbiased"`` is itself a declaration: the mean gradient is the exact one. All others say
 more in ``claims``, a class attribute that maps
 
-* ``"draw"`` to a formula of one draw: given a :class:`Point` it returns a :class:`Draw`. It is
-  compared draw by draw, for alpha, theta and the value; nothing is left to chance, so that any
+* ``"draw"`` to a formula of one draw: given a :class:`Point` it returns a :class:`Draw`, or just
+  the pair of its gradient and weights. It is compared draw by draw, for alpha, theta and the value; nothing is left to chance, so that any
   difference shows. Best where the paper gives the gradient of a draw in closed form.
 * ``"mean"`` to a function of a :class:`Point` (without noise) that returns the mean gradient,
   shape ``(d,)``, by a closed form or by quadrature.

@@ -29,7 +29,7 @@ from nasbench_snas.stats.hotelling import Hotelling
 from nasbench_snas.stats.interval import FloatArray
 from nasbench_snas.stats.power import required_draws
 from nasbench_snas.testing.bench import Bench, RecordingLoss
-from nasbench_snas.testing.claims import Point, claim_of
+from nasbench_snas.testing.claims import Draw, Point, claim_of
 from nasbench_snas.testing.diagnosis import diagnose
 from nasbench_snas.testing.exact import (
     SELECT,
@@ -88,6 +88,7 @@ def by_formula(bench: Bench, t: float = 0.0, seed: int = 0) -> Finding:
     with torch.enable_grad():
         bench.estimator.surrogate(seen, bench.dist.replicate(SAME), noise)
     stated = claim(replace(point, seen=seen.seen[0] if seen.seen else None))
+    stated = stated if isinstance(stated, Draw) else Draw(*stated)
     how, problems = f"{SAME} draws, one by one, against the formula", []
     if stated.gradient is not None:
         right = stated.gradient.reshape(SAME, -1)
