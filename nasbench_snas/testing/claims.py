@@ -4,8 +4,9 @@
 more in ``claims``, a class attribute that maps
 
 * ``"draw"`` to a formula of one draw: given a :class:`Point` it returns a :class:`Draw`, or just
-  the pair of its gradient and weights. It is compared draw by draw, for alpha, theta and the value; nothing is left to chance, so that any
-  difference shows. Best where the paper gives the gradient of a draw in closed form.
+  the pair of its gradient and weights. It is compared draw by draw, for alpha, theta and the value;
+  nothing is left to chance, so that any difference shows. Best where the paper gives the gradient
+  of a draw in closed form.
 * ``"mean"`` to a function of a :class:`Point` (without noise) that returns the mean gradient,
   shape ``(d,)``, by a closed form or by quadrature.
 * ``"objective"`` to a function of a :class:`Point` (without noise) that returns the scalar whose
