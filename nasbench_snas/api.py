@@ -49,12 +49,14 @@ __all__ = [
 class Loss(Protocol):
     """The objective ``L_theta(Z)`` on one minibatch, as an estimator sees it."""
 
-    def __call__(self, z: Tensor) -> Tensor:
+    def __call__(self, z: Tensor, run: Tensor | None = None) -> Tensor:
         """Return the loss of each weighted architecture, shape ``(R, n)``, graph attached.
 
         Args:
             z: Weights, shape ``(R, n, E, K)``: soft, one-hot or any real values. Operations with
                 weight zero are skipped unless the estimator has ``needs_all_operations``.
+            run: Mask ``(R, n, E, K)`` of operations that run even if their weight is exactly zero,
+                so that their ``dL/dz`` is known; None: no further ones.
         """
 
     def error(self, z: Tensor) -> Tensor:

@@ -104,9 +104,9 @@ class RecordingLoss:
         self.seen: list[Tensor] = []
         self.losses: list[Tensor] = []
 
-    def __call__(self, z: Tensor) -> Tensor:
+    def __call__(self, z: Tensor, run: Tensor | None = None) -> Tensor:
         """Return and keep the losses of ``z``."""
-        losses: Tensor = self.loss(z)
+        losses: Tensor = self.loss(z) if run is None else self.loss(z, run)
         self.seen.append(z.detach().clone())
         self.losses.append(losses.detach().clone())
         return losses

@@ -55,10 +55,10 @@ class ToyLoss(ABC):
             theta: Parameters, shape ``(R, 1, P)`` or ``(1, 1, P)``.
         """
 
-    def __call__(self, z: Tensor) -> Tensor:
+    def __call__(self, z: Tensor, run: Tensor | None = None) -> Tensor:
         """Return the loss of each architecture; see :class:`nasbench_snas.api.Loss`."""
         self.evaluations += z.shape[0] * z.shape[1]
-        return self.value(self._skip(z), self.theta[:, None].to(z.dtype))
+        return self.value(self._skip(z, run), self.theta[:, None].to(z.dtype))
 
     def error(self, z: Tensor) -> Tensor:
         """Return a made-up error in (0, 1), ``(R, n)``, without a graph: ``sigmoid(L - 1)``."""
@@ -81,8 +81,11 @@ class ToyLoss(ABC):
         other.all_operations = needs_all_operations
         return other
 
-    def _skip(self, z: Tensor) -> Tensor:
-        return z if self.all_operations else torch.where(z.detach() != 0, z, torch.zeros_like(z))
+    def _skip(self, z: Tensor, run: Tensor | None) -> Tensor:
+        if self.all_operations:
+            return z
+        used = z.detach() != 0
+        return torch.where(used if run is None else used | run, z, torch.zeros_like(z))
 
 
 class Multilinear(ToyLoss):
