@@ -54,6 +54,7 @@ class DrNAS(Pathwise):
     evaluations = "K F forward + backward"
     bias = "biased"
     claims = {"draw": "drnas", "noise": "drnas_noise"}
+    penalties = {"anchor": "none"}
     conformance_variants = ({"anchor": "l2", "anchor_weight": 0.3},)
     search_view = "soft"
     derive_rule = "top2"

@@ -7,8 +7,8 @@ biased. It is the limit of the mean of ST-Gumbel-softmax for a vanishing tempera
 neither always less biased than straight-through nor always cheap in variance.
 
 Reference: Liu et al. 2023, arXiv:2304.08612, section 4 and Algorithm 2.
-Deviations: none. A ``tau`` below one is refused, as in the released code: the method's
-approximation order is lost there.
+Deviations: none. A ``tau`` below one is refused, as in the authors' repository: the method's
+approximation order is lost there. (The only release on PyPI takes any ``tau``.)
 """
 
 from __future__ import annotations

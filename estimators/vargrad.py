@@ -34,6 +34,7 @@ class VarGrad(Estimator):
     evaluations = "n F forward, n F backward for theta"
     bias = "unbiased"
     claims = {"objective": "entropy_regularised"}
+    penalties = {"kappa": 0.0}
     conformance_variants = ({"kappa": 0.5},)
     needs_factorised = False
 

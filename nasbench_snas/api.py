@@ -113,6 +113,8 @@ class Estimator(nn.Module):
         partial_channels: ``k``: the parent sends only ``1/k`` of the channels through operations.
         claims: What is true of the gradient beyond ``bias``, for ``nasbench check`` to test; see
             :mod:`nasbench_snas.testing.claims`. A biased estimator without claims is not tested.
+        penalties: Settings of terms that are no part of the loss's gradient, and the values that
+            switch them off: gradients are measured without them, and apart with them.
         conformance_settings: Settings that make the checks cheap.
         conformance_variants: Further settings under which the gradient is checked.
     """
@@ -125,6 +127,7 @@ class Estimator(nn.Module):
     version: ClassVar[int] = 1
     claims: ClassVar[Mapping[str, Any]] = {}
     conformance_settings: ClassVar[Mapping[str, Any]] = {}
+    penalties: ClassVar[Mapping[str, Any]] = {}
     conformance_variants: ClassVar[tuple[Mapping[str, Any], ...]] = ()
     has_alpha_gradient: ClassVar[bool] = True
     has_theta_gradient: ClassVar[bool] = True
