@@ -175,7 +175,7 @@ def _one(
     from nasbench_snas.cli._retrain_display import RetrainDisplay, show_retraining
     from nasbench_snas.errors import DivergedError
     from nasbench_snas.retrain.runner import find_twin, run_retraining, take_over
-    from nasbench_snas.runs.start import RunOptions
+    from nasbench_snas.runs.options import RunOptions
 
     status, done = folder.status().get("status"), folder.result()
     repeat = options["rerun"] == "all" or options["resume"] == "never"

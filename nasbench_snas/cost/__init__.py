@@ -1,1 +1,10 @@
 """What an architecture costs: tables of parameters, multiply-adds, memory access; expectations."""
+
+__all__ = [
+    "control",
+    "expected",
+    "listing",
+    "network",
+    "settings",
+    "table",
+]

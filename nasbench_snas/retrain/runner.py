@@ -26,9 +26,10 @@ from nasbench_snas.runs.folder import (
     write_atomic,
     write_json,
 )
+from nasbench_snas.runs.options import RunOptions
 from nasbench_snas.runs.provenance import device_name, git_state, host_id, versions
 from nasbench_snas.runs.resume import kept_kernels
-from nasbench_snas.runs.start import Job, RunOptions, run_job
+from nasbench_snas.runs.start import Job, run_job
 from nasbench_snas.settings.retrain import RetrainConfig, changed_settings, retraining_from_toml
 from nasbench_snas.settings.run import to_toml
 

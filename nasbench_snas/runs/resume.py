@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nasbench_snas.errors import MissingDependencyError
 from nasbench_snas.kernels.dispatch import BACKENDS, select_backend
 from nasbench_snas.runs.folder import RunFolder, read_json
-
-if TYPE_CHECKING:
-    from nasbench_snas.runs.start import RunOptions
+from nasbench_snas.runs.options import RunOptions
 
 
 def kept_kernels(folder: RunFolder, options: RunOptions, unrecorded: str = "auto") -> str:

@@ -13,7 +13,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -24,37 +24,14 @@ from nasbench_snas.compute.threads import threads_for
 from nasbench_snas.errors import CheckpointError, DivergedError, NasbenchError
 from nasbench_snas.runs.checkpoint import damaged, load_checkpoint, save_checkpoint
 from nasbench_snas.runs.folder import RunFolder, write_atomic, write_json
+from nasbench_snas.runs.options import RunOptions
 from nasbench_snas.runs.provenance import environment, freeze, rounding
 from nasbench_snas.runs.resume import changed_note
 from nasbench_snas.runs.signals import stop_signals
 from nasbench_snas.settings.run import to_toml
 
 logger = logging.getLogger("nasbench_snas")
-Listener = Callable[[dict[str, Any]], None]
 _TIME_IS_UP = 1000
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What does not change the result of a run.
-
-    Attributes:
-        device: Where it runs.
-        kernels: Backend of the parent or derived network.
-        resume: Continue from a checkpoint if there is one.
-        max_epochs: Stop after so many epochs of this run, as ``truncated``; None: never.
-        max_seconds: Stop after so many seconds of this process, as ``truncated``; None: never.
-        listeners: Called with every event (progress displays, trackers).
-        sources: Source of each setting, for the comments in ``config.toml``.
-    """
-
-    device: str = "cpu"
-    kernels: str = "auto"
-    resume: bool = True
-    max_epochs: int | None = None
-    max_seconds: float | None = None
-    listeners: tuple[Listener, ...] = ()
-    sources: dict[str, str] = field(default_factory=dict)
 
 
 class InterruptedRunError(NasbenchError):

@@ -16,15 +16,10 @@ from nasbench_snas.architecture.genotype import from_choices
 from nasbench_snas.compute.distributed import World
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder, write_atomic
+from nasbench_snas.runs.options import Listener, RunOptions
 from nasbench_snas.runs.provenance import source_hash
 from nasbench_snas.runs.resume import kept_kernels
-from nasbench_snas.runs.start import (
-    InterruptedRunError,
-    Job,
-    Listener,
-    RunOptions,
-    run_job,
-)
+from nasbench_snas.runs.start import InterruptedRunError, Job, run_job
 from nasbench_snas.search.result import search_result
 from nasbench_snas.search.search import Search
 from nasbench_snas.settings.run import RunConfig, from_toml

@@ -8,4 +8,9 @@ from nasbench_snas.testing.conformance import Conformance
 from nasbench_snas.testing.estimator_conformance import EstimatorConformance
 from nasbench_snas.testing.space_conformance import SpaceConformance
 
-__all__ = ["Conformance", "EstimatorConformance", "SpaceConformance"]
+__all__ = [
+    "Conformance",
+    "EstimatorConformance",
+    "SpaceConformance",
+    "target",
+]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from nasbench_snas.architecture.operations import Conv
-from nasbench_snas.kernels.protocol import EPS, Candidate, Entries, Norm, UnitSpec, Upstream
+from nasbench_snas.kernels.operands import EPS, Candidate, Entries, Norm, UnitSpec, Upstream
 from nasbench_snas.kernels.reference import ReferenceKernels, combine, pool
 
 REFERENCE = ReferenceKernels()

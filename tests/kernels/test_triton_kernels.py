@@ -34,7 +34,7 @@ def test_interpreted_kernels_and_whole_parents_equal_plain_pytorch():
 @pytest.mark.slow
 @pytest.mark.parametrize("capability", [80, 90, 100, 120])
 def test_compiled_ahead_of_time_no_kernel_spills(capability, record_property):
-    from nasbench_snas.kernels.triton import aot as triton_aot
+    from nasbench_snas.testing import triton_aot
 
     assert capability in triton_aot.CAPABILITIES
     for channels, dtype in ((16, torch.float32), (64, torch.bfloat16)):
@@ -48,7 +48,7 @@ def test_compiled_ahead_of_time_no_kernel_spills(capability, record_property):
 @pytest.fixture(scope="module")
 def variants():
     """The kernels as a narrow parent launches them."""
-    from nasbench_snas.kernels.triton import aot as triton_aot
+    from nasbench_snas.testing import triton_aot
 
     return triton_aot.variants(8)
 

@@ -13,7 +13,7 @@ import torch
 from nasbench_snas.registry import Registry
 from nasbench_snas.retrain.loop import Retraining
 from nasbench_snas.retrain.runner import retrain_folder, run_retraining
-from nasbench_snas.runs.start import RunOptions
+from nasbench_snas.runs.options import RunOptions
 from nasbench_snas.settings.retrain import RetrainConfig
 
 

@@ -24,7 +24,7 @@ from nasbench_snas.retrain.loop import Retraining
 from nasbench_snas.retrain.plan import Target, find_target, plan_retraining
 from nasbench_snas.retrain.runner import retrain_folder, run_retraining
 from nasbench_snas.runs.folder import RunFolder
-from nasbench_snas.runs.start import RunOptions
+from nasbench_snas.runs.options import RunOptions
 from nasbench_snas.search.plan import plan_run
 from nasbench_snas.search.runner import run_search
 

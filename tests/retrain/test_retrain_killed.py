@@ -15,7 +15,8 @@ from nasbench_snas.registry import Registry
 from nasbench_snas.retrain.runner import retrain_folder, run_retraining
 from nasbench_snas.runs.checkpoint import load_checkpoint
 from nasbench_snas.runs.folder import RunFolder
-from nasbench_snas.runs.start import InterruptedRunError, RunOptions
+from nasbench_snas.runs.options import RunOptions
+from nasbench_snas.runs.start import InterruptedRunError
 
 TIMES = ("t", "seconds", "images_per_s", "peak_memory", "elapsed")
 

@@ -23,7 +23,7 @@ from nasbench_snas.retrain.runner import (
     run_retraining,
     take_over,
 )
-from nasbench_snas.runs.start import RunOptions
+from nasbench_snas.runs.options import RunOptions
 
 
 def train(config: Any, steps: int = 0, **more: Any) -> Retraining:

@@ -27,7 +27,7 @@ SETTINGS = [
 CHILD = """
 import os, signal, sys
 from nasbench_snas.search import search as module
-from nasbench_snas import store
+from nasbench_snas.runs import folder as run_folder
 
 die = sys.argv.pop(1)
 if die.startswith("step"):
@@ -45,15 +45,15 @@ elif die.startswith("write"):
             os.truncate(source, os.path.getsize(source) // 2)
             os.kill(os.getpid(), signal.SIGKILL)
         replace(source, target)
-    store.os.replace = half_written
+    run_folder.os.replace = half_written
 elif die.startswith("event"):
-    append = store.RunFolder.append_event
+    append = run_folder.RunFolder.append_event
     def torn(self, event, *, sync=False):
         append(self, event, sync=sync)
         if event["kind"] == "epoch" and event["epoch"] == int(die[5:]):
             os.truncate(self.events_file, self.events_size() - 7)
             os.kill(os.getpid(), signal.SIGKILL)
-    store.RunFolder.append_event = torn
+    run_folder.RunFolder.append_event = torn
 elif die.startswith("term"):
     steps = module.Search.one_step
     def one_step(self):

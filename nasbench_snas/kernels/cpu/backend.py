@@ -13,14 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from nasbench_snas.kernels.cpu import build
-from nasbench_snas.kernels.protocol import (
-    MOMENTUM,
-    Candidate,
-    Entries,
-    Norm,
-    UnitSpec,
-    Upstream,
-)
+from nasbench_snas.kernels.operands import MOMENTUM, Candidate, Entries, Norm, UnitSpec, Upstream
 from nasbench_snas.kernels.reference import ReferenceKernels, targets_of
 
 _KINDS = {"depthwise": 0, "point": 1, "shifted": 2, "dense": 3}

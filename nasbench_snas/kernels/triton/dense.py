@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from nasbench_snas.kernels.reference import convolve
-from nasbench_snas.kernels.sources import Slots
+from nasbench_snas.kernels.sources import Slots, UnitWeights
 from nasbench_snas.kernels.triton.layout import Dense
-
-if TYPE_CHECKING:
-    from nasbench_snas.supernet.fast.units import Unit
 
 
 def _normed(x: Tensor, stats: Tensor | None) -> Tensor:
@@ -26,7 +22,7 @@ def _normed(x: Tensor, stats: Tensor | None) -> Tensor:
 
 
 def dense_forward(
-    dense: Dense, x: Tensor, stats: Tensor | None, units: Sequence[Unit], y: Tensor
+    dense: Dense, x: Tensor, stats: Tensor | None, units: Sequence[UnitWeights], y: Tensor
 ) -> None:
     """Set the rows of ``y`` that are a dense unit's.
 
@@ -44,7 +40,7 @@ def dense_forward(
 
 
 def dense_backward(
-    dense: Dense, x: Tensor, stats: Tensor | None, units: Sequence[Unit], up: Tensor,
+    dense: Dense, x: Tensor, stats: Tensor | None, units: Sequence[UnitWeights], up: Tensor,
     slots: Slots | None,
 ) -> Tensor:  # fmt: skip
     """Return the gradient of the norm of ``x`` (all its rows); add to the weights' gradients.

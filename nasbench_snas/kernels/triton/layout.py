@@ -12,14 +12,11 @@ once.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from nasbench_snas.kernels.protocol import UnitSpec
-
-if TYPE_CHECKING:
-    from nasbench_snas.supernet.fast.units import Unit
+from nasbench_snas.kernels.operands import UnitSpec
+from nasbench_snas.kernels.sources import UnitWeights
 
 KINDS = {(3, 1): 2, (5, 1): 3, (3, 2): 4, (5, 2): 5, (7, 1): 6}
 """Kind of a depthwise unit by side and dilation; see ``triton_kernels.py`` for all kinds."""
@@ -113,7 +110,7 @@ class Layout:
     """
 
     stages: tuple[Stage, ...]
-    units: tuple[Unit, ...]
+    units: tuple[UnitWeights, ...]
     rows: int
     gradient_rows: int
     pools: Tensor

@@ -11,7 +11,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from nasbench_snas.kernels.protocol import EPS
+from nasbench_snas.kernels.operands import EPS
 
 EPSILON = tl.constexpr(EPS)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from nasbench_snas.kernels.protocol import UnitSpec
+from nasbench_snas.kernels.operands import UnitSpec
 from nasbench_snas.kernels.sources import Source
 from nasbench_snas.kernels.triton.layout import (
     AVERAGE,

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nasbench_snas.kernels.protocol import MOMENTUM
+from nasbench_snas.kernels.operands import MOMENTUM
 from nasbench_snas.kernels.sources import Slots, Source
 from nasbench_snas.kernels.triton import depthwise as kernels
 from nasbench_snas.kernels.triton import mix, norms

@@ -30,16 +30,16 @@ from nasbench_snas.architecture.operations import operation
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.kernels import select_backend
 from nasbench_snas.kernels.cpu.backend import CpuKernels
-from nasbench_snas.kernels.protocol import (
+from nasbench_snas.kernels.operands import (
     EPS,
     MOMENTUM,
     Candidate,
     Entries,
-    Kernels,
     Norm,
     UnitSpec,
     Upstream,
 )
+from nasbench_snas.kernels.protocol import Kernels
 from nasbench_snas.supernet.child.network import ChildCell, ChildNetwork
 from nasbench_snas.supernet.fast.units import unit_spec
 from nasbench_snas.supernet.modules import FactorizedReduce, ReLUConvBN

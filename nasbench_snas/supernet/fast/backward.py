@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nasbench_snas.kernels.protocol import Norm, Upstream
-from nasbench_snas.kernels.sources import Slots
+from nasbench_snas.kernels.operands import Norm, Upstream
+from nasbench_snas.kernels.sources import CandidatePlan, Slots, UnitWeights
 from nasbench_snas.supernet.fast.forward import (
     CellRun,
     SourceRecord,
@@ -20,8 +20,7 @@ from nasbench_snas.supernet.fast.forward import (
     operands,
     source_of,
 )
-from nasbench_snas.supernet.fast.plan import CandidatePlan, CellPlan
-from nasbench_snas.supernet.fast.units import Unit
+from nasbench_snas.supernet.fast.plan import CellPlan
 
 
 class Gradients:
@@ -41,7 +40,7 @@ class Gradients:
         candidates = [source.candidate for source in plan.inputs]
         candidates += [c for source in plan.sources if source for c in source.candidates]
         units = [unit for candidate in candidates for unit in candidate.units]
-        used = {id(p): p for u in units for p in u._parameters.values() if p is not None}
+        used = {id(p): p for u in units for p in u.own_parameters}
         if not self.wanted or not used:
             return
         offsets, total = {}, 0
@@ -58,11 +57,11 @@ class Gradients:
             self.buffers[key] = torch.zeros_like(parameter, memory_format=torch.contiguous_format)
         return self.buffers[key]
 
-    def weights(self, unit: Unit) -> list[Tensor] | None:
+    def weights(self, unit: UnitWeights) -> list[Tensor] | None:
         """Return the buffers of a unit's weights, or None if nobody wants them."""
         return [self.of(weight) for weight in unit.weights] if self.wanted else None
 
-    def norm(self, unit: Unit | None) -> tuple[Tensor | None, Tensor | None]:
+    def norm(self, unit: UnitWeights | None) -> tuple[Tensor | None, Tensor | None]:
         """Return the buffers of a unit's ``gamma`` and ``beta``."""
         if unit is None or unit.gamma is None or unit.beta is None or not self.wanted:
             return None, None
@@ -70,7 +69,7 @@ class Gradients:
 
 
 def norm_upstream(
-    run: CellRun, unit: Unit, plan: CandidatePlan, norm: Norm, sums: Tensor, t: Tensor,
+    run: CellRun, unit: UnitWeights, plan: CandidatePlan, norm: Norm, sums: Tensor, t: Tensor,
     gradients: Gradients,
 ) -> Upstream:  # fmt: skip
     """Return the gradient of a unit's output from the gradient ``t`` of its norm's output.

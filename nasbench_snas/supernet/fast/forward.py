@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from nasbench_snas.kernels.folded import FoldedKernels
-from nasbench_snas.kernels.protocol import Candidate, Entries, Fold, Kernels, Norm
-from nasbench_snas.kernels.sources import Source
-from nasbench_snas.supernet.fast.plan import CandidatePlan, CellPlan, InputPlan, SourcePlan
+from nasbench_snas.kernels.operands import Candidate, Entries, Fold, Norm
+from nasbench_snas.kernels.protocol import Kernels
+from nasbench_snas.kernels.sources import CandidatePlan, Source
+from nasbench_snas.supernet.fast.plan import CellPlan, InputPlan, SourcePlan
 from nasbench_snas.supernet.fast.units import FastCell
 
 Place = int

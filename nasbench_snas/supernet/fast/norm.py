@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from nasbench_snas.kernels.cpu.backend import CpuKernels
-from nasbench_snas.kernels.protocol import Candidate, Entries
+from nasbench_snas.kernels.operands import Candidate, Entries
 
 
 class NormFunction(torch.autograd.Function):

@@ -23,7 +23,8 @@ from torch.nn import functional
 from nasbench_snas.architecture.space import Space
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.kernels.cpu.backend import CpuKernels
-from nasbench_snas.kernels.protocol import EPS, MOMENTUM, Kernels
+from nasbench_snas.kernels.operands import EPS, MOMENTUM
+from nasbench_snas.kernels.protocol import Kernels
 from nasbench_snas.supernet.fast.compiled import CellUse, CompiledCell, CompiledFunction
 from nasbench_snas.supernet.fast.forward import CellRun
 from nasbench_snas.supernet.fast.function import CellFunction

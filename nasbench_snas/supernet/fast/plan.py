@@ -12,43 +12,13 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, device
 
-from nasbench_snas.kernels.protocol import Entries, Kernels, UnitSpec
+from nasbench_snas.kernels.operands import Entries, UnitSpec
+from nasbench_snas.kernels.protocol import Kernels
+from nasbench_snas.kernels.sources import CandidatePlan
 from nasbench_snas.supernet.fast.units import FastCell, Unit
 
 Wanted = Sequence[Sequence[Sequence[int]]]
 """For every draw and edge of a cell, the operations to run."""
-
-
-@dataclass(frozen=True)
-class CandidatePlan:
-    """One operation on all wanted edges of a source, for all draws.
-
-    Attributes:
-        kind: ``conv`` (a chain of units), ``pool`` or ``identity``.
-        pool: Which pooling.
-        specs: The units' specifications at this source's stride.
-        units: Their weights (for a pooling, its norm alone).
-        x_rows: For every row of the first unit's output, the row of the source node.
-        w_rows: For every row, the row of the weights.
-        chain: ``0, 1, …, rows``: the rows of the later units' inputs, and ``starts`` of their
-            gradients.
-        every: ``chain`` without its end.
-        starts: First entry of each row (and the end), see ``Entries``.
-        update_rows: Rows whose statistics enter the running ones, in the order of the draws.
-        update_weights: The row of the running statistics for each of them.
-    """
-
-    kind: str
-    pool: str
-    specs: tuple[UnitSpec, ...]
-    units: tuple[Unit, ...]
-    x_rows: Tensor
-    w_rows: Tensor
-    chain: Tensor
-    every: Tensor
-    starts: Tensor
-    update_rows: Tensor
-    update_weights: Tensor
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nasbench_snas.architecture.operations import Conv, Operation
 from nasbench_snas.architecture.space import Space
-from nasbench_snas.kernels.protocol import UnitSpec
+from nasbench_snas.kernels.operands import UnitSpec
 from nasbench_snas.supernet.fast.packing import Packing, Piece, prefixed
 from nasbench_snas.supernet.skeleton import CellPosition
 
@@ -76,6 +76,11 @@ class Unit(nn.Module):
             shapes.append((out, 1 if conv.depthwise else width, *conv.kernel))
             width = out
         return shapes
+
+    @property
+    def own_parameters(self) -> list[Tensor]:
+        """All learnt tensors: weights, then the norm's scale and shift where they are learnt."""
+        return [tensor for tensor in self._parameters.values() if tensor is not None]
 
     @property
     def weights(self) -> list[Tensor]:

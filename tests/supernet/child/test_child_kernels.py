@@ -19,7 +19,7 @@ from nasbench_snas.retrain.loop import Retraining
 from nasbench_snas.retrain.plan import Target, plan_retraining
 from nasbench_snas.retrain.runner import retrain_folder, run_retraining
 from nasbench_snas.runs.folder import read_json
-from nasbench_snas.runs.start import RunOptions
+from nasbench_snas.runs.options import RunOptions
 from nasbench_snas.supernet.child.kernels import FusedChain, child_kernels, fuse_child
 from nasbench_snas.supernet.child.network import ChildNetwork, ChildSettings
 
