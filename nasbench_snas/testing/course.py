@@ -196,8 +196,8 @@ class CourseChecks(BenchBuilder):
             alpha, _ = bench.gradients(bench.noise(512), 512)
             norms.append(alpha.double().norm(dim=1))
         first, last = (float(norm.square().mean().sqrt()) for norm in norms)
-        idle = float((norms[1] < VANISHED * first).double().mean())
-        if idle > 0.5:
+        before, idle = (float((norm < VANISHED * first).double().mean()) for norm in norms)
+        if idle > max(0.5, 2 * before):
             self.__dict__.setdefault("notes", []).append(
                 f"at the end of the schedule {idle:.0%} of the draws have a gradient below "
                 f"{VANISHED:g} of the start's"

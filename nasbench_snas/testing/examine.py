@@ -25,9 +25,8 @@ from torch import Tensor
 
 from nasbench_snas.api import Categorical, Estimator
 from nasbench_snas.errors import DataError
-from nasbench_snas.stats.hotelling import Hotelling
+from nasbench_snas.stats import Hotelling, required_draws
 from nasbench_snas.stats.interval import FloatArray
-from nasbench_snas.stats.power import required_draws
 from nasbench_snas.testing.bench import Bench, RecordingLoss
 from nasbench_snas.testing.claims import Draw, Point, claim_of
 from nasbench_snas.testing.diagnosis import diagnose
