@@ -32,10 +32,11 @@ _DATASETS |= {"imagenet": (3, 1000, 224)}
 @click.option("--detail", is_flag=True, help="Cost per cell type and operation.")
 @click.option(
     "--convention",
-    type=click.Choice(["sound", "released", "paper"]),
     default="sound",
     show_default=True,
-    help="How a space's operations are counted.",
+    metavar="NAME",
+    help="How operations are counted: sound, released or paper for spaces; the name of a public "
+    "counter (thop, fvcore, ptflops, torchinfo, nats …, or all) for genotypes.",
 )
 @click.option(
     "--format",
@@ -70,6 +71,7 @@ def command(
     """
     if not targets and not tables:
         raise click.UsageError("give a TARGET, or --tables.")
+    counters = _counters(convention)
     settings = _settings(channels, layers, dataset, pool_norm)
     reports: list[Report] = []
     spaces: list[tuple[str, Space]] = []
@@ -83,12 +85,43 @@ def command(
             reports += found
         else:
             spaces.append((target, _sized(session, found, dataset, channels, layers)))
+    if counters and spaces:
+        raise _no_counter_of_spaces(convention)
     if as_json:
-        click.echo(json.dumps(_plain(reports, spaces, convention), indent=1))
+        click.echo(json.dumps(_plain(reports, spaces, convention, counters), indent=1))
+        return
+    if counters:
+        _print_counters(session, reports, counters, style)
         return
     _print_reports(session, reports, style, detail or (len(reports) == 1 and not tables))
     for name, space in spaces:
         _print_space(session, name, space, convention, style)
+
+
+def _counters(convention: str) -> tuple[str, ...]:
+    """Return the public counters that ``convention`` names; none for a convention of spaces."""
+    from nasbench_snas.cost.conventions import COUNTERS
+    from nasbench_snas.cost.table import CONVENTIONS
+    from nasbench_snas.errors import ConfigError, suggest
+
+    if convention in CONVENTIONS:
+        return ()
+    if convention == "all":
+        return tuple(COUNTERS)
+    if convention not in COUNTERS:
+        known = (*CONVENTIONS, *COUNTERS, "all")
+        raise ConfigError(f"unknown cost convention {convention!r}.", suggest(convention, known))
+    return (convention,)
+
+
+def _no_counter_of_spaces(convention: str) -> Exception:
+    from nasbench_snas.errors import ConfigError
+
+    return ConfigError(
+        f"the counter {convention!r} counts networks, not the edges of a search space.",
+        "For a space: sound, released or paper.",
+        "Give a genotype or a run instead, or leave --convention out.",
+    )
 
 
 def _settings(
@@ -174,7 +207,10 @@ def _sized(
 
 
 def _plain(
-    reports: list[Report], spaces: list[tuple[str, Space]], convention: str
+    reports: list[Report],
+    spaces: list[tuple[str, Space]],
+    convention: str,
+    counters: tuple[str, ...],
 ) -> dict[str, Any]:
     from nasbench_snas.cost.listing import space_lines, space_summary
 
@@ -187,7 +223,34 @@ def _plain(
         }
         for name, space in spaces
     ]
-    return {"genotypes": [report.as_dict() for report in reports], "spaces": found}
+    genotypes = [
+        report.as_dict() | {"counters": {name: report.counted(name) for name in counters}}
+        for report in reports
+    ]
+    return {"genotypes": genotypes, "spaces": found}
+
+
+def _print_counters(
+    session: Any, reports: list[Report], counters: tuple[str, ...], style: str
+) -> None:
+    """Print what each counter says of each network, and what its rule is."""
+    from nasbench_snas.cost.conventions import counter
+
+    titles = ["target", "network", "counter", "figure", "unit", "more than multiply-adds by"]
+    rows = []
+    for report in reports:
+        for name in counters:
+            figure = report.counted(name)
+            if figure is not None and report.macs is not None:
+                base = report.macs * counter(name).weights["convolution"]
+                network = report.network.removeprefix(f"{report.target} ") or "-"
+                more = f"{figure - base:,}"
+                rows.append(
+                    [_short(report.target), network, name, f"{figure:,}", counter(name).unit, more]
+                )
+    _table(session, "Figures of public counters, for one image", titles, rows, style)
+    for name in counters:
+        click.echo(f"{name}: {counter(name).remark} ({counter(name).package}).")
 
 
 def _print_reports(session: Any, reports: list[Report], style: str, detail: bool) -> None:

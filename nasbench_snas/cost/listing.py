@@ -9,6 +9,7 @@ from typing import Any
 from nasbench_snas.architecture.genotype import Genotype
 from nasbench_snas.architecture.space import Space
 from nasbench_snas.architecture.zoo import zoo
+from nasbench_snas.cost.conventions import Tally, counter, tally
 from nasbench_snas.cost.network import Part, network_parts, outside_parts, searched, total
 from nasbench_snas.cost.published import (
     PublishedRow,
@@ -63,6 +64,7 @@ class Report:
         status: ``match``, ``near``, ``mismatch``, ``no genotype`` or ``unpublished``.
         note: A remark.
         lines: Cost per cell type and operation.
+        tally: What public counters count of the network; None without a genotype.
     """
 
     target: str
@@ -78,6 +80,11 @@ class Report:
     status: Status
     note: str
     lines: tuple[Line, ...]
+    tally: Tally | None = None
+
+    def counted(self, convention: str) -> int | None:
+        """Return the figure of the public counter ``convention``; None without a genotype."""
+        return None if self.tally is None else counter(convention).figure(self.tally)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain containers, differences included."""
@@ -213,6 +220,7 @@ def _report(plan: ChildPlan, target: str, network: str, row: PublishedRow | None
         status=compare(whole.parameters, published),
         note=row.values.get("note", "") if row else "",
         lines=tuple(_lines(parts)),
+        tally=tally(plan),
     )
 
 
