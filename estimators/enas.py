@@ -49,6 +49,9 @@ class ENAS(Score):
     conformance_settings = {"hidden": 8}
     evaluations = "n F forward, n F backward for theta"
     bias: ClassVar[Literal["unbiased", "biased"]] = "unbiased"
+    claims = {"objective": "entropy_regularised", "state": "score:moving_average"}
+    penalties = {"entropy_weight": 0.0}
+    conformance_variants = ({"entropy_weight": 0.5}, {"reward": "accuracy"})
     optimizer_defaults = {"lr": 3.5e-3, "betas": (0.0, 0.999), "eps": 1e-3, "weight_decay": 0.0}
 
     def __init__(

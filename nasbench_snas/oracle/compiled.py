@@ -54,7 +54,7 @@ class CompiledLogits:
         compiled = CompiledLogits(parent, kernels)
         return compiled if compiled.fast.is_compiled else None
 
-    def __call__(self, images: Tensor, z: Tensor, all_operations: bool) -> Tensor:
+    def __call__(self, images: Tensor, z: Tensor, all_operations: bool | Tensor) -> Tensor:
         """Return logits; arguments as in :meth:`ReferenceParent.forward`."""
         self.fast.train(self.parent.training)
         tensors = {name: _pack(rows) for name, rows in self._parameters.items()}

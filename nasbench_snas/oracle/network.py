@@ -75,7 +75,7 @@ class BatchedNetwork:
         images: Tensor,
         z: Tensor,
         *,
-        all_operations: bool = False,
+        all_operations: bool | Tensor = False,
         double_backward: bool = False,
     ) -> Tensor:
         """Return logits ``(S, B, classes)``; see :meth:`ReferenceParent.forward`.
@@ -83,7 +83,7 @@ class BatchedNetwork:
         Args:
             images: Shape ``(B, C, H, W)``.
             z: Weights, shape ``(S, E, K)``.
-            all_operations: Whether operations of weight zero are run.
+            all_operations: Whether operations of weight zero are run; a mask ``(S, E, K)``: which.
             double_backward: Whether gradients of gradients will be taken.
         """
         if self.compiled is not None and not double_backward:
@@ -94,7 +94,9 @@ class BatchedNetwork:
             if layer.kind == "cell":
                 inputs = history[-self.space.cell(layer.cell).num_inputs :]
                 rows = self.space.rows[layer.cell]
-                x = self._cell(index, self.adapt(index, inputs), z[:, rows], all_operations)
+                run = all_operations
+                run = run[:, rows] if isinstance(run, Tensor) else run
+                x = self._cell(index, self.adapt(index, inputs), z[:, rows], run)
             else:
                 x = apply_module(self.parent.blocks[str(index)], x)
             history = [history[-1], x]
@@ -114,13 +116,17 @@ class BatchedNetwork:
         linear = self.parent.head.linear
         return functional.linear(features, linear.weight, linear.bias)
 
-    def _cell(self, layer: int, nodes: list[Tensor], z: Tensor, everything: bool) -> Tensor:
+    def _cell(
+        self, layer: int, nodes: list[Tensor], z: Tensor, everything: bool | Tensor
+    ) -> Tensor:
         cell = self.space.cell(self.space.layers[layer].cell)
         for target in range(cell.num_inputs, cell.num_inputs + cell.num_nodes):
             total: Tensor | None = None
             for index, (source, end) in enumerate(cell.edges):
                 if end == target:
-                    term = self._edge(layer, index, nodes[source], z[:, index], everything)
+                    run = everything
+                    run = run[:, index] if isinstance(run, Tensor) else run
+                    term = self._edge(layer, index, nodes[source], z[:, index], run)
                     total = term if total is None else total + term
             if total is None:
                 raise ConfigError(f"cell {cell.name!r}: node {target} has no incoming edge.")
@@ -130,9 +136,13 @@ class BatchedNetwork:
         kept = torch.broadcast_tensors(*nodes[cell.num_inputs :])
         return torch.cat(kept, dim=2)
 
-    def _edge(self, layer: int, edge: int, x: Tensor, row: Tensor, everything: bool) -> Tensor:
+    def _edge(
+        self, layer: int, edge: int, x: Tensor, row: Tensor, everything: bool | Tensor
+    ) -> Tensor:
         """Return ``sum_k row[:, k] O_k(x)``, shape ``(S, B, C, H, W)``; ``row`` is ``(S, K)``."""
         used = row.detach() != 0
+        if isinstance(everything, Tensor):
+            used, everything = used | everything, False
         row = row if everything else torch.where(used, row, torch.zeros_like(row))
         some = [
             (k, module)
@@ -222,12 +232,15 @@ class BatchedLoss:
         self.draws_per_pass, self.double_backward = draws_per_pass, double_backward
         self.counter = Counter()
 
-    def __call__(self, z: Tensor) -> Tensor:
+    def __call__(self, z: Tensor, run: Tensor | None = None) -> Tensor:
         """Return losses ``(R, n)`` of ``z``, shape ``(R, n, E, K)``; see ``api.Loss``."""
         flat = z.flatten(0, 1)
-        logits = self._logits(flat)
+        used = flat.detach() != 0
+        if run is not None and not self.all_operations:
+            used |= run.flatten(0, 1)
+        logits = self._logits(flat, None if run is None else used)
         losses = self.criterion(logits, self.labels).view(z.shape[:2])
-        count = flat.numel() if self.all_operations else int((flat.detach() != 0).sum())
+        count = flat.numel() if self.all_operations else int(used.sum())
         self.counter.forward += count
         return count_backward(losses, self.counter, count)
 
@@ -237,13 +250,18 @@ class BatchedLoss:
             predicted = self._logits(z.flatten(0, 1)).argmax(dim=-1)
         return (predicted != self.labels).to(z.dtype).mean(dim=1).view(z.shape[:2])
 
-    def _logits(self, z: Tensor) -> Tensor:
-        parts = torch.split(z, self.draws_per_pass or max(len(z), 1))
-        options = {
-            "all_operations": self.all_operations,
-            "double_backward": self.double_backward,
-        }
-        return torch.cat([self.network.logits(self.images, part, **options) for part in parts])
+    def _logits(self, z: Tensor, run: Tensor | None = None) -> Tensor:
+        size = self.draws_per_pass or max(len(z), 1)
+        masks: list[bool | Tensor] = [self.all_operations] * len(z.split(size))
+        if run is not None and not self.all_operations:
+            masks = list(run.split(size))
+        rows = [
+            self.network.logits(
+                self.images, part, all_operations=mask, double_backward=self.double_backward
+            )
+            for part, mask in zip(z.split(size), masks, strict=True)
+        ]
+        return torch.cat(rows)
 
 
 def count_backward(losses: Tensor, counter: Counter, count: int) -> Tensor:

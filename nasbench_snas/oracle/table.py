@@ -53,20 +53,22 @@ class TableLoss(BatchedLoss):
         self.counter = loss.counter
         self.losses, self.credits_ = losses, credits_
 
-    def __call__(self, z: Tensor) -> Tensor:
+    def __call__(self, z: Tensor, run: Tensor | None = None) -> Tensor:
         """Return losses ``(R, n)``; see :meth:`BatchedLoss.__call__`."""
         with torch.no_grad():
             hard = bool(((z == 0) | (z == 1)).all() and (z.sum(dim=-1) == 1).all())
         needs_gradient = z.requires_grad and torch.is_grad_enabled()
         if not hard or (needs_gradient and self.credits_ is None):
-            return super().__call__(z)
+            return super().__call__(z, run)
         index = architecture_index(z.detach())
         losses = self.losses[index]
-        count = z.numel() if self.all_operations else z.numel() // z.shape[-1]
+        used = z.detach() != 0 if run is None else run | (z.detach() != 0)
+        used = torch.ones_like(used) if self.all_operations else used
+        count = int(used.sum())
         self.counter.forward += count
         if self.credits_ is None or not needs_gradient:
             return losses
         h = self.credits_[index]
-        h = h if self.all_operations else h * z.detach()
+        h = h * used
         looked: Tensor = _Lookup.apply(z, losses, h)
         return count_backward(looked, self.counter, count)

@@ -64,11 +64,14 @@ class SupernetLoss:
         self.evaluations = 0
         self._last: tuple[Tensor, Tensor] | None = None
 
-    def __call__(self, z: Tensor) -> Tensor:
+    def __call__(self, z: Tensor, run: Tensor | None = None) -> Tensor:
         """Return losses ``(R, n)`` of ``z``, shape ``(R, n, E, K)``; see ``api.Loss``."""
         flat = z.flatten(0, 1)
-        parts = flat.split(self.draws_per_pass or flat.shape[0])
-        results = [losses_and_errors(self._logits(part), self.labels) for part in parts]
+        size = self.draws_per_pass or flat.shape[0]
+        parts = flat.split(size)
+        masks = [None] * len(parts) if run is None else list(run.flatten(0, 1).split(size))
+        pairs = zip(parts, masks, strict=True)
+        results = [losses_and_errors(self._logits(part, m), self.labels) for part, m in pairs]
         losses, errors = (torch.cat(column) for column in zip(*results, strict=True))
         if self.share is not None:
             losses, errors = self.share(losses), self.share(errors)
@@ -85,9 +88,10 @@ class SupernetLoss:
             raise RuntimeError("no evaluation was recorded")
         return self._last[1]
 
-    def _logits(self, z: Tensor) -> Tensor:
+    def _logits(self, z: Tensor, run: Tensor | None = None) -> Tensor:
+        everything = self.all_operations if self.all_operations or run is None else run
         with torch.autocast(self.images.device.type, torch.bfloat16, enabled=self.autocast):
             logits = self.parent(
-                self.images, z, all_operations=self.all_operations, edge_mask=self.edge_mask
+                self.images, z, all_operations=everything, edge_mask=self.edge_mask
             )
         return logits.float() if self.autocast else logits

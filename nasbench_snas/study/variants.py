@@ -1,7 +1,9 @@
 """Which estimators a study compares, at which temperatures and settings.
 
 A specification is ``name`` or ``name:key=value,key=value``; ``all`` stands for every estimator that
-gives the architecture a gradient. Estimators that anneal a temperature (``tau_start``) are held at
+gives the architecture a gradient. Penalties that an estimator adds to the loss (``penalties``) are
+off, so that its gradient is measured and not they; where they are on by default, a row of its own
+has them, ``name + penalty``. Estimators that anneal a temperature (``tau_start``) are held at
 each of the study's temperatures. Settings that need gradients of gradients (``tune``) are off,
 and controllers have at most 16 hidden units.
 """
@@ -89,7 +91,24 @@ def _of(text: str, settings: StudySettings, registry: Registry) -> list[Variant]
         default = known["hidden"].default
         parameters.setdefault("hidden", min(int(default), _HIDDEN))
     label = name + (f" ({rest})" if rest else "")
-    if "tau_start" not in known or "tau_start" in given:
+    off = {key: value for key, value in cls.penalties.items() if key not in given}
+    bare = parameters | off
+    rows = _at_temperatures(name, label, bare, cls, settings)
+    if any(known[key].default != value for key, value in off.items()):
+        rows += _at_temperatures(name, f"{label} + penalty", parameters, cls, settings)
+    return rows
+
+
+def _at_temperatures(
+    name: str,
+    label: str,
+    parameters: dict[str, Any],
+    cls: type[Estimator],
+    settings: StudySettings,
+) -> list[Variant]:
+    """Return a row, or one for each temperature where the estimator has a schedule."""
+    known = inspect.signature(cls).parameters
+    if "tau_start" not in known or "tau_start" in parameters:
         return [Variant(name, label, None, parameters, cls.bias)]
     temperatures = set(settings.temperatures)
     temperatures |= set(settings.sweep_temperatures) if name in settings.sweep else set()

@@ -79,7 +79,7 @@ def bias_variance(result: dict[str, Any]) -> Figure | None:
             a = cell["alpha"]["all"]
             variance, bias = a["relative_trace"]["estimate"], a["relative_bias_sq"]["estimate"]
             bound = a["excluded_relative_bias"]
-            resolved = bias is not None and a["relative_bias_sq"]["low"] > 0
+            resolved = bias is not None and (a["relative_bias_sq"]["low"] or 0.0) > 0
             y = bias if resolved else None if bound is None else bound**2
             if not y or not variance or variance < 1e-12:
                 continue
@@ -162,8 +162,8 @@ def temperature_sweep(result: dict[str, Any]) -> Figure | None:
             x = [t for t, v in rows if v["estimate"] and v["estimate"] > 0]
             shown = [v for _, v in rows if v["estimate"] and v["estimate"] > 0]
             y = [v["estimate"] for v in shown]
-            low = [max(v["estimate"] - max(v["low"], 0), 0) for v in shown]
-            high = [max(v["high"] - v["estimate"], 0) for v in shown]
+            low = [max(v["estimate"] - max(_end(v, "low"), 0), 0) for v in shown]
+            high = [max(_end(v, "high") - v["estimate"], 0) for v in shown]
             axis.errorbar(
                 x, y, [low, high], color=colour, marker=marker, markersize=4, label=name, capsize=2
             )
@@ -240,6 +240,11 @@ def edge_heat_map(result: dict[str, Any]) -> Figure | None:
     axis.set_title(points[-1])
     axis.tick_params(labelsize=7)
     return figure
+
+
+def _end(values: dict[str, Any], side: str) -> float:
+    """Return an end of an interval; the estimate where the interval is not estimated."""
+    return float(values["estimate"] if values[side] is None else values[side])
 
 
 def _root(value: float | None) -> float:

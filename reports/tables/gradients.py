@@ -51,6 +51,8 @@ def interval(values: dict[str, Any]) -> str:
     """Return ``estimate [low, high]`` of an interval."""
     if values["estimate"] is None:
         return "–"
+    if str(values.get("method", "")).startswith("not estimated"):
+        return f"{number(values['estimate'])} (interval not estimated)"
     if values["low"] is None or values["low"] == values["high"]:
         return number(values["estimate"])
     low, high = number(values["low"], 2), number(values["high"], 2)

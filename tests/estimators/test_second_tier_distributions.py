@@ -22,7 +22,8 @@ from nasbench_snas.stats.hotelling import hotelling_from_draws
 from nasbench_snas.supernet.reference import ReferenceParent
 from nasbench_snas.testing.bench import tiny_space
 from nasbench_snas.testing.exact import draw_gradients, exact_gradient, exact_objective
-from nasbench_snas.testing.problems import Exponential, Multilinear, toy_problem
+from nasbench_snas.testing.losses import Exponential, Multilinear
+from nasbench_snas.testing.problems import toy_problem
 
 SHIFT = 2 / 3 * math.log(0.1 / 1.1)
 

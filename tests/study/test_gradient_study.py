@@ -297,3 +297,14 @@ def _scores(site: Site) -> tuple[torch.Tensor, torch.Tensor]:
     with torch.no_grad():
         logits = site.network.logits(site.batches.images[:300], site.point.probs[None])
     return logits[0], site.batches.labels[:300]
+
+
+def test_penalties_are_measured_apart_from_gradients() -> None:
+    settings = StudySettings(estimators=("fair-darts", "hard-concrete", "fair-darts:zero_one=3.0"))
+    rows, _ = variants(settings, Registry())
+    found = {row.label: row.parameters for row in rows}
+    assert found["fair-darts"] == {"zero_one": 0.0}
+    assert found["fair-darts + penalty"] == {}, "the default penalty has a row of its own"
+    assert found["hard-concrete"] == {"l0": 0.0}
+    assert "hard-concrete + penalty" not in found, "its penalty is off by default"
+    assert found["fair-darts (zero_one=3.0)"] == {"zero_one": 3.0}, "what is asked for is measured"

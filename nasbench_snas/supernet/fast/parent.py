@@ -95,7 +95,7 @@ class FastParent(nn.Module):
         images: Tensor,
         z: Tensor,
         *,
-        all_operations: bool = False,
+        all_operations: bool | Tensor = False,
         edge_mask: Tensor | None = None,
     ) -> Tensor:
         """Return the logits of ``S`` weighted architectures on one batch.
@@ -125,10 +125,12 @@ class FastParent(nn.Module):
             return self._logits(images, z, all_operations, edge_mask)
 
     def _logits(
-        self, images: Tensor, z: Tensor, all_operations: bool, edge_mask: Tensor | None
+        self, images: Tensor, z: Tensor, all_operations: bool | Tensor, edge_mask: Tensor | None
     ) -> Tensor:
         draws = z.shape[0]
-        if all_operations:
+        if isinstance(all_operations, Tensor):
+            used = (all_operations | (z.detach() != 0)).cpu()
+        elif all_operations:
             used = torch.ones(z.shape, dtype=torch.bool)
         else:
             used = (z.detach() != 0).cpu()
