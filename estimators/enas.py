@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from nasbench_snas.api import Distribution, Loss, Score, Space
-from nasbench_snas.controller import LSTMController
+from nasbench_snas.architecture.controller import LSTMController
 from nasbench_snas.errors import ConfigError
 
 from .reinforce import MovingAverage, loss_of_mode

@@ -17,11 +17,11 @@ if not (_root / "nasbench_snas" / "estimators").is_dir() and (_root / "estimator
 def __getattr__(name: str) -> _Any:
     """Return ``load_results`` or ``load``, imported when it is first asked for."""
     if name == "load_results":
-        from nasbench_snas.results import load_results
+        from nasbench_snas.runs.results import load_results
 
         return load_results
     if name == "load":
-        from nasbench_snas.loading import load
+        from nasbench_snas.evaluate.load import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

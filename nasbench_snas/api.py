@@ -19,11 +19,11 @@ from typing import Any, ClassVar, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from nasbench_snas.distributions import Categorical, Distribution, gumbel, one_hot
+from nasbench_snas.architecture.distributions import Categorical, Distribution, gumbel, one_hot
+from nasbench_snas.architecture.genotype import Genotype
+from nasbench_snas.architecture.schedules import ScheduleKind, anneal
+from nasbench_snas.architecture.space import Space, SpaceFamily
 from nasbench_snas.errors import ConfigError
-from nasbench_snas.genotype import Genotype
-from nasbench_snas.schedules import ScheduleKind, anneal
-from nasbench_snas.space import Space, SpaceFamily
 
 __all__ = [
     "AnnealedPathwise",

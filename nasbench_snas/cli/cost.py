@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 if TYPE_CHECKING:
-    from nasbench_snas.cost_report import Report
-    from nasbench_snas.space import Space
-    from nasbench_snas.supernet.child_plan import ChildSettings
+    from nasbench_snas.architecture.space import Space
+    from nasbench_snas.cost.listing import Report
+    from nasbench_snas.supernet.child.plan import ChildSettings
 
 _DATASETS = {"cifar10": (3, 10, 32), "cifar100": (3, 100, 32), "digits": (1, 10, 8)}
 _DATASETS |= {"imagenet": (3, 1000, 224)}
@@ -76,7 +76,7 @@ def command(
     reports: list[Report] = []
     spaces: list[tuple[str, Space]] = []
     if tables:
-        from nasbench_snas.cost_report import table_reports
+        from nasbench_snas.cost.listing import table_reports
 
         reports += table_reports()
     for target in targets:
@@ -100,8 +100,8 @@ def command(
 
 def _counters(convention: str) -> tuple[str, ...]:
     """Return the public counters that ``convention`` names; none for a convention of spaces."""
-    from nasbench_snas.cost_conventions import COUNTERS
-    from nasbench_snas.cost_table import CONVENTIONS
+    from nasbench_snas.cost.conventions import COUNTERS
+    from nasbench_snas.cost.table import CONVENTIONS
     from nasbench_snas.errors import ConfigError, suggest
 
     if convention in CONVENTIONS:
@@ -127,7 +127,7 @@ def _no_counter_of_spaces(convention: str) -> Exception:
 def _settings(
     channels: int | None, layers: int | None, dataset: str | None, pool_norm: bool
 ) -> ChildSettings | None:
-    from nasbench_snas.supernet.child_plan import ChildSettings
+    from nasbench_snas.supernet.child.plan import ChildSettings
 
     if channels is None and layers is None and dataset is None and not pool_norm:
         return None
@@ -143,11 +143,11 @@ def _settings(
 
 def _resolve(session: Any, target: str, settings: ChildSettings | None) -> list[Report] | str:
     """Return the reports of a genotype or run, or the name of a space."""
-    from nasbench_snas.cost_report import genotype_reports
+    from nasbench_snas.architecture.text import is_genotype_text, load_genotype
+    from nasbench_snas.architecture.zoo import zoo, zoo_key, zoo_names
+    from nasbench_snas.cost.listing import genotype_reports
     from nasbench_snas.errors import GenotypeError, suggest
-    from nasbench_snas.genotype_io import is_genotype_text, load_genotype
-    from nasbench_snas.genotype_runs import find_run
-    from nasbench_snas.genotype_zoo import zoo, zoo_key, zoo_names
+    from nasbench_snas.evaluate.genotypes import find_run
 
     if zoo_key(target) == "zoo":
         return [r for name in zoo_names() for r in genotype_reports(zoo(name), name, settings)]
@@ -168,10 +168,10 @@ def _resolve(session: Any, target: str, settings: ChildSettings | None) -> list[
 
 def _run(session: Any, folder: Path, target: str, settings: ChildSettings | None) -> list[Report]:
     """Return a run's child at its own size, and as a published network if it has such cells."""
-    from nasbench_snas.cost_report import genotype_reports, plan_report
-    from nasbench_snas.genotype_io import read_genotype
-    from nasbench_snas.genotype_runs import run_space
-    from nasbench_snas.supernet.child_plan import plan_in_space
+    from nasbench_snas.architecture.text import read_genotype
+    from nasbench_snas.cost.listing import genotype_reports, plan_report
+    from nasbench_snas.evaluate.genotypes import run_space
+    from nasbench_snas.supernet.child.plan import plan_in_space
 
     genotype = read_genotype(folder / "genotype.json")
     reports = []
@@ -212,7 +212,7 @@ def _plain(
     convention: str,
     counters: tuple[str, ...],
 ) -> dict[str, Any]:
-    from nasbench_snas.cost_report import space_lines, space_summary
+    from nasbench_snas.cost.listing import space_lines, space_summary
 
     kind: Any = convention
     found = [
@@ -234,7 +234,7 @@ def _print_counters(
     session: Any, reports: list[Report], counters: tuple[str, ...], style: str
 ) -> None:
     """Print what each counter says of each network, and what its rule is."""
-    from nasbench_snas.cost_conventions import counter
+    from nasbench_snas.cost.conventions import counter
 
     titles = ["target", "network", "counter", "figure", "unit", "more than multiply-adds by"]
     rows = []
@@ -299,7 +299,7 @@ def _print_lines(session: Any, report: Report, style: str) -> None:
 
 
 def _print_space(session: Any, name: str, space: Space, convention: str, style: str) -> None:
-    from nasbench_snas.cost_report import space_lines, space_summary
+    from nasbench_snas.cost.listing import space_lines, space_summary
 
     kind: Any = convention
     titles = ["part", "operation", "params", "flops", "access"]

@@ -1,6 +1,6 @@
 """The parent network's fused primitives: plain PyTorch, compiled C++, Triton, one dispatch."""
 
-from nasbench_snas.kernels.build import build_cpu_kernels
+from nasbench_snas.kernels.cpu.build import build_cpu_kernels
 from nasbench_snas.kernels.dispatch import BACKENDS, select_backend
 from nasbench_snas.kernels.protocol import Kernels
 

@@ -21,7 +21,7 @@ from torch.func import functional_call
 
 from nasbench_snas.api import Distribution, Estimator, Loss
 from nasbench_snas.errors import ConfigError, DivergedError
-from nasbench_snas.objective import SupernetLoss, losses_and_errors
+from nasbench_snas.search.objective import SupernetLoss, losses_and_errors
 
 LevelName = Literal["joint", "bilevel", "unrolled"]
 Batch = tuple[Tensor, Tensor]

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nasbench_snas.architecture.space import Space
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.seeding import seeded_init
-from nasbench_snas.space import Space
 from nasbench_snas.supernet.modules import build_operation, build_preprocess
 from nasbench_snas.supernet.skeleton import (
     CellPosition,

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from nasbench_snas.api import Categorical, Distribution, Estimator
+from nasbench_snas.architecture.space import CellType, Layer, Space
 from nasbench_snas.seeding import stream
-from nasbench_snas.space import CellType, Layer, Space
 from nasbench_snas.testing.problems import Problem, ToyLoss, toy_problem
 
 RATE = 0.05  # of the plain gradient steps of a short run

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from nasbench_snas.api import Categorical, Estimator
-from nasbench_snas.objective import SupernetLoss
+from nasbench_snas.search.objective import SupernetLoss
 from nasbench_snas.seeding import stream
 from nasbench_snas.supernet.reference import ReferenceParent
 from nasbench_snas.testing.bench import Bench, map_tensors, tensors_in, tiny_space

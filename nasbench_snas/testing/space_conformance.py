@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from nasbench_snas.distributions import one_hot
+from nasbench_snas.architecture.distributions import one_hot
+from nasbench_snas.architecture.genotype import Genotype, from_choices
+from nasbench_snas.architecture.space import Space, SpaceFamily
 from nasbench_snas.errors import ConfigError, NasbenchError
-from nasbench_snas.genotype import Genotype, from_choices
 from nasbench_snas.seeding import stream
-from nasbench_snas.space import Space, SpaceFamily
 from nasbench_snas.supernet.reference import ReferenceParent
 from nasbench_snas.supernet.skeleton import parameter_count
 from nasbench_snas.testing.conformance import Conformance
@@ -24,7 +24,7 @@ SMALL = {"cells": 2, "channels": 4, "nodes": 2}
 
 
 class SpaceConformance(DocumentationChecks, Conformance):
-    """Checks of a :class:`~nasbench_snas.space.SpaceFamily`.
+    """Checks of a :class:`~nasbench_snas.architecture.space.SpaceFamily`.
 
     Attributes:
         space: The class under test.

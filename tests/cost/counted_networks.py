@@ -1,10 +1,10 @@
 """The networks that are put through public counters: five cells, and DARTS on ImageNet."""
 
-from nasbench_snas.genotype import Genotype
-from nasbench_snas.genotype_io import parse_genotype
-from nasbench_snas.genotype_zoo import zoo
+from nasbench_snas.architecture.genotype import Genotype
+from nasbench_snas.architecture.text import parse_genotype
+from nasbench_snas.architecture.zoo import zoo
 from nasbench_snas.spaces.nasbench201 import NasBench201, parse_architecture
-from nasbench_snas.supernet.child_plan import ChildPlan, ChildSettings, plan_child, plan_in_space
+from nasbench_snas.supernet.child.plan import ChildPlan, ChildSettings, plan_child, plan_in_space
 
 POOLS_AND_SKIPS = """Genotype(
     normal=[('max_pool_3x3', 0), ('skip_connect', 1), ('avg_pool_3x3', 0), ('skip_connect', 2),

@@ -10,10 +10,10 @@ from counted_networks import counted_networks, in_201
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nasbench_snas.cli.main import nasbench
-from nasbench_snas.cost_conventions import COUNTERS, counter, tally
-from nasbench_snas.cost_network import network_parts, total
+from nasbench_snas.cost.conventions import COUNTERS, counter, tally
+from nasbench_snas.cost.network import network_parts, total
 from nasbench_snas.errors import ConfigError
-from nasbench_snas.supernet.child import ChildNetwork
+from nasbench_snas.supernet.child.network import ChildNetwork
 
 NETWORKS = counted_networks()
 

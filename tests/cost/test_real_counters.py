@@ -1,4 +1,4 @@
-"""Public counters against the rules of :mod:`nasbench_snas.cost_conventions`, without tolerance.
+"""Public counters against the rules of :mod:`nasbench_snas.cost.conventions`, without tolerance.
 
 Runs where a counter is installed (``pip install nasbench-snas[counters]``). If one fails after an
 update, the counter counts by another rule now: correct the rule and its version together.
@@ -16,8 +16,8 @@ import torch
 from counted_networks import counted_networks
 from torch import nn
 
-from nasbench_snas.cost_conventions import counter, tally
-from nasbench_snas.supernet.child import ChildNetwork
+from nasbench_snas.cost.conventions import counter, tally
+from nasbench_snas.supernet.child.network import ChildNetwork
 
 pytestmark = pytest.mark.tools
 

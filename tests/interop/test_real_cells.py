@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from relied import relied_on
 
+from nasbench_snas.architecture.text import parse_genotype, to_darts_text
+from nasbench_snas.architecture.zoo import zoo, zoo_names
 from nasbench_snas.errors import DataError
-from nasbench_snas.genotype_io import parse_genotype, to_darts_text
-from nasbench_snas.genotype_zoo import zoo, zoo_names
 from nasbench_snas.spaces.nasbench201 import (
     TopologyBenchmark,
     architecture_string,

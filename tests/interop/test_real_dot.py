@@ -5,9 +5,9 @@ from collections import Counter
 import pytest
 from relied import relied_on
 
-from nasbench_snas.genotype import CellGenotype, Edge
-from nasbench_snas.genotype_zoo import zoo, zoo_names
-from nasbench_snas.reports.draw import dot_text
+from nasbench_snas.architecture.genotype import CellGenotype, Edge
+from nasbench_snas.architecture.zoo import zoo, zoo_names
+from nasbench_snas.reports.draw.cell import dot_text
 
 networkx = pytest.importorskip("networkx")
 pydot = pytest.importorskip("pydot")

@@ -8,9 +8,9 @@ import pytest
 from relied import relied_on
 
 from nasbench_snas.registry import Registry
+from nasbench_snas.runs.folder import RunFolder
+from nasbench_snas.runs.trackers import open_tracker
 from nasbench_snas.search.plan import plan_run
-from nasbench_snas.store import RunFolder
-from nasbench_snas.trackers import open_tracker
 
 pytestmark = [pytest.mark.tools, pytest.mark.slow]
 

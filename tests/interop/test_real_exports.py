@@ -7,11 +7,11 @@ import pytest
 import torch
 from relied import relied_on
 
-from nasbench_snas.exporting import export_network
-from nasbench_snas.genotype import CellGenotype, Edge, Genotype
-from nasbench_snas.genotype_zoo import zoo
-from nasbench_snas.operations import OPERATIONS
-from nasbench_snas.supernet.child import ChildNetwork, ChildSettings
+from nasbench_snas.architecture.genotype import CellGenotype, Edge, Genotype
+from nasbench_snas.architecture.operations import OPERATIONS
+from nasbench_snas.architecture.zoo import zoo
+from nasbench_snas.evaluate.export import export_network
+from nasbench_snas.supernet.child.network import ChildNetwork, ChildSettings
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")

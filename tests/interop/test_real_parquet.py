@@ -9,8 +9,8 @@ from relied import relied_on
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "reports"))
 from report_runs import make_run
 
-from nasbench_snas.results import export_results, load_rows
-from nasbench_snas.results_schema import COLUMNS, TYPES
+from nasbench_snas.runs.results import export_results, load_rows
+from nasbench_snas.runs.schema import COLUMNS, TYPES
 
 pytest.importorskip("pyarrow")
 pytestmark = pytest.mark.tools

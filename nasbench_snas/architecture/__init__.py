@@ -1,0 +1,1 @@
+"""What an architecture is: spaces, operations, genotypes, distributions to draw from."""

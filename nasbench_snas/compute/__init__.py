@@ -1,0 +1,1 @@
+"""Where a run computes: the device, the threads of a process, the processes of a job."""

@@ -1,0 +1,1 @@
+"""What an architecture costs: tables of parameters, multiply-adds, memory access; expectations."""

@@ -1,0 +1,1 @@
+"""Trained networks after their run: loading, accuracy on any images, export."""

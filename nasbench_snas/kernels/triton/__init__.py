@@ -1,0 +1,1 @@
+"""The Triton kernels: bodies, plans of launches, the backend, compilation ahead of time."""

@@ -1,0 +1,1 @@
+"""Run folders: what stands in them, how a job works in one and continues, how many are read."""

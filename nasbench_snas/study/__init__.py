@@ -1,0 +1,1 @@
+"""The study of gradients: bias, variance and error of estimators at points of real searches."""

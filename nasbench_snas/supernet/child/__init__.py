@@ -1,0 +1,1 @@
+"""Derived networks: their plan, their modules, and their chains on compiled kernels."""

@@ -1,0 +1,1 @@
+"""The fast parent: plans, passes and their derivative on fused kernels, equal to the reference."""

@@ -1,0 +1,1 @@
+"""What is known of a whole space: tables of trained architectures and the regret of a search."""

@@ -1,0 +1,1 @@
+"""Tables: the model of a table, and one module for each kind."""
