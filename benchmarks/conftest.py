@@ -11,7 +11,9 @@ import time
 import pytest
 import torch
 
-from nasbench_snas.kernels import build, select_backend, triton_support
+from nasbench_snas.kernels import select_backend
+from nasbench_snas.kernels.cpu import build
+from nasbench_snas.kernels.triton import support as triton_support
 
 COMBINATIONS = [("cpu", "reference"), ("cpu", "cpu"), ("cuda", "reference"), ("cuda", "triton")]
 

@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional
 
 from nasbench_snas.spaces.darts_cnn import DartsCNN
-from nasbench_snas.supernet.fast import FastParent
+from nasbench_snas.supernet.fast.parent import FastParent
 from nasbench_snas.supernet.reference import ReferenceParent
 
 SIZES = {

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from nasbench_snas.space import CellType, Layer, Space
-from nasbench_snas.supernet.fast import FastParent
+from nasbench_snas.architecture.space import CellType, Layer, Space
+from nasbench_snas.supernet.fast.parent import FastParent
 
 BATCH, SIDE, CHANNELS = 8, 16, 16
 OPERATIONS = (

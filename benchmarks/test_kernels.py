@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nasbench_snas.kernels.protocol import Candidate, Entries, UnitSpec, Upstream
+from nasbench_snas.kernels.operands import Candidate, Entries, UnitSpec, Upstream
 
 EDGES, BATCH, SIDE, CHANNELS = 4, 8, 16, 16
 

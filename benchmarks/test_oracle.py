@@ -3,10 +3,10 @@
 import torch
 from costs import bytes_of, flops
 
-from nasbench_snas.distributions import Categorical
-from nasbench_snas.gradients.network import BatchedNetwork
-from nasbench_snas.gradients.oracle import Oracle
-from nasbench_snas.space import CellType, Layer, Space
+from nasbench_snas.architecture.distributions import Categorical
+from nasbench_snas.architecture.space import CellType, Layer, Space
+from nasbench_snas.oracle.exact import Oracle
+from nasbench_snas.oracle.network import BatchedNetwork
 from nasbench_snas.supernet.reference import ReferenceParent
 
 OPERATIONS = ("none", "skip_connect", "conv_3x3")

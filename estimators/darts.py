@@ -25,6 +25,7 @@ class DARTS(Pathwise):
     reference = "liu2019darts"
     evaluations = "K F forward + backward"
     bias = "biased"
+    claims = {"draw": "darts", "exact_on": "multilinear"}
     search_view = "mean"
     derive_rule = "top2"
 

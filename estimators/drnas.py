@@ -53,6 +53,9 @@ class DrNAS(Pathwise):
     reference = "chen2021drnas, jankowiak2018pathwise"
     evaluations = "K F forward + backward"
     bias = "biased"
+    claims = {"draw": "drnas", "noise": "drnas_noise"}
+    penalties = {"anchor": "none"}
+    conformance_variants = ({"anchor": "l2", "anchor_weight": 0.3},)
     search_view = "soft"
     derive_rule = "top2"
 

@@ -30,6 +30,7 @@ class DSNAS(Pathwise):
     reference = "hu2020dsnas"
     evaluations = "1 F forward + backward"
     bias = "biased"
+    claims = {"draw": "dsnas", "exact_on": "multilinear"}
 
     def __init__(self, n: int = 1) -> None:
         super().__init__()

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from nasbench_snas.api import Distribution, Loss, Score, Space
-from nasbench_snas.controller import LSTMController
+from nasbench_snas.architecture.controller import LSTMController
 from nasbench_snas.errors import ConfigError
 
 from .reinforce import MovingAverage, loss_of_mode
@@ -49,6 +49,9 @@ class ENAS(Score):
     conformance_settings = {"hidden": 8}
     evaluations = "n F forward, n F backward for theta"
     bias: ClassVar[Literal["unbiased", "biased"]] = "unbiased"
+    claims = {"objective": "entropy_regularised", "state": "score:moving_average"}
+    penalties = {"entropy_weight": 0.0}
+    conformance_variants = ({"entropy_weight": 0.5}, {"reward": "accuracy"})
     optimizer_defaults = {"lr": 3.5e-3, "betas": (0.0, 0.999), "eps": 1e-3, "weight_decay": 0.0}
 
     def __init__(

@@ -53,6 +53,12 @@ class EnasPPO(ENAS):
     conformance_settings = {"hidden": 8}
     evaluations = "n F forward, n F backward for theta, whatever the epochs"
     bias = "biased"
+    claims = {
+        "draw": "score:enas_ppo",
+        "state": "score:ppo_values",
+        "replay": "score:enas_ppo_replay",
+    }
+    conformance_variants = ({"entropy_weight": 0.5, "gae_lambda": 0.5},)
 
     def __init__(
         self,

@@ -7,8 +7,9 @@ discrete architectures, which it does not sample.
 Reference: Chu et al. 2020, arXiv:1911.12126, section 4; w = 10 is the released code's.
 Deviations: the discrete law, for marginals, entropy and hard samples, is the normalised sigmoid.
 The child keeps the two strongest edges of each node by ``sigmoid(alpha)``, as DARTS does, without
-the paper's further threshold of 0.85. Theta is not trained on the penalty, on which it has no
-influence.
+the paper's further threshold of 0.85. At initialisation the penalty outweighs the loss by an order
+of magnitude: gradient studies measure both apart. Theta is not trained on the penalty, on which it
+has no influence.
 """
 
 from __future__ import annotations
@@ -44,6 +45,9 @@ class FairDARTS(Pathwise):
     reference = "chu2020fairdarts"
     evaluations = "K F forward + backward"
     bias = "biased"
+    claims = {"draw": "fair_darts"}
+    penalties = {"zero_one": 0.0}
+    conformance_variants = ({"zero_one": 0.0},)
     search_view = "soft"
     expected_failed_checks = {
         "weights_are_one_hot_or_on_the_simplex": "sigmoids of an edge are independent of each other"

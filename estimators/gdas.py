@@ -7,10 +7,11 @@ the alternatives' ``h`` is taken as 0. Theta gets ``dL/dtheta`` of the drawn arc
 
 Two variants are published, which differ in what an operation that was not drawn contributes.
 ``masked``: nothing; this is the paper's acceleration ("only back-propagate the gradient generated
-by the selected edge") and what this file computes. ``scalar``: the authors' released code adds the
-number ``D_k - [y_k] + y_k = 0`` to the node, so that ``h_k`` becomes the sum of ``dL/dx_j`` over
-all features, as if the operation had the output 1; that gradient is no derivative with respect to
-Z, and an estimator that sees ``L(Z)`` only cannot form it. Without the acceleration the method is
+by the selected edge"), the operation that the authors released for the DARTS space, and what this
+file computes. ``scalar``, in their code for other spaces: the number ``D_k - [y_k] + y_k = 0`` is
+added to the node, so that ``h_k`` becomes the sum of ``dL/dx_j`` over all features, as if the
+operation had the output 1; that gradient is no derivative with respect to Z, and an estimator that
+sees ``L(Z)`` only cannot form it. Without the acceleration the method is
 ``st-gumbel``.
 
 Reference: Dong and Yang 2019, arXiv:1910.04465, section 3.
@@ -39,6 +40,7 @@ class GDAS(AnnealedPathwise):
     reference = "dong2019gdas"
     evaluations = "1 F forward + backward"
     bias = "biased"
+    claims = {"draw": "gdas"}
 
     def __init__(
         self,

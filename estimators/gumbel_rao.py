@@ -6,8 +6,9 @@
 of the network. Theta gets ``dL/dtheta`` of the drawn architecture.
 
 Reference: Paulus et al. 2021, arXiv:2010.04838, section 3.
-Deviations: none. Only the softmax is differentiated, not the conditional noise as a function of
-alpha: that would change the mean. Temperatures as for ``st-gumbel``.
+Deviations: only the softmax is differentiated, not the conditional noise as a function of alpha:
+that would change the mean. The paper's text takes a total derivative there; no public code does.
+Temperatures as for ``st-gumbel``.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ class GumbelRao(AnnealedPathwise):
     reference = "paulus2021rao"
     evaluations = "K F forward + backward"
     bias = "biased"
+    claims = {"draw": "gumbel_rao", "noise": ("gumbel", "exponential")}
+    conformance_variants = ({"samples": 1},)
     needs_all_operations = True
 
     def __init__(

@@ -7,7 +7,8 @@ l0 sum P(Z > 0)``; biased for the expected loss of one-hot architectures, which 
 
 Reference: Louizos et al. 2018, arXiv:1712.01312, eqs. 10-12; beta, gamma and zeta are the paper's.
 Cost: only open gates run.
-Deviations: gates belong to operations, not to weights. An edge may have several open operations or
+Deviations: gates belong to operations, not to weights. The released code clamps ``log alpha`` after
+each step; here it is free. An edge may have several open operations or
 none; the discrete law, for marginals, entropy, hard samples and the derived child, takes one
 operation an edge with probabilities proportional to ``P(Z > 0)``.
 """
@@ -66,6 +67,9 @@ class HardConcrete(Pathwise):
     reference = "louizos2018l0"
     evaluations = "at most K F forward + backward"
     bias = "biased"
+    claims = {"draw": "hard_concrete", "noise": "logistic"}
+    penalties = {"l0": 0.0}
+    conformance_variants = ({"l0": 0.3},)
     search_view = "soft"
     expected_failed_checks = {
         "weights_are_one_hot_or_on_the_simplex": "gates of an edge are independent of each other"

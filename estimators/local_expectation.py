@@ -34,6 +34,8 @@ class LocalExpectation(Estimator):
     reference = "titsias2015local"
     evaluations = "(1 + E (K - 1)) F forward, 1 F backward for theta"
     bias = "unbiased"
+    claims = {"draw": "score:local_expectation", "noise": ("gumbel", "indices")}
+    conformance_variants = ({"edges": 1}, {"chunk": 1})
 
     def __init__(self, edges: int = 0, n: int = 1, chunk: int = 64) -> None:
         super().__init__()

@@ -31,6 +31,7 @@ class MuProp(Estimator):
     reference = "gu2016muprop"
     evaluations = "(n + K) F forward + backward"
     bias = "unbiased"
+    claims = {"draw": "score:muprop"}
 
     def __init__(self, n: int = 1) -> None:
         super().__init__()

@@ -7,10 +7,13 @@ Unbiased for ``J_sigma``; for the expected loss biased, by O(sigma^2).
 
 Reference: Wierstra et al. 2014, arXiv:1106.4487, sections 2 and 3.1 (rank utilities);
 antithetic pairs as in Salimans et al. 2017, arXiv:1703.03864.
-Deviations: the search distribution's deviation is fixed, so that the natural gradient of its mean
-is ``sigma^2`` times the plain one, which is used. ``rank_shaping`` replaces losses by utilities:
-then invariant to monotone maps of the loss, and biased for ``J_sigma`` as well. Gradients are not
-centred: the estimate's sum over an edge is zero in expectation only.
+Deviations: the papers' objective is a function of the Gaussian's draw itself; here a discrete
+architecture is drawn in between, with Gumbel noise that both members of a pair share. The search
+distribution's deviation is fixed, so that the natural gradient of its mean is ``sigma^2`` times the
+plain one, which is used. ``rank_shaping`` replaces losses by the paper's utilities, times n since
+their mean over the draws is taken (the paper sums them): then invariant to monotone maps of the
+loss, and biased for ``J_sigma`` as well. Gradients are not centred: the estimate's sum over an edge
+is zero in expectation only.
 """
 
 from __future__ import annotations
@@ -38,6 +41,8 @@ class NES(Estimator):
     reference = "wierstra2014nes, salimans2017evolution"
     evaluations = "n F forward, n F backward for theta"
     bias = "biased"
+    claims = {"draw": "nes", "samples": "nes_samples", "noise": ("normal", "gumbel")}
+    conformance_variants = ({"pairs": 3}, {"pairs": 3, "rank_shaping": True})
     expected_failed_checks = {
         "gradient_sums_to_zero_on_every_edge": "Gaussian noise shifts the logits of an edge, too"
     }

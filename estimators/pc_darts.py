@@ -68,6 +68,7 @@ class PCDARTS(Pathwise):
     reference = "xu2020pcdarts"
     evaluations = "K F forward + backward, on a part of the channels"
     bias = "biased"
+    claims = {"draw": "pc_darts"}
     search_view = "soft"
     expected_failed_checks = {
         "weights_are_one_hot_or_on_the_simplex": "rows sum to the weight of their edge"

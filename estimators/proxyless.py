@@ -10,10 +10,10 @@ Cost: two operations an edge run, whatever K is.
 Deviations: ``law = "published"`` opens the gate by ``q``, as the released code does: the marginal
 of the open operation is then not ``p`` (for p = (.7, .2, .1) it is about (.771, .174, .055)).
 ``law = "exact"`` opens the operation that was drawn first, whose marginal is ``p``. The closed path
-carries a weight of 1e-30 instead of 0, so that the supernet runs it and knows its ``h``; this is
-below the resolution of the sum, and theta of the closed path receives a gradient 1e-30 times
-smaller than an open one's (the released code detaches it). The rescaling of the pair's logits after
-each step, which keeps the pair's total probability, is part of the released optimiser and not done.
+runs with weight exactly zero, so that its ``h`` is known and its theta is not trained. The released
+code's default mode trains all paths, and its alpha gets no gradient where the open path is the zero
+operation; neither is done here. The rescaling of the pair's logits after each step, which keeps the
+pair's total probability, is part of the released optimiser and not done.
 When theta is trained in a step of its own, one path is drawn from ``p``, as in the released code.
 """
 
@@ -24,11 +24,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from nasbench_snas.api import Categorical, Pathwise, one_hot, straight_through
+from nasbench_snas.api import Categorical, Loss, Pathwise, one_hot, straight_through
 from nasbench_snas.errors import ConfigError
-
-CLOSED = 1e-30
-"""Weight of the closed path: it runs, and cannot be seen in the sum."""
 
 
 class Proxyless(Pathwise):
@@ -43,6 +40,8 @@ class Proxyless(Pathwise):
     reference = "cai2019proxylessnas"
     evaluations = "2 F forward + backward"
     bias = "biased"
+    claims = {"draw": "proxyless", "samples": "proxyless_samples", "noise": ("gumbel", "gumbel")}
+    conformance_variants = ({"law": "exact"},)
 
     def __init__(self, law: Literal["published", "exact"] = "published", n: int = 1) -> None:
         super().__init__()
@@ -58,16 +57,22 @@ class Proxyless(Pathwise):
         gate: Tensor = dist.noise(replicates, self.n, generator)
         return pair, gate
 
+    def surrogate(self, loss: Loss, dist: Categorical, noise: tuple[Tensor, Tensor]) -> Tensor:
+        """Return the mean loss of the open paths, the closed ones run; see the base class."""
+        return loss(self.relax(dist, noise), self.pair(dist, noise)).mean(dim=1)
+
+    def pair(self, dist: Categorical, noise: tuple[Tensor, Tensor]) -> Tensor:
+        """Return the mask of the two drawn operations, shape ``(R, n, E, K)``."""
+        drawn = dist.perturb(noise[0]).detach().topk(2, dim=-1).indices
+        return one_hot(drawn, dist.num_operations, dist.dtype).sum(dim=-2) > 0
+
     def relax(self, dist: Categorical, noise: tuple[Tensor, Tensor]) -> Tensor:
         """Return binary gates with the gradient of ``q``, shape ``(R, n, E, K)``."""
-        first, second = dist.perturb(noise[0]).detach().topk(2, dim=-1).indices.unbind(dim=-1)
-        pair = one_hot(first, dist.num_operations, dist.dtype)
-        pair = pair + one_hot(second, dist.num_operations, dist.dtype)
-        logits = dist.log_probs[:, None].masked_fill(pair == 0, -torch.inf)
-        if self.law == "published":
-            first = (logits + noise[1]).argmax(dim=-1)
-        opened = one_hot(first, dist.num_operations, dist.dtype)
-        return straight_through(opened + CLOSED * (pair - opened), logits.softmax(dim=-1))
+        pair = self.pair(dist, noise)
+        logits = dist.log_probs[:, None].masked_fill(~pair, -torch.inf)
+        score = dist.perturb(noise[0]) if self.law == "exact" else logits + noise[1]
+        opened = one_hot(score.detach().argmax(dim=-1), dist.num_operations, dist.dtype)
+        return straight_through(opened, logits.softmax(dim=-1))
 
     def weights(self, dist: Categorical, noise: tuple[Tensor, Tensor]) -> Tensor:
         """Return one path drawn from ``p``; see :meth:`Estimator.weights`."""

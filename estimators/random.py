@@ -29,6 +29,7 @@ class Random(Estimator):
     reference = "li2019random"
     evaluations = "n F forward + backward"
     bias = "none"
+    claims = {"samples": "uniform"}
     has_alpha_gradient = False
     needs_factorised = False
 

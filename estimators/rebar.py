@@ -58,6 +58,8 @@ class REBAR(Estimator):
     reference = "tucker2017rebar"
     evaluations = "(1 + 2 K) F forward + backward; second order while tuning"
     bias = "unbiased"
+    claims = {"draw": "score:rebar", "noise": ("gumbel", "exponential")}
+    conformance_variants = ({"tune": False, "eta": 0.6},)
 
     def __init__(self, tau: float = 0.5, eta: float = 1.0, tune: bool = True, n: int = 1) -> None:
         super().__init__()

@@ -39,6 +39,12 @@ class RegularizedEvolution(Estimator):
     reference = "real2019regularized"
     evaluations = "n F forward, n F backward for theta"
     bias = "none"
+    claims = {
+        "draw": "regularized_evolution",
+        "samples": "state",
+        "noise": "uniform",
+        "state": "score:population",
+    }
     has_alpha_gradient = False
     expected_failed_checks = {"inputs_are_not_modified_in_place": "it writes alpha itself"}
 

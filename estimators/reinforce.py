@@ -72,6 +72,8 @@ class Reinforce(Score):
     reference = "williams1992reinforce"
     evaluations = "n F forward, n F backward for theta"
     bias = "unbiased"
+    claims = {"state": "score:moving_average"}
+    conformance_variants = ({"baseline": "none"},)
 
     def __init__(
         self,

@@ -9,8 +9,8 @@ neither always less biased than straight-through nor always cheap in variance.
 Reference: Liu et al. 2023, arXiv:2304.08612, section 4 and Algorithm 2.
 Known elsewhere as: ZGR (Shekhovtsov 2023), the limit of ``gumbel-rao`` at temperature zero, is this
 estimate at ``tau = 1``, draw by draw.
-Deviations: none. A ``tau`` below one is refused, as in the released code: the method's
-approximation order is lost there.
+Deviations: none. A ``tau`` below one is refused, as in the authors' repository: the method's
+approximation order is lost there. (The only release on PyPI takes any ``tau``.)
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ class ReinMax(Pathwise):
     reference = "liu2023reinmax"
     evaluations = "K F forward + backward"
     bias = "biased"
+    claims = {"draw": "reinmax", "exact_on": "quadratic"}
+    conformance_variants = ({"tau": 1.5},)
     needs_all_operations = True
 
     def __init__(self, tau: float = 1.0, n: int = 1) -> None:

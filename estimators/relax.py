@@ -45,6 +45,7 @@ class RELAX(Estimator):
     reference = "grathwohl2018relax"
     evaluations = "1 F forward + backward, and two passes of a small network"
     bias = "unbiased"
+    claims = {"draw": "score:relax", "noise": ("gumbel", "exponential")}
     tunes_variance = True
 
     def __init__(self, hidden: int = 32, tau: float = 0.5, n: int = 1) -> None:

@@ -34,6 +34,8 @@ class SNAS(AnnealedPathwise):
     reference = "xie2019snas"
     evaluations = "K F forward + backward"
     bias = "consistent"
+    claims = {"draw": "snas"}
+    conformance_variants = ({"schedule": "geometric"},)
     search_view = "soft"
 
     def __init__(

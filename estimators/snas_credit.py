@@ -50,6 +50,7 @@ class SNASCredit(AnnealedPathwise):
     reference = "xie2019snas"
     evaluations = "K F forward + backward"
     bias = "biased"
+    claims = {"draw": "snas_credit"}
     search_view = "soft"
 
     def __init__(

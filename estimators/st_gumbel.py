@@ -31,6 +31,7 @@ class STGumbel(AnnealedPathwise):
     reference = "jang2017categorical"
     evaluations = "K F forward + backward"
     bias = "biased"
+    claims = {"draw": "st_gumbel"}
     needs_all_operations = True
 
     def relax(self, dist: Categorical, noise: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ class StraightThrough(Pathwise):
     reference = "bengio2013straight"
     evaluations = "K F forward + backward"
     bias = "biased"
+    claims = {"draw": "straight_through", "exact_on": "multilinear"}
     needs_all_operations = True
 
     def __init__(self, n: int = 1) -> None:

@@ -35,6 +35,8 @@ class SumAndSample(Estimator):
     reference = "liu2019raoblackwellized"
     evaluations = "n F forward, n F backward for theta"
     bias = "unbiased"
+    claims = {"draw": "score:sum_and_sample"}
+    conformance_variants = ({"baseline": False},)
 
     def __init__(self, n: int = 4, baseline: bool = True) -> None:
         super().__init__()

@@ -33,6 +33,9 @@ class VarGrad(Estimator):
     reference = "richter2020vargrad"
     evaluations = "n F forward, n F backward for theta"
     bias = "unbiased"
+    claims = {"objective": "entropy_regularised"}
+    penalties = {"kappa": 0.0}
+    conformance_variants = ({"kappa": 0.5},)
     needs_factorised = False
 
     def __init__(self, n: int = 4, kappa: float = 0.0) -> None:

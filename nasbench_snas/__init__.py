@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module as _import_module
 from pathlib import Path as _Path
 from typing import Any as _Any
 
@@ -14,19 +15,32 @@ if not (_root / "nasbench_snas" / "estimators").is_dir() and (_root / "estimator
     __path__.append(str(_root))
 
 
+_HOMES = {
+    "compare_gradients": "functional",
+    "estimate": "functional",
+    "load": "evaluate.load",
+    "load_results": "runs.results",
+    "make_estimator": "functional",
+}
+"""Where the public names live; each is imported, and torch with it, when it is first asked for."""
+
+__all__ = [
+    "__version__",
+    "compare_gradients",
+    "estimate",
+    "load",
+    "load_results",
+    "make_estimator",
+]
+
+
 def __getattr__(name: str) -> _Any:
-    """Return a public function, imported when it is first asked for."""
-    if name == "load_results":
-        from nasbench_snas.results import load_results
+    """Import a public name from its module when it is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(_import_module(f"{__name__}.{_HOMES[name]}"), name)
 
-        return load_results
-    if name == "load":
-        from nasbench_snas.loading import load
 
-        return load
-    if name in ("estimate", "compare_gradients", "make_estimator", "functional"):
-        import importlib
-
-        functional = importlib.import_module("nasbench_snas.functional")
-        return functional if name == "functional" else getattr(functional, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted(__all__)

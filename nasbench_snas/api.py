@@ -14,16 +14,17 @@ per draw, ``E`` edges, ``K`` operations, ``z`` weights of the operations, shape 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from nasbench_snas.distributions import Categorical, Distribution, gumbel, one_hot
+from nasbench_snas.architecture.distributions import Categorical, Distribution, gumbel, one_hot
+from nasbench_snas.architecture.genotype import Genotype
+from nasbench_snas.architecture.schedules import ScheduleKind, anneal
+from nasbench_snas.architecture.space import Space, SpaceFamily
 from nasbench_snas.errors import ConfigError
-from nasbench_snas.genotype import Genotype
-from nasbench_snas.schedules import ScheduleKind, anneal
-from nasbench_snas.space import Space, SpaceFamily
 
 __all__ = [
     "AnnealedPathwise",
@@ -48,12 +49,14 @@ __all__ = [
 class Loss(Protocol):
     """The objective ``L_theta(Z)`` on one minibatch, as an estimator sees it."""
 
-    def __call__(self, z: Tensor) -> Tensor:
+    def __call__(self, z: Tensor, run: Tensor | None = None) -> Tensor:
         """Return the loss of each weighted architecture, shape ``(R, n)``, graph attached.
 
         Args:
             z: Weights, shape ``(R, n, E, K)``: soft, one-hot or any real values. Operations with
                 weight zero are skipped unless the estimator has ``needs_all_operations``.
+            run: Mask ``(R, n, E, K)`` of operations that run even if their weight is exactly zero,
+                so that their ``dL/dz`` is known; None: no further ones.
         """
 
     def error(self, z: Tensor) -> Tensor:
@@ -110,6 +113,12 @@ class Estimator(nn.Module):
         exponentiated: Whether the search updates probabilities by ``p * exp(-lr gradient)``, plain
             steps in logits, instead of by its optimiser.
         partial_channels: ``k``: the parent sends only ``1/k`` of the channels through operations.
+        claims: What is true of the gradient beyond ``bias``, for ``nasbench check`` to test; see
+            :mod:`nasbench_snas.testing.claims`. A biased estimator without claims is not tested.
+        penalties: Settings of terms that are no part of the loss's gradient, and the values that
+            switch them off: gradients are measured without them, and apart with them.
+        conformance_settings: Settings that make the checks cheap.
+        conformance_variants: Further settings under which the gradient is checked.
     """
 
     name: ClassVar[str]
@@ -118,6 +127,10 @@ class Estimator(nn.Module):
     evaluations: ClassVar[str]
     bias: ClassVar[Literal["unbiased", "consistent", "biased", "none"]]
     version: ClassVar[int] = 1
+    claims: ClassVar[Mapping[str, Any]] = {}
+    conformance_settings: ClassVar[Mapping[str, Any]] = {}
+    penalties: ClassVar[Mapping[str, Any]] = {}
+    conformance_variants: ClassVar[tuple[Mapping[str, Any], ...]] = ()
     has_alpha_gradient: ClassVar[bool] = True
     has_theta_gradient: ClassVar[bool] = True
     needs_factorised: ClassVar[bool] = True

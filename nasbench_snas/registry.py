@@ -27,7 +27,7 @@ from nasbench_snas.errors import PluginError, suggest
 
 if TYPE_CHECKING:
     from nasbench_snas.api import Estimator
-    from nasbench_snas.space import SpaceFamily
+    from nasbench_snas.architecture.space import SpaceFamily
 
 Kind = Literal["estimator", "space"]
 _BASES: dict[Kind, set[str]] = {

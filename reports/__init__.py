@@ -2,3 +2,13 @@
 
 if __name__ != "nasbench_snas.reports":
     raise ImportError(f"import it as nasbench_snas.reports, not as {__name__}")
+
+__all__ = [
+    "build",
+    "draw",
+    "figures",
+    "gradients",
+    "render",
+    "tables",
+    "write",
+]

@@ -9,17 +9,17 @@ from typing import Any
 
 from nasbench_snas import __version__
 from nasbench_snas.errors import ConfigError, DataError, ReportRefusedError, suggest
-from nasbench_snas.results import load_rows
-from nasbench_snas.results_schema import COLUMNS
+from nasbench_snas.runs.results import load_rows
+from nasbench_snas.runs.schema import COLUMNS
+from nasbench_snas.settings.where import parse_where
 
-from .selection import Comparable, Exclusion, select
-from .table1 import table1
-from .tables import Table
-from .tables_cost import constraint_tables, timing_table
-from .tables_estimators import estimators_tables
-from .tables_retrained import retrained_tables
-from .tables_studies import gradient_tables, tabular_table
-from .where import parse_where
+from .tables.cost import constraint_tables, timing_table
+from .tables.estimators import estimators_tables
+from .tables.model import Table
+from .tables.retrained import retrained_tables
+from .tables.selection import Comparable, Exclusion, select
+from .tables.studies import gradient_tables, tabular_table
+from .tables.table1 import table1
 
 TABLES = ("1", "2", "3", "estimators", "gradients", "constraints", "timing", "tabular")
 FORMATS = ("terminal", "md", "csv", "tex", "html", "parquet")
@@ -33,7 +33,7 @@ class ReportOptions:
         tables: Keys of tables, or ``all``.
         figures: Names of figures, ``all`` or ``none``.
         formats: Files to write, of :data:`FORMATS`.
-        where: Selection of runs; see :mod:`nasbench_snas.reports.where`.
+        where: Selection of runs; see :mod:`nasbench_snas.settings.where`.
         confidence: Nominal coverage of intervals.
         min_seeds: Rows with fewer finished seeds are left out.
         include_truncated: Whether truncated runs are shown (in tables of their own).

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from nasbench_snas import __version__
 from nasbench_snas.errors import DataError
-from nasbench_snas.results import export_results
-from nasbench_snas.store import write_atomic, write_json
+from nasbench_snas.runs.folder import write_atomic, write_json
+from nasbench_snas.runs.results import export_results
 
 from .build import Report, ReportOptions, exclusion_json
-from .render_latex import document, latex
-from .render_text import csv_text, markdown
-from .tables import Table
+from .render.latex import document, latex
+from .render.text import csv_text, markdown
+from .tables.model import Table
 
 _DEFAULT = ReportOptions()
 
@@ -73,14 +73,14 @@ def _markdown(table: Table) -> str:
 
 def _draw(report: Report, out: Path) -> tuple[list[Path], dict[Path, str]]:
     """Write the figures; return their files, and the HTML page if it is asked for."""
-    from .figures import drawings, write_drawing
+    from .figures.files import drawings, write_drawing
 
     made = drawings(report.groups, report.rows, report.options.figures)
     pdf = "tex" in report.options.formats
     files = [write_drawing(drawing, out / "figures", pdf=pdf) for drawing in made]
     page = {}
     if "html" in report.options.formats:
-        from .html import Page, html
+        from .render.html import Page, html
 
         svgs = [paths[0].read_text(encoding="utf-8") for paths in files]
         content = Page(

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nasbench_snas.architecture.operations import DARTS_OPERATIONS, operations
+from nasbench_snas.architecture.space import CellType, Layer, Space, SpaceFamily, check_resolution
 from nasbench_snas.errors import ConfigError
-from nasbench_snas.operations import DARTS_OPERATIONS, operations
-from nasbench_snas.space import CellType, Layer, Space, SpaceFamily, check_resolution
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,9 +21,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from nasbench_snas.architecture.genotype import CellGenotype, Edge, Genotype
+from nasbench_snas.architecture.space import CellType, Layer, Space, SpaceFamily, check_resolution
 from nasbench_snas.errors import ConfigError, DataError, GenotypeError, MissingDependencyError
-from nasbench_snas.genotype import CellGenotype, Edge, Genotype
-from nasbench_snas.space import CellType, Layer, Space, SpaceFamily, check_resolution
 
 OPERATIONS = ("none", "skip_connect", "conv_1x1", "conv_3x3", "avg_pool_3x3")
 NODES = 3

@@ -8,7 +8,7 @@ from nasbench_snas.cli._run_display import RunDisplay
 
 if TYPE_CHECKING:
     from nasbench_snas.cli.main import Session
-    from nasbench_snas.store import RunFolder
+    from nasbench_snas.runs.folder import RunFolder
 
 
 class RetrainDisplay(RunDisplay):
@@ -34,8 +34,8 @@ class RetrainDisplay(RunDisplay):
 
 def announce_retraining(session: Session, preset: str, device: str) -> None:
     """Print what the preset is and where the retrainings compute."""
-    from nasbench_snas.provenance import device_name, versions
-    from nasbench_snas.retrain_config import load_retrain_preset
+    from nasbench_snas.runs.provenance import device_name, versions
+    from nasbench_snas.settings.retrain import load_retrain_preset
 
     console = session.console()
     about = load_retrain_preset(preset).get("about", "")

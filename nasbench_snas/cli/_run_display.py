@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nasbench_snas.cli.main import Session
-    from nasbench_snas.retrain_plan import PlannedRetraining
+    from nasbench_snas.retrain.plan import PlannedRetraining
+    from nasbench_snas.runs.folder import RunFolder
     from nasbench_snas.search.plan import PlannedRun
-    from nasbench_snas.store import RunFolder
 
 _HEADER = "epoch    search_acc  search_loss  train_loss  entropy  temperature  E[cost]  s/epoch"
 
@@ -26,8 +26,8 @@ _BAR = (
 
 def announce(session: Session, plan: PlannedRun, device: str) -> None:
     """Print what the preset is and where the run computes."""
-    from nasbench_snas.config import load_preset
-    from nasbench_snas.provenance import device_name, git_state, versions
+    from nasbench_snas.runs.provenance import device_name, git_state, versions
+    from nasbench_snas.settings.run import load_preset
 
     console = session.console()
     config = plan.config

@@ -24,10 +24,25 @@ Deviations: none.
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor
 
 from nasbench_snas.api import Categorical, Pathwise, ScheduleKind, anneal
 from nasbench_snas.errors import ConfigError
+
+
+def gradient_of_a_draw(point: Any) -> tuple[Tensor, Tensor]:
+    """Return the gradient by hand, ``(R, E, K)``, and the weights: what the checks compare with.
+
+    ``y * (h - <y, h>) / tau`` with ``h = dL/dZ``. Write it from the paper, not from the class.
+    """
+    p, tau = point.dist.alpha.detach().softmax(dim=-1)[:, None], point.estimator.tau
+    y = ((p.log() + point.noise) / tau).softmax(dim=-1).requires_grad_()
+    (h,) = torch.autograd.grad(point.loss(y).sum(), y)
+    y = y.detach()
+    return (y * (h - (y * h).sum(dim=-1, keepdim=True)) / tau).mean(dim=1), y
 
 
 class @CLASS@(Pathwise):
@@ -43,6 +58,7 @@ class @CLASS@(Pathwise):
     name = "@NAME@"
 @REFERENCE@    evaluations = "K F forward + backward"
     bias = "consistent"  # unbiased | consistent (vanishes with the temperature) | biased | none
+    claims = {"draw": gradient_of_a_draw}  # what else is true of the gradient; it is tested
     search_view = "soft"
 
     def __init__(
@@ -166,9 +182,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nasbench_snas.architecture.operations import operations
+from nasbench_snas.architecture.space import CellType, Layer, Space, SpaceFamily, check_resolution
 from nasbench_snas.errors import ConfigError
-from nasbench_snas.operations import operations
-from nasbench_snas.space import CellType, Layer, Space, SpaceFamily, check_resolution
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -101,6 +101,7 @@ class Row:
         outcome: ``passed``, ``failed``, ``skipped`` or ``xfailed``.
         seconds: Duration.
         reason: Why it failed or was skipped.
+        notes: What the check has to say: power, the error that it excludes, what is not tested.
     """
 
     target: str
@@ -108,6 +109,7 @@ class Row:
     outcome: str
     seconds: float
     reason: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class Printer:
@@ -129,6 +131,8 @@ class Printer:
         first = row.reason.splitlines()[0] if row.outcome in ("skipped", "xfailed") else ""
         note = f"  ({first})" if first else ""
         click.echo(f"  {label} {row.check.replace('_', ' ')}{note}", file=self.stream)
+        for text in row.notes:
+            click.echo(f"           {text}", file=self.stream)
         if row.outcome == "failed":
             text = "\n".join("           " + line for line in row.reason.splitlines())
             click.echo(text, file=self.stream)
@@ -139,6 +143,7 @@ class Recorder:
 
     def __init__(self, show: Printer | None) -> None:
         self.rows: list[Row] = []
+        self.notes: dict[str, tuple[str, ...]] = {}
         self.show = show
 
     def pytest_configure(self, config: Any) -> None:
@@ -149,6 +154,12 @@ class Recorder:
         """Keep a module that cannot be collected as a failure."""
         if report.failed:
             self._add(Row(report.nodeid, "collection", "failed", 0.0, str(report.longrepr)))
+
+    def pytest_runtest_makereport(self, item: Any, call: Any) -> None:
+        """Keep the notes that a check has left on its instance."""
+        notes = getattr(getattr(item, "instance", None), "notes", ())
+        if call.when == "call" and notes:
+            self.notes[item.nodeid] = tuple(notes)
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Keep the result of a check."""
@@ -167,7 +178,8 @@ class Recorder:
             reason = str(crash.message) if crash else str(report.longrepr)
         target = names[-2].removeprefix("Test")
         check = names[-1].removeprefix("test_")
-        self._add(Row(target, check, outcome, round(float(report.duration), 3), reason))
+        notes = self.notes.get(report.nodeid, ())
+        self._add(Row(target, check, outcome, round(float(report.duration), 3), reason, notes))
 
     def _add(self, row: Row) -> None:
         self.rows.append(row)

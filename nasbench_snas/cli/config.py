@@ -35,8 +35,8 @@ def show(
     assignments: tuple[str, ...],
 ) -> None:
     """Print all settings of a run as TOML, with the source of each value."""
-    from nasbench_snas.config import to_toml
     from nasbench_snas.search.plan import plan_run
+    from nasbench_snas.settings.run import to_toml
 
     plan = plan_run(
         session.registry(),
@@ -54,7 +54,7 @@ def show(
 @click.option("--json", "as_json", is_flag=True, help="The JSON schema.")
 def schema(as_json: bool) -> None:
     """Describe every setting."""
-    from nasbench_snas.config import RunConfig, flatten_fields
+    from nasbench_snas.settings.run import RunConfig, flatten_fields
 
     if as_json:
         click.echo(json.dumps(RunConfig.model_json_schema(), indent=1))
@@ -69,8 +69,8 @@ def schema(as_json: bool) -> None:
 @click.pass_obj
 def diff(session: Session, first: str, second: str) -> None:
     """Print the settings in which two runs (or TOML files) differ."""
-    from nasbench_snas.config import flatten, read_toml
-    from nasbench_snas.store import find_run
+    from nasbench_snas.runs.folder import find_run
+    from nasbench_snas.settings.run import flatten, read_toml
 
     def values(name: str) -> dict[str, object]:
         is_file = name.endswith(".toml") and Path(name).is_file()

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 if TYPE_CHECKING:
-    from nasbench_snas.cost_report import Report
-    from nasbench_snas.space import Space
-    from nasbench_snas.supernet.child_plan import ChildSettings
+    from nasbench_snas.architecture.space import Space
+    from nasbench_snas.cost.listing import Report
+    from nasbench_snas.supernet.child.plan import ChildSettings
 
 _DATASETS = {"cifar10": (3, 10, 32), "cifar100": (3, 100, 32), "digits": (1, 10, 8)}
 _DATASETS |= {"imagenet": (3, 1000, 224)}
@@ -32,10 +32,11 @@ _DATASETS |= {"imagenet": (3, 1000, 224)}
 @click.option("--detail", is_flag=True, help="Cost per cell type and operation.")
 @click.option(
     "--convention",
-    type=click.Choice(["sound", "released", "paper"]),
     default="sound",
     show_default=True,
-    help="How a space's operations are counted.",
+    metavar="NAME",
+    help="How operations are counted: sound, released or paper for spaces; the name of a public "
+    "counter (thop, fvcore, ptflops, torchinfo, nats …, or all) for genotypes.",
 )
 @click.option(
     "--format",
@@ -70,11 +71,12 @@ def command(
     """
     if not targets and not tables:
         raise click.UsageError("give a TARGET, or --tables.")
+    counters = _counters(convention)
     settings = _settings(channels, layers, dataset, pool_norm)
     reports: list[Report] = []
     spaces: list[tuple[str, Space]] = []
     if tables:
-        from nasbench_snas.cost_report import table_reports
+        from nasbench_snas.cost.listing import table_reports
 
         reports += table_reports()
     for target in targets:
@@ -83,18 +85,49 @@ def command(
             reports += found
         else:
             spaces.append((target, _sized(session, found, dataset, channels, layers)))
+    if counters and spaces:
+        raise _no_counter_of_spaces(convention)
     if as_json:
-        click.echo(json.dumps(_plain(reports, spaces, convention), indent=1))
+        click.echo(json.dumps(_plain(reports, spaces, convention, counters), indent=1))
+        return
+    if counters:
+        _print_counters(session, reports, counters, style)
         return
     _print_reports(session, reports, style, detail or (len(reports) == 1 and not tables))
     for name, space in spaces:
         _print_space(session, name, space, convention, style)
 
 
+def _counters(convention: str) -> tuple[str, ...]:
+    """Return the public counters that ``convention`` names; none for a convention of spaces."""
+    from nasbench_snas.cost.conventions import COUNTERS
+    from nasbench_snas.cost.table import CONVENTIONS
+    from nasbench_snas.errors import ConfigError, suggest
+
+    if convention in CONVENTIONS:
+        return ()
+    if convention == "all":
+        return tuple(COUNTERS)
+    if convention not in COUNTERS:
+        known = (*CONVENTIONS, *COUNTERS, "all")
+        raise ConfigError(f"unknown cost convention {convention!r}.", suggest(convention, known))
+    return (convention,)
+
+
+def _no_counter_of_spaces(convention: str) -> Exception:
+    from nasbench_snas.errors import ConfigError
+
+    return ConfigError(
+        f"the counter {convention!r} counts networks, not the edges of a search space.",
+        "For a space: sound, released or paper.",
+        "Give a genotype or a run instead, or leave --convention out.",
+    )
+
+
 def _settings(
     channels: int | None, layers: int | None, dataset: str | None, pool_norm: bool
 ) -> ChildSettings | None:
-    from nasbench_snas.supernet.child_plan import ChildSettings
+    from nasbench_snas.supernet.child.plan import ChildSettings
 
     if channels is None and layers is None and dataset is None and not pool_norm:
         return None
@@ -110,11 +143,11 @@ def _settings(
 
 def _resolve(session: Any, target: str, settings: ChildSettings | None) -> list[Report] | str:
     """Return the reports of a genotype or run, or the name of a space."""
-    from nasbench_snas.cost_report import genotype_reports
+    from nasbench_snas.architecture.text import is_genotype_text, load_genotype
+    from nasbench_snas.architecture.zoo import zoo, zoo_key, zoo_names
+    from nasbench_snas.cost.listing import genotype_reports
     from nasbench_snas.errors import GenotypeError, suggest
-    from nasbench_snas.genotype_io import is_genotype_text, load_genotype
-    from nasbench_snas.genotype_runs import find_run
-    from nasbench_snas.genotype_zoo import zoo, zoo_key, zoo_names
+    from nasbench_snas.evaluate.genotypes import find_run
 
     if zoo_key(target) == "zoo":
         return [r for name in zoo_names() for r in genotype_reports(zoo(name), name, settings)]
@@ -135,10 +168,10 @@ def _resolve(session: Any, target: str, settings: ChildSettings | None) -> list[
 
 def _run(session: Any, folder: Path, target: str, settings: ChildSettings | None) -> list[Report]:
     """Return a run's child at its own size, and as a published network if it has such cells."""
-    from nasbench_snas.cost_report import genotype_reports, plan_report
-    from nasbench_snas.genotype_io import read_genotype
-    from nasbench_snas.genotype_runs import run_space
-    from nasbench_snas.supernet.child_plan import plan_in_space
+    from nasbench_snas.architecture.text import read_genotype
+    from nasbench_snas.cost.listing import genotype_reports, plan_report
+    from nasbench_snas.evaluate.genotypes import run_space
+    from nasbench_snas.supernet.child.plan import plan_in_space
 
     genotype = read_genotype(folder / "genotype.json")
     reports = []
@@ -174,9 +207,12 @@ def _sized(
 
 
 def _plain(
-    reports: list[Report], spaces: list[tuple[str, Space]], convention: str
+    reports: list[Report],
+    spaces: list[tuple[str, Space]],
+    convention: str,
+    counters: tuple[str, ...],
 ) -> dict[str, Any]:
-    from nasbench_snas.cost_report import space_lines, space_summary
+    from nasbench_snas.cost.listing import space_lines, space_summary
 
     kind: Any = convention
     found = [
@@ -187,7 +223,34 @@ def _plain(
         }
         for name, space in spaces
     ]
-    return {"genotypes": [report.as_dict() for report in reports], "spaces": found}
+    genotypes = [
+        report.as_dict() | {"counters": {name: report.counted(name) for name in counters}}
+        for report in reports
+    ]
+    return {"genotypes": genotypes, "spaces": found}
+
+
+def _print_counters(
+    session: Any, reports: list[Report], counters: tuple[str, ...], style: str
+) -> None:
+    """Print what each counter says of each network, and what its rule is."""
+    from nasbench_snas.cost.conventions import counter
+
+    titles = ["target", "network", "counter", "figure", "unit", "more than multiply-adds by"]
+    rows = []
+    for report in reports:
+        for name in counters:
+            figure = report.counted(name)
+            if figure is not None and report.macs is not None:
+                base = report.macs * counter(name).weights["convolution"]
+                network = report.network.removeprefix(f"{report.target} ") or "-"
+                more = f"{figure - base:,}"
+                rows.append(
+                    [_short(report.target), network, name, f"{figure:,}", counter(name).unit, more]
+                )
+    _table(session, "Figures of public counters, for one image", titles, rows, style)
+    for name in counters:
+        click.echo(f"{name}: {counter(name).remark} ({counter(name).package}).")
 
 
 def _print_reports(session: Any, reports: list[Report], style: str, detail: bool) -> None:
@@ -236,7 +299,7 @@ def _print_lines(session: Any, report: Report, style: str) -> None:
 
 
 def _print_space(session: Any, name: str, space: Space, convention: str, style: str) -> None:
-    from nasbench_snas.cost_report import space_lines, space_summary
+    from nasbench_snas.cost.listing import space_lines, space_summary
 
     kind: Any = convention
     titles = ["part", "operation", "params", "flops", "access"]

@@ -43,7 +43,7 @@ def verify(name: str, root: Path | None) -> None:
 
     from nasbench_snas.data.presence import verify as check
     from nasbench_snas.data.settings import DataSettings
-    from nasbench_snas.parameters import config_error
+    from nasbench_snas.settings.parameters import config_error
 
     try:
         settings = DataSettings.model_validate({"dataset": name, "root": root})

@@ -24,7 +24,7 @@ def command(session: Session, preset: str | None, build: bool) -> None:
     import torch
 
     from nasbench_snas.kernels import select_backend
-    from nasbench_snas.provenance import cpu_model, versions
+    from nasbench_snas.runs.provenance import cpu_model, versions
 
     for name, version in versions().items():
         click.echo(f"{name:<16} {version}")
@@ -34,7 +34,7 @@ def command(session: Session, preset: str | None, build: bool) -> None:
     compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     click.echo(f"{'C++ compiler':<16} {compiler or 'none (plain PyTorch kernels are used)'}")
     if build:
-        from nasbench_snas.kernels.build import build_cpu_kernels
+        from nasbench_snas.kernels.cpu.build import build_cpu_kernels
 
         click.echo(f"{'build':<16} {build_cpu_kernels()}")
     click.echo(f"{'kernels':<16} {select_backend('auto', 'cpu', torch.float32)[1]}")
@@ -55,9 +55,9 @@ def command(session: Session, preset: str | None, build: bool) -> None:
 
 
 def _check_data(preset: str) -> None:
-    from nasbench_snas.config import load_preset
     from nasbench_snas.data.presence import verify
     from nasbench_snas.data.settings import DataSettings
+    from nasbench_snas.settings.run import load_preset
 
     settings = DataSettings.model_validate(load_preset(preset).get("data", {}))
     report = verify(settings)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from nasbench_snas.genotype import Genotype
+    from nasbench_snas.architecture.genotype import Genotype
 
 _FORMATS = ("svg", "pdf", "png", "dot")
 
@@ -87,9 +87,9 @@ def _kinds(formats: str) -> list[str]:
 
 
 def _genotypes(session: Any, target: str) -> list[tuple[str, Genotype]]:
-    from nasbench_snas.genotype_io import is_genotype_text, load_genotype
-    from nasbench_snas.genotype_runs import find_run
-    from nasbench_snas.genotype_zoo import zoo, zoo_key, zoo_names
+    from nasbench_snas.architecture.text import is_genotype_text, load_genotype
+    from nasbench_snas.architecture.zoo import zoo, zoo_key, zoo_names
+    from nasbench_snas.evaluate.genotypes import find_run
 
     if zoo_key(target) == "zoo":
         return [(name, zoo(name)) for name in zoo_names()]
@@ -108,7 +108,7 @@ def _file_name(name: str) -> str:
 def _draw(
     name: str, genotype: Genotype, out: Path, kinds: list[str], together: bool, dpi: int
 ) -> None:
-    from nasbench_snas.reports.draw import (
+    from nasbench_snas.reports.draw.cell import (
         dot_text,
         draw_cells,
         genotype_panels,
@@ -138,7 +138,7 @@ def _draw(
 def _draw_frequencies(
     genotypes: list[Genotype], out: Path, kinds: list[str], least: float, dpi: int
 ) -> None:
-    from nasbench_snas.reports.draw import draw_frequencies, save_figure
+    from nasbench_snas.reports.draw.cell import draw_frequencies, save_figure
 
     if kinds == ["dot"]:
         raise click.UsageError("--frequency is drawn as svg, pdf or png.")
@@ -153,7 +153,7 @@ def _draw_evolution(
     session: Any, target: str, out: Path, kinds: list[str], still: bool, moving: bool, dpi: int
 ) -> None:
     from nasbench_snas.errors import DataError
-    from nasbench_snas.genotype_runs import PROBABILITIES_FILE, find_run, run_space
+    from nasbench_snas.evaluate.genotypes import PROBABILITIES_FILE, find_run, run_space
 
     folder = find_run(target, session.root)
     space = run_space(session.registry(), folder) if folder else None
@@ -165,8 +165,8 @@ def _draw_evolution(
         )
     import numpy as np
 
-    from nasbench_snas.reports.draw import save_figure
-    from nasbench_snas.reports.draw_evolution import animate_evolution, draw_evolution
+    from nasbench_snas.reports.draw.cell import save_figure
+    from nasbench_snas.reports.draw.evolution import animate_evolution, draw_evolution
 
     with np.load(file, allow_pickle=False) as data:
         probs = data["probs"]

@@ -52,10 +52,10 @@ def command(
     """
     import dataclasses
 
-    from nasbench_snas.evaluation import evaluate
-    from nasbench_snas.evaluation_data import split_batches
-    from nasbench_snas.loading import load_trained
-    from nasbench_snas.search.device import resolve_device
+    from nasbench_snas.compute.device import resolve_device
+    from nasbench_snas.evaluate.images import split_batches
+    from nasbench_snas.evaluate.load import load_trained
+    from nasbench_snas.retrain.accuracy import evaluate
 
     where = resolve_device(device)
     loaded = load_trained(target, root=session.root, device=where, registry=session.registry())

@@ -21,8 +21,8 @@ def command(session: Session, target: str, path: Path) -> None:
     The file takes normalised images of any batch size and returns logits. ONNX needs the extra
     nasbench-snas[export].
     """
-    from nasbench_snas.exporting import export_network
-    from nasbench_snas.loading import load_trained
+    from nasbench_snas.evaluate.export import export_network
+    from nasbench_snas.evaluate.load import load_trained
 
     loaded = load_trained(target, root=session.root, registry=session.registry())
     difference = export_network(loaded.network, loaded.shape, path)

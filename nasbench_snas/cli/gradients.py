@@ -45,8 +45,8 @@ def command(session: Session, /, **options: Any) -> None:
     exact gradient, by enumeration of all architectures. The study is a folder under
     ROOT/_gradients; the same command continues one that was stopped, with more --samples too.
     """
-    from nasbench_snas.gradients.study import run_study, study_folder
-    from nasbench_snas.reports import gradient_report
+    from nasbench_snas.reports import gradients as gradient_report
+    from nasbench_snas.study.study import run_study, study_folder
 
     settings = _settings(options)
     registry = session.registry()
@@ -76,8 +76,8 @@ def _settings(options: dict[str, Any]) -> Any:
     """Return the study's settings from file, --set and options, the later ones stronger."""
     import pydantic
 
-    from nasbench_snas.gradients.settings import StudySettings
-    from nasbench_snas.parameters import config_error
+    from nasbench_snas.settings.parameters import config_error
+    from nasbench_snas.study.settings import StudySettings
 
     values: dict[str, Any] = {}
     if options["file"] is not None:

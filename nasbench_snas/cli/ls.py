@@ -129,7 +129,7 @@ def _spaces(session: Session) -> list[dict[str, Any]]:
 
 
 def _presets() -> list[dict[str, Any]]:
-    from nasbench_snas.config import load_preset, preset_names
+    from nasbench_snas.settings.run import load_preset, preset_names
 
     return [{"name": name, "about": load_preset(name).get("about", "")} for name in preset_names()]
 
@@ -154,7 +154,7 @@ def _tables() -> list[dict[str, Any]]:
 
 
 def _runs(session: Session, reindex: bool) -> list[dict[str, Any]]:
-    from nasbench_snas.index import read_index
+    from nasbench_snas.runs.index import read_index
 
     return [
         {key: row.get(key) for key in _RUN_COLUMNS}

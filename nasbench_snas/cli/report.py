@@ -92,7 +92,7 @@ def command(session: Session, /, runs: tuple[str, ...], as_json: bool, **given: 
         click.echo(json.dumps(report.to_json(), indent=1))
         return
     if "terminal" in options.formats:
-        from nasbench_snas.reports.render_terminal import show
+        from nasbench_snas.reports.render.terminal import show
 
         show(session.console(), report.tables if given["tables"] else main_tables(report))
         for line in _left_out(report):

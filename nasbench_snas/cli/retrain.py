@@ -11,8 +11,8 @@ from nasbench_snas.errors import ConfigError
 
 if TYPE_CHECKING:
     from nasbench_snas.cli.main import Session
-    from nasbench_snas.retrain_plan import PlannedRetraining, Target
-    from nasbench_snas.store import RunFolder
+    from nasbench_snas.retrain.plan import PlannedRetraining, Target
+    from nasbench_snas.runs.folder import RunFolder
 
 
 @click.command(name="retrain")
@@ -80,8 +80,8 @@ def command(session: Session, /, **options: Any) -> int:
     processes: torchrun --nproc-per-node N -m nasbench_snas retrain …
     """
     from nasbench_snas.cli._retrain_display import announce_retraining
-    from nasbench_snas.distributed import joined
-    from nasbench_snas.search.device import resolve_device
+    from nasbench_snas.compute.device import resolve_device
+    from nasbench_snas.compute.distributed import joined
 
     device = resolve_device(options["device"], deterministic=options["deterministic"])
     plans = _plans(session, options)
@@ -100,7 +100,7 @@ def command(session: Session, /, **options: Any) -> int:
 
 
 def _targets(session: Session, options: dict[str, Any]) -> list[Target]:
-    from nasbench_snas.retrain_plan import best_search, find_target
+    from nasbench_snas.retrain.plan import best_search, find_target
 
     targets = [find_target(session.root, text) for text in options["targets"]]
     if options["select"]:
@@ -143,9 +143,9 @@ def _assignments(options: dict[str, Any]) -> list[str]:
 
 
 def _plans(session: Session, options: dict[str, Any]) -> list[tuple[RunFolder, PlannedRetraining]]:
-    from nasbench_snas.retrain_plan import default_preset, plan_retraining, stored_retraining
-    from nasbench_snas.retrain_runner import retrain_folder
-    from nasbench_snas.seeds import parse_seeds
+    from nasbench_snas.retrain.plan import default_preset, plan_retraining, stored_retraining
+    from nasbench_snas.retrain.runner import retrain_folder
+    from nasbench_snas.settings.seed_list import parse_seeds
 
     if options["resume"] not in ("auto", "never"):
         return [stored_retraining(session.root, options["resume"])]
@@ -174,8 +174,8 @@ def _one(
     """Train, continue, take over or skip one plan; return the number of failures."""
     from nasbench_snas.cli._retrain_display import RetrainDisplay, show_retraining
     from nasbench_snas.errors import DivergedError
-    from nasbench_snas.retrain_runner import find_twin, run_retraining, take_over
-    from nasbench_snas.running import RunOptions
+    from nasbench_snas.retrain.runner import find_twin, run_retraining, take_over
+    from nasbench_snas.runs.options import RunOptions
 
     status, done = folder.status().get("status"), folder.result()
     repeat = options["rerun"] == "all" or options["resume"] == "never"
@@ -217,7 +217,7 @@ def _one(
 def _show_plans(
     session: Session, plans: list[tuple[RunFolder, PlannedRetraining]], options: dict[str, Any]
 ) -> None:
-    from nasbench_snas.config import to_toml
+    from nasbench_snas.settings.run import to_toml
 
     console = session.console()
     _, first = plans[0]

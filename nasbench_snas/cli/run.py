@@ -10,12 +10,12 @@ import click
 from click.core import ParameterSource
 
 from nasbench_snas.errors import ConfigError
-from nasbench_snas.seeds import parse_seeds
+from nasbench_snas.settings.seed_list import parse_seeds
 
 if TYPE_CHECKING:
     from nasbench_snas.cli.main import Session
+    from nasbench_snas.runs.folder import RunFolder
     from nasbench_snas.search.plan import PlannedRun
-    from nasbench_snas.store import RunFolder
 
 
 @click.command(name="run")
@@ -87,8 +87,8 @@ if TYPE_CHECKING:
 def command(ctx: click.Context, /, **options: Any) -> int:
     """Run a search and leave its folder; the same command continues an interrupted one."""
     from nasbench_snas.cli._run_display import announce, final_line
-    from nasbench_snas.distributed import joined
-    from nasbench_snas.search.device import resolve_device
+    from nasbench_snas.compute.device import resolve_device
+    from nasbench_snas.compute.distributed import joined
 
     session: Session = ctx.obj
     if options["resume"] not in ("auto", "never"):
@@ -149,8 +149,8 @@ def _assignments(options: dict[str, Any]) -> list[str]:
 
 
 def _plans(session: Session, options: dict[str, Any]) -> list[PlannedRun]:
+    from nasbench_snas.runs.folder import find_run
     from nasbench_snas.search.plan import complete, load_config, plan_run
-    from nasbench_snas.store import find_run
 
     registry = session.registry()
     if options["resume"] not in ("auto", "never"):
@@ -182,9 +182,9 @@ def _one(session: Session, plan: PlannedRun, options: dict[str, Any], device: st
     """Run, continue or skip one plan; return the number of failures."""
     from nasbench_snas.cli._run_display import RunDisplay, show_result
     from nasbench_snas.errors import DivergedError
+    from nasbench_snas.runs.folder import RunFolder, find_run
+    from nasbench_snas.runs.trackers import open_tracker
     from nasbench_snas.search.runner import RunOptions, run_search
-    from nasbench_snas.store import RunFolder, find_run
-    from nasbench_snas.trackers import open_tracker
 
     folder = RunFolder(session.root / plan.run_id)
     if options["resume"] not in ("auto", "never"):
@@ -239,7 +239,7 @@ def _check_images(folder: RunFolder, plan: PlannedRun, done: dict[str, Any]) -> 
 
 
 def _must_repeat(session: Session, folder: Any, plan: PlannedRun, rerun: str) -> bool:
-    from nasbench_snas.provenance import source_hash
+    from nasbench_snas.runs.provenance import source_hash
 
     if rerun == "all":
         return True
@@ -253,9 +253,9 @@ def _must_repeat(session: Session, folder: Any, plan: PlannedRun, rerun: str) ->
 
 
 def _show_plans(session: Session, plans: list[PlannedRun]) -> None:
-    from nasbench_snas.config import to_toml
+    from nasbench_snas.runs.folder import RunFolder
     from nasbench_snas.search.estimate import estimate, measured_times
-    from nasbench_snas.store import RunFolder
+    from nasbench_snas.settings.run import to_toml
 
     console = session.console()
     console.print(to_toml(plans[0].config, plans[0].sources), markup=False)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 @click.pass_obj
 def command(session: Session, run: str, as_json: bool) -> None:
     """Show RUN (a search or a retraining): a folder, its name, or an unambiguous beginning."""
-    from nasbench_snas.index import index_row
-    from nasbench_snas.store import find_any_run
+    from nasbench_snas.runs.folder import find_any_run
+    from nasbench_snas.runs.index import index_row
 
     folder = find_any_run(session.root, run)
     status, result = index_row(folder), folder.result()
@@ -61,7 +61,7 @@ def _result(result: dict[str, Any]) -> None:
 
 
 def _reproduce(folder: Any) -> None:
-    from nasbench_snas.store import read_json
+    from nasbench_snas.runs.folder import read_json
 
     starts = read_json(folder.path / "env.json") if (folder.path / "env.json").exists() else []
     if starts:

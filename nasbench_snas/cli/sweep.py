@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nasbench_snas.errors import ConfigError
-from nasbench_snas.seeds import parse_seeds
+from nasbench_snas.settings.seed_list import parse_seeds
 
 if TYPE_CHECKING:
     from nasbench_snas.cli.main import Session
     from nasbench_snas.executors import Outcome
-    from nasbench_snas.sweep import SweepRun, SweepSettings
+    from nasbench_snas.executors.sweep import SweepRun, SweepSettings
 
 
 @click.command(name="sweep")
@@ -52,10 +52,10 @@ def command(session: Session, /, file: Path | None, **options: Any) -> int:
     run fails (exit code 4). A run that diverged is a result: it is not repeated (`nasbench run
     --rerun failed` does), but the exit code stays 4.
     """
-    from nasbench_snas.config import read_toml
     from nasbench_snas.executors import make_executor
+    from nasbench_snas.executors.sweep import arguments_of, execute, plan_sweep, summary
     from nasbench_snas.search.estimate import estimate, measured_times
-    from nasbench_snas.sweep import arguments_of, execute, plan_sweep, summary
+    from nasbench_snas.settings.run import read_toml
 
     settings = _settings(file, options)
     runs = plan_sweep(session.registry(), settings, session.root)
@@ -101,8 +101,8 @@ def _settings(file: Path | None, options: dict[str, Any]) -> SweepSettings:
     """Return the settings of the file, overridden by what was given as an option."""
     import pydantic
 
-    from nasbench_snas.parameters import config_error
-    from nasbench_snas.sweep import SweepSettings, load_sweep
+    from nasbench_snas.executors.sweep import SweepSettings, load_sweep
+    from nasbench_snas.settings.parameters import config_error
 
     values: dict[str, Any] = load_sweep(file).model_dump() if file else {}
     for name in ("estimators", "spaces", "constraints"):
@@ -160,7 +160,7 @@ def _live_table(session: Session, runs: list[SweepRun]) -> Iterator[None]:
 
 def _states(runs: list[SweepRun], known: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the index row of each run by id; those that are done are not read again."""
-    from nasbench_snas.index import index_row
+    from nasbench_snas.runs.index import index_row
 
     states: dict[str, dict[str, Any]] = {}
     for run in runs:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nasbench_snas.errors import ConfigError
-from nasbench_snas.seeds import parse_seeds
+from nasbench_snas.settings.seed_list import parse_seeds
 
 if TYPE_CHECKING:
     from nasbench_snas.cli.main import Session
@@ -51,11 +51,11 @@ def command(session: Session, /, runs: tuple[str, ...], **options: Any) -> int:
 
 
 def _tabulate(session: Session, options: dict[str, Any]) -> int:
-    from nasbench_snas.config import read_toml
     from nasbench_snas.executors import make_executor
+    from nasbench_snas.executors.sweep import execute
     from nasbench_snas.search.plan import plan_run
-    from nasbench_snas.sweep import execute
-    from nasbench_snas.tabular import TablePlan, make_shard, merge
+    from nasbench_snas.settings.run import read_toml
+    from nasbench_snas.truth.own import TablePlan, make_shard, merge
 
     registry = session.registry()
     planned = plan_run(
@@ -95,7 +95,7 @@ def _tabulate(session: Session, options: dict[str, Any]) -> int:
 def _tasks(session: Session, options: dict[str, Any], folder: Path) -> list[Task]:
     """Return the shards as commands."""
     from nasbench_snas.executors import Task
-    from nasbench_snas.tabular import shard_lock
+    from nasbench_snas.truth.own import shard_lock
 
     words = ["-q", *(word for plugin in session.plugins for word in ("--plugin", plugin))]
     words += ["--root", str(session.root.resolve()), "tabulate"]
@@ -111,9 +111,9 @@ def _tasks(session: Session, options: dict[str, Any], folder: Path) -> list[Task
 
 
 def _compare(session: Session, runs: tuple[str, ...], table_file: Path | None) -> int:
+    from nasbench_snas.runs.folder import find_run, write_json
     from nasbench_snas.search.load import load_search
-    from nasbench_snas.store import find_run, write_json
-    from nasbench_snas.tabular import Table, compare
+    from nasbench_snas.truth.own import Table, compare
 
     if table_file is None:
         raise ConfigError("compare with which table?", fix="Add --table FILE.")

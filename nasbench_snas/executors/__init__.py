@@ -5,6 +5,13 @@ became of them. It knows nothing of searches: a run keeps its own state in its f
 lost worker is simply started again.
 """
 
-from nasbench_snas.executors.task import Executor, Outcome, Task, make_executor
+from nasbench_snas.executors.choose import make_executor
+from nasbench_snas.executors.task import Executor, Outcome, Task
 
-__all__ = ["Executor", "Outcome", "Task", "make_executor"]
+__all__ = [
+    "Executor",
+    "Outcome",
+    "Task",
+    "make_executor",
+    "sweep",
+]

@@ -13,7 +13,7 @@ from typing import IO
 
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.executors.task import Outcome, Task, last_line
-from nasbench_snas.store import RunFolder
+from nasbench_snas.runs.folder import RunFolder
 
 
 @dataclass

@@ -16,6 +16,7 @@ from nasbench_snas.registry import Registry
 __all__ = [
     "Comparison",
     "GradientRow",
+    "compare",
     "compare_gradients",
     "estimate",
     "make_estimator",

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from nasbench_snas.api import Categorical, Estimator, Space
 from nasbench_snas.errors import ConfigError
-from nasbench_snas.parameters import resolve_parameters
 from nasbench_snas.registry import Registry
 from nasbench_snas.seeding import stream
+from nasbench_snas.settings.parameters import resolve_parameters
 
 Function = Callable[[Tensor], Tensor]
 MOST_STATES = 20_000

@@ -2,7 +2,7 @@
 
 Every PyTorch operation that is not a view counts as one launch that reads its inputs and writes its
 outputs. Triton kernels are counted where the backend launches them
-(:class:`~nasbench_snas.kernels.triton_launch.Launcher`); without a GPU they are noted instead of
+(:class:`~nasbench_snas.kernels.triton.launch.Launcher`); without a GPU they are noted instead of
 run, so that the outputs mean nothing while the launches are those of a real step. A step that has
 not run before also copies tables to the device, which is not counted. This is bookkeeping, not a
 measurement of any GPU.
@@ -21,8 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 if TYPE_CHECKING:
-    from nasbench_snas.kernels.triton_backend import TritonKernels
-    from nasbench_snas.kernels.triton_launch import Launch
+    from nasbench_snas.kernels.triton.backend import TritonKernels
+    from nasbench_snas.kernels.triton.launch import Launch
 
 FREE = ("empty", "detach", "_unsafe_view", "_reshape_alias")
 """Parts of the names of operations that launch nothing, views aside."""
@@ -70,7 +70,7 @@ class _Counter(TorchDispatchMode):
 
 def counting_kernels() -> TritonKernels:
     """Return the Triton backend that launches nothing: for :func:`count_step`, on CPU."""
-    from nasbench_snas.kernels.triton_backend import TritonKernels
+    from nasbench_snas.kernels.triton.backend import TritonKernels
 
     kernels = TritonKernels()
     kernels.launch.dry = True

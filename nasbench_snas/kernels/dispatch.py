@@ -60,7 +60,7 @@ def select_backend(
 
 
 def _cpu(name: str, kind: str, dtype: torch.dtype, wait: bool) -> tuple[Kernels, str]:
-    from nasbench_snas.kernels import build
+    from nasbench_snas.kernels.cpu import build
 
     asked = name == "cpu"
     if kind != "cpu" or dtype not in (torch.float32, torch.float64):
@@ -73,7 +73,7 @@ def _cpu(name: str, kind: str, dtype: torch.dtype, wait: bool) -> tuple[Kernels,
             if not build.is_built():
                 logger.warning("compiling the C++ kernels, once: under a minute on two cores")
                 build.build_or_note_failure(WAIT_SECONDS)
-            from nasbench_snas.kernels.cpu import CpuKernels
+            from nasbench_snas.kernels.cpu.backend import CpuKernels
 
             return CpuKernels(build.load_cpu_kernels()), "kernels: cpu (compiled C++)"
         except MissingDependencyError as error:
@@ -85,11 +85,11 @@ def _cpu(name: str, kind: str, dtype: torch.dtype, wait: bool) -> tuple[Kernels,
 
 
 def _triton(name: str, kind: str, dtype: torch.dtype) -> tuple[Kernels, str]:
-    from nasbench_snas.kernels import triton_support
+    from nasbench_snas.kernels.triton import support as triton_support
 
     why = triton_support.unusable(kind, dtype)
     if not why:
-        from nasbench_snas.kernels.triton_backend import TritonKernels
+        from nasbench_snas.kernels.triton.backend import TritonKernels
 
         return TritonKernels(), "kernels: triton"
     if name == "triton":

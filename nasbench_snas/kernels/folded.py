@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from nasbench_snas.kernels.depthwise_backward import depthwise_gradients
-from nasbench_snas.kernels.protocol import Candidate, Entries, Norm, UnitSpec, Upstream
+from nasbench_snas.kernels.operands import Candidate, Entries, Norm, UnitSpec, Upstream
 from nasbench_snas.kernels.reference import (
     ReferenceKernels,
     coefficients,

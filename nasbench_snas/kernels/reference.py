@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nasbench_snas.kernels.protocol import (
+from nasbench_snas.kernels.operands import (
     EPS,
     MOMENTUM,
     Candidate,

@@ -8,14 +8,79 @@ keeps for the backward pass. Formulas: :mod:`nasbench_snas.kernels.protocol`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
-from nasbench_snas.kernels.protocol import Entries
+from nasbench_snas.kernels.operands import Entries, UnitSpec
 
-if TYPE_CHECKING:
-    from nasbench_snas.supernet.fast_plan import CandidatePlan
+
+class UnitWeights(Protocol):
+    """Weights and norm of one unit on its rows, as a backend sees them.
+
+    Attributes:
+        mean: Running means, shape ``(rows, C_out)``.
+        var: Running variances, shape ``(rows, C_out)``.
+        count: Batches that the running statistics hold, shape ``(rows,)``.
+        norm: Whether there is a norm.
+    """
+
+    mean: Tensor
+    var: Tensor
+    count: Tensor
+    norm: bool
+
+    @property
+    def gamma(self) -> Tensor | None:
+        """Learnt scales, shape ``(rows, C_out)``, or None."""
+
+    @property
+    def beta(self) -> Tensor | None:
+        """Learnt shifts, shape ``(rows, C_out)``, or None."""
+
+    @property
+    def own_parameters(self) -> list[Tensor]:
+        """All learnt tensors: weights, then the norm's scale and shift where they are learnt."""
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """The weights, one tensor a convolution (in the order of ``Kernels``)."""
+
+    @property
+    def running(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Running mean, running variance and number of batches."""
+
+
+@dataclass(frozen=True)
+class CandidatePlan:
+    """One operation on all wanted edges of a source, for all draws.
+
+    Attributes:
+        kind: ``conv`` (a chain of units), ``pool`` or ``identity``.
+        pool: Which pooling.
+        specs: The units' specifications at this source's stride.
+        units: Their weights (for a pooling, its norm alone).
+        x_rows: For every row of the first unit's output, the row of the source node.
+        w_rows: For every row, the row of the weights.
+        chain: ``0, 1, …, rows``: the rows of the later units' inputs, and ``starts`` of their
+            gradients.
+        every: ``chain`` without its end.
+        starts: First entry of each row (and the end), see ``Entries``.
+        update_rows: Rows whose statistics enter the running ones, in the order of the draws.
+        update_weights: The row of the running statistics for each of them.
+    """
+
+    kind: str
+    pool: str
+    specs: tuple[UnitSpec, ...]
+    units: tuple[UnitWeights, ...]
+    x_rows: Tensor
+    w_rows: Tensor
+    chain: Tensor
+    every: Tensor
+    starts: Tensor
+    update_rows: Tensor
+    update_weights: Tensor
 
 
 @dataclass(frozen=True)

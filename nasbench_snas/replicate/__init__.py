@@ -5,4 +5,10 @@ from __future__ import annotations
 from nasbench_snas.replicate.experiments import EXPERIMENTS, run_experiment
 from nasbench_snas.replicate.findings import Experiment, Finding, page
 
-__all__ = ["EXPERIMENTS", "Experiment", "Finding", "page", "run_experiment"]
+__all__ = [
+    "EXPERIMENTS",
+    "Experiment",
+    "Finding",
+    "page",
+    "run_experiment",
+]

@@ -1,1 +1,15 @@
 """The architecture search: loop, optimisation levels, derivation and child validation."""
+
+__all__ = [
+    "calibrate",
+    "child",
+    "estimate",
+    "levels",
+    "load",
+    "objective",
+    "optimizers",
+    "plan",
+    "resource",
+    "runner",
+    "search",
+]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from nasbench_snas.cost_control import Calibration, calibrate_eta, eta_for_ratio
+from nasbench_snas.cost.control import Calibration, calibrate_eta, eta_for_ratio
 from nasbench_snas.registry import Registry
 from nasbench_snas.search.plan import plan_run
 from nasbench_snas.search.search import Search

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from nasbench_snas.api import Distribution, Estimator
+from nasbench_snas.architecture.space import Space
 from nasbench_snas.search.views import SAMPLED, VIEWS, ViewName, view_weights
-from nasbench_snas.space import Space
 from nasbench_snas.supernet.skeleton import BATCH_NORM_MOMENTUM
 
 Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]

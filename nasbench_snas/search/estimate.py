@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nasbench_snas.errors import CheckpointError
+from nasbench_snas.runs.folder import run_folders
 from nasbench_snas.search.plan import PlannedRun
-from nasbench_snas.store import run_folders
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from torch.func import functional_call
 
 from nasbench_snas.api import Distribution, Estimator, Loss
 from nasbench_snas.errors import ConfigError, DivergedError
-from nasbench_snas.objective import SupernetLoss, losses_and_errors
+from nasbench_snas.search.objective import SupernetLoss, losses_and_errors
 
 LevelName = Literal["joint", "bilevel", "unrolled"]
 Batch = tuple[Tensor, Tensor]
@@ -253,9 +253,9 @@ class Recorded:
         self._loss = loss
         self._first: tuple[Tensor, Tensor] | None = None
 
-    def __call__(self, z: Tensor) -> Tensor:
+    def __call__(self, z: Tensor, run: Tensor | None = None) -> Tensor:
         """Return the losses of ``z``, shape ``(R, n)``."""
-        losses = self._loss(z)
+        losses = self._loss(z, run)
         if self._first is None:
             self._first = (losses.detach().mean(), self._loss.error(z).mean())
         return losses
@@ -303,13 +303,18 @@ class UnrolledLoss:
         self._parent, self._outer, self._inner = parent, outer, inner
         self._rate, self._hessian = rate, hessian
         self._error: Tensor | None = None
+        self._run: Tensor | None = None  # of the architecture that is evaluated now
 
-    def __call__(self, z: Tensor) -> Tensor:
-        """Return the unrolled losses of ``z``, shape ``(R, n)``."""
+    def __call__(self, z: Tensor, run: Tensor | None = None) -> Tensor:
+        """Return the unrolled losses of ``z``, shape ``(R, n)``; see ``api.Loss``."""
         one = self._exact if self._hessian == "exact" else self._finite_difference
         flat = z.flatten(0, 1)
+        masks = None if run is None else run.flatten(0, 1)
         with torch.enable_grad():  # the inner gradient is needed without an outer graph, too
-            results = [one(flat[s : s + 1]) for s in range(flat.shape[0])]
+            results = []
+            for s in range(flat.shape[0]):
+                self._run = None if masks is None else masks[s : s + 1]
+                results.append(one(flat[s : s + 1]))
         self._error = torch.stack([error for _, error in results]).view(z.shape[:2])
         losses = torch.stack([loss for loss, _ in results]).view(z.shape[:2])
         return losses if torch.is_grad_enabled() else losses.detach()
@@ -369,11 +374,12 @@ class UnrolledLoss:
     ) -> tuple[Tensor, Tensor]:
         """Return loss and error (scalars) at weights ``theta``; ``z`` has shape ``(1, E, K)``."""
         buffers = {name: b.clone() for name, b in self._parent.named_buffers()}
+        everything = loss.all_operations if self._run is None else self._run
         logits = functional_call(
             self._parent,
             (dict(theta), buffers),
             (loss.images, z),
-            {"all_operations": loss.all_operations, "edge_mask": loss.edge_mask},
+            {"all_operations": everything, "edge_mask": loss.edge_mask},
         )
         losses, errors = losses_and_errors(logits, loss.labels)
         return self._share(losses[0]), self._share(errors[0])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from nasbench_snas.checkpoint import load_checkpoint
 from nasbench_snas.registry import Registry
+from nasbench_snas.runs.checkpoint import load_checkpoint
+from nasbench_snas.runs.folder import RunFolder
 from nasbench_snas.search.plan import load_config
 from nasbench_snas.search.search import Search
-from nasbench_snas.store import RunFolder
 
 
 def load_search(folder: RunFolder, registry: Registry, device: str = "cpu") -> Search:

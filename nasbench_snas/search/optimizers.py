@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nasbench_snas.api import Distribution, Estimator
-from nasbench_snas.config import AlphaSettings
+from nasbench_snas.settings.run import AlphaSettings
 
 PAPER_ALPHA = {"lr": 3e-4, "betas": (0.5, 0.999), "eps": 1e-8, "weight_decay": 1e-3}
 """Appendix G.1 of SNAS, arXiv:1812.09926."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nasbench_snas.config import Choice, RunConfig, read_toml, resolve, validate
 from nasbench_snas.errors import ConfigError
-from nasbench_snas.parameters import resolve_parameters
 from nasbench_snas.registry import Registry
 from nasbench_snas.search.optimizers import alpha_defaults
+from nasbench_snas.settings.parameters import resolve_parameters
+from nasbench_snas.settings.run import Choice, RunConfig, read_toml, resolve, validate
 
 
 @dataclass(frozen=True)

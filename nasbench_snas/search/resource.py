@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from nasbench_snas.api import Categorical, Distribution
-from nasbench_snas.cost import CostModel, score_cost
-from nasbench_snas.cost_control import TargetController
-from nasbench_snas.cost_settings import CostSettings, CostTarget
-from nasbench_snas.space import Space
+from nasbench_snas.architecture.space import Space
+from nasbench_snas.cost.control import TargetController
+from nasbench_snas.cost.expected import CostModel, score_cost
+from nasbench_snas.cost.settings import CostSettings, CostTarget
 
 _RELAXED_TEMPERATURE = 0.5
 

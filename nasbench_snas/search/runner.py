@@ -1,4 +1,4 @@
-"""Runs a search in its folder: what a search adds to :mod:`nasbench_snas.running`.
+"""Runs a search in its folder: what a search adds to :mod:`nasbench_snas.runs.start`.
 
 Kill it at any moment and give the same command again: it continues from the last checkpoint, and
 its metrics and final alpha are bit-equal to an uninterrupted run on the same device.
@@ -12,28 +12,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from nasbench_snas.config import RunConfig, from_toml
-from nasbench_snas.continuing import kept_kernels
-from nasbench_snas.distributed import World
-from nasbench_snas.genotype import from_choices
-from nasbench_snas.provenance import source_hash
+from nasbench_snas.architecture.genotype import from_choices
+from nasbench_snas.compute.distributed import World
 from nasbench_snas.registry import Registry
-from nasbench_snas.running import (
-    InterruptedRunError,
-    Job,
-    Listener,
-    RunOptions,
-    run_job,
-)
+from nasbench_snas.runs.folder import RunFolder, write_atomic
+from nasbench_snas.runs.options import Listener, RunOptions
+from nasbench_snas.runs.provenance import source_hash
+from nasbench_snas.runs.resume import kept_kernels
+from nasbench_snas.runs.start import InterruptedRunError, Job, run_job
 from nasbench_snas.search.result import search_result
 from nasbench_snas.search.search import Search
-from nasbench_snas.store import RunFolder, write_atomic
+from nasbench_snas.settings.run import RunConfig, from_toml
 
 __all__ = ["InterruptedRunError", "Listener", "RunOptions", "run_search"]
 
 
 class SearchWork(Search):
-    """A search as :class:`nasbench_snas.running.Work`."""
+    """A search as :class:`nasbench_snas.runs.start.Work`."""
 
     @property
     def epochs(self) -> int:

@@ -16,24 +16,24 @@ import torch
 from torch import Tensor
 
 from nasbench_snas.api import Distribution, Estimator
-from nasbench_snas.config import RunConfig
+from nasbench_snas.architecture.space import Space
+from nasbench_snas.compute.distributed import World, synchronise_batch_norms
 from nasbench_snas.data import evaluation_batches, load_splits, make_augmenter, stream_of
 from nasbench_snas.data.shards import ShardAugment, ShardedStream
-from nasbench_snas.distributed import World, synchronise_batch_norms
 from nasbench_snas.errors import CheckpointError
-from nasbench_snas.gradients.tracking import GradientTracker
-from nasbench_snas.objective import SupernetLoss, losses_and_errors
-from nasbench_snas.parameters import create
+from nasbench_snas.oracle.tracking import GradientTracker
 from nasbench_snas.registry import Registry
 from nasbench_snas.search.child import ChildAccuracy, child_matrix
 from nasbench_snas.search.levels import Batch, Learner, search_step
+from nasbench_snas.search.objective import SupernetLoss, losses_and_errors
 from nasbench_snas.search.optimizers import alpha_optimizer, momenta, restore_momenta
 from nasbench_snas.search.resource import ResourceTerm
 from nasbench_snas.search.views import derive, view_weights
 from nasbench_snas.seeding import stream
-from nasbench_snas.space import Space
+from nasbench_snas.settings.parameters import create
+from nasbench_snas.settings.run import RunConfig
 from nasbench_snas.supernet.build import build_parent, kernels_name
-from nasbench_snas.supernet.fast import FastParent
+from nasbench_snas.supernet.fast.parent import FastParent
 from nasbench_snas.supernet.reference import ReferenceParent
 
 _STREAMS = ("noise", "validation", "path-dropout", "cost", "report")

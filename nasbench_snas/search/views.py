@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nasbench_snas.api import Distribution, Estimator
-from nasbench_snas.space import Space
+from nasbench_snas.architecture.space import Space
 
 ViewName = Literal["soft", "hard", "mean", "argmax", "top2"]
 VIEWS: tuple[ViewName, ...] = ("soft", "hard", "mean", "argmax", "top2")

@@ -12,9 +12,9 @@ import os
 
 import torch
 
+from nasbench_snas.architecture.space import Space
 from nasbench_snas.kernels import select_backend
-from nasbench_snas.space import Space
-from nasbench_snas.supernet.fast import FastParent
+from nasbench_snas.supernet.fast.parent import FastParent
 from nasbench_snas.supernet.reference import ReferenceParent
 from nasbench_snas.supernet.skeleton import positions
 

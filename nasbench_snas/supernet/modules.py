@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nasbench_snas.operations import Conv, Operation
+from nasbench_snas.architecture.operations import Conv, Operation
 
 
 class Zero(nn.Module):

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nasbench_snas.architecture.space import Space
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.seeding import seeded_init
-from nasbench_snas.space import Space
 from nasbench_snas.supernet.modules import build_operation, build_preprocess
 from nasbench_snas.supernet.skeleton import (
     CellPosition,
@@ -40,7 +40,7 @@ class Parent(Protocol):
         images: Tensor,
         z: Tensor,
         *,
-        all_operations: bool = False,
+        all_operations: bool | Tensor = False,
         edge_mask: Tensor | None = None,
     ) -> Tensor:
         """Return logits; see :meth:`ReferenceParent.forward`."""
@@ -171,7 +171,7 @@ class ReferenceParent(nn.Module):
         images: Tensor,
         z: Tensor,
         *,
-        all_operations: bool = False,
+        all_operations: bool | Tensor = False,
         edge_mask: Tensor | None = None,
     ) -> Tensor:
         """Return the logits of ``S`` weighted architectures on one batch.
@@ -184,7 +184,7 @@ class ReferenceParent(nn.Module):
             z: Weights of the operations, shape ``(S, E, K)``; any real values.
             all_operations: Run operations of weight zero as well, so that their ``dL/dz`` is
                 known. Otherwise they are skipped: the logits are the same, their ``dL/dz`` is zero,
-                and their batch norms see nothing.
+                and their batch norms see nothing. A mask ``(S, E, K)`` names those that run.
             edge_mask: Factors of every edge's output, shape ``(cells, edges, B)`` (path dropout),
                 or None.
 

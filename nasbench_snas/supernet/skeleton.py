@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from nasbench_snas.space import CellType, Layer, Space
+from nasbench_snas.architecture.space import CellType, Layer, Space
 from nasbench_snas.supernet.modules import ResidualReduction
 
 BATCH_NORM_MOMENTUM = 0.1

@@ -11,22 +11,29 @@ import torch
 from torch import Tensor
 
 from nasbench_snas.api import Categorical, Distribution, Estimator
+from nasbench_snas.architecture.space import CellType, Layer, Space
+from nasbench_snas.errors import ConfigError
 from nasbench_snas.seeding import stream
-from nasbench_snas.space import CellType, Layer, Space
-from nasbench_snas.testing.problems import Problem, ToyLoss, toy_problem
+from nasbench_snas.testing.losses import ToyLoss
+from nasbench_snas.testing.problems import Problem, toy_problem
 
 RATE = 0.05  # of the plain gradient steps of a short run
 SPREAD = 0.3  # of the parameters of distributions that an estimator brings along
 
 
-def tiny_space(nodes: int = 1, inputs: int = 2) -> Space:
+_SHAPES = {1: (1, 1), 2: (2, 1), 3: (1, 2), 5: (2, 2), 6: (1, 3), 7: (3, 2), 9: (2, 3)}
+"""Inputs and nodes of a dense cell with so many edges."""
+_OPERATIONS = ("none", "skip_connect", "conv_1x1", "max_pool_3x3", "avg_pool_3x3", "conv_3x3")
+
+
+def tiny_space(nodes: int = 1, inputs: int = 2, operations: int = 3) -> Space:
     """Return a space of one small cell on images of one channel and 4x4 pixels, three classes.
 
     Two edges and three operations by default; ``inputs=1, nodes=3`` has six edges.
     """
     return Space(
         name="tiny",
-        operations=("none", "skip_connect", "conv_1x1"),
+        operations=_OPERATIONS[:operations],
         cells=(CellType.dense("cell", inputs, nodes),),
         layers=(Layer("cell", 4, 1, "cell"),),
         stem_channels=4,
@@ -34,6 +41,21 @@ def tiny_space(nodes: int = 1, inputs: int = 2) -> Space:
         num_classes=3,
         resolution=4,
     )
+
+
+def space_of(edges: int, operations: int) -> Space:
+    """Return a tiny space with so many edges (1, 2, 3, 5, 6, 7 or 9) and operations (2 to 6).
+
+    Raises:
+        ConfigError: There is no such tiny space.
+    """
+    if edges not in _SHAPES or not 2 <= operations <= len(_OPERATIONS):
+        raise ConfigError(
+            f"no tiny space has {edges} edges and {operations} operations.",
+            f"Edges: {sorted(_SHAPES)}; operations: 2 to {len(_OPERATIONS)}.",
+        )
+    inputs, nodes = _SHAPES[edges]
+    return tiny_space(nodes, inputs, operations)
 
 
 def map_tensors(noise: Any, function: Callable[[Tensor], Tensor]) -> Any:
@@ -67,6 +89,49 @@ def on_device(loss: ToyLoss, device: str) -> ToyLoss:
             moved = value.detach().clone().to(device)
             setattr(other, key, moved.requires_grad_(value.requires_grad))
     return other
+
+
+class RecordingLoss:
+    """Passes on a loss and keeps the weights that it was asked about.
+
+    Attributes:
+        seen: Weights of each call, ``(R, n, E, K)``.
+        losses: Losses of each call, ``(R, n)``.
+    """
+
+    def __init__(self, loss: Any) -> None:
+        self.loss = loss
+        self.seen: list[Tensor] = []
+        self.losses: list[Tensor] = []
+
+    def __call__(self, z: Tensor, run: Tensor | None = None) -> Tensor:
+        """Return and keep the losses of ``z``."""
+        losses: Tensor = self.loss(z) if run is None else self.loss(z, run)
+        self.seen.append(z.detach().clone())
+        self.losses.append(losses.detach().clone())
+        return losses
+
+    def error(self, z: Tensor) -> Tensor:
+        """Return the errors of ``z``."""
+        errors: Tensor = self.loss.error(z)
+        return errors
+
+
+@dataclass(frozen=True)
+class Step:
+    """What an estimator saw in one update.
+
+    Attributes:
+        z: Weights that it evaluated first, shape ``(1, n, E, K)``.
+        losses: Their losses, shape ``(1, n)``.
+        mode: Loss of the distribution's mode, shape ``(1, 1)``.
+        parameters: Of the distribution, after the update.
+    """
+
+    z: Tensor
+    losses: Tensor
+    mode: Tensor
+    parameters: list[Tensor]
 
 
 @dataclass
@@ -159,6 +224,28 @@ class Bench:
                     self._descend(again.sum())
         return self.parameters()
 
+    def warm(self, steps: int, generator: torch.Generator) -> list[Step]:
+        """Update the estimator's state and its own parameters; alpha and theta stay in place.
+
+        Returns:
+            What the estimator saw, step by step.
+        """
+        self.estimator.train()
+        place = [p.detach().clone() for p in (*self.dist.parameters(), self.loss.theta)]
+        history = []
+        for _ in range(steps):
+            noise = self.estimator.noise(self.dist, 1, generator)
+            seen = RecordingLoss(self.loss)
+            self._descend(self.estimator.surrogate(seen, self.dist, noise).sum())
+            with torch.no_grad():
+                leaves = [*self.dist.parameters(), self.loss.theta]
+                left = [p.detach().clone() for p in self.dist.parameters()]
+                for parameter, value in zip(leaves, place, strict=True):
+                    parameter.copy_(value)
+                mode = self.loss(self.dist.mode()[:, None])
+                history.append(Step(seen.seen[0], seen.losses[0], mode, left))
+        return history
+
     def parameters(self) -> Tensor:
         """Return alpha, theta and the estimator's own parameters, flat and detached."""
         everything = [*self.dist.parameters(), self.loss.theta, *self.estimator.parameters()]
@@ -190,7 +277,10 @@ class Bench:
         if tuned:
             squared = [g.square().sum() for g in grads[: len(alpha)] if g is not None]
             tuning = torch.autograd.grad(torch.stack(squared).sum(), own, allow_unused=True)
-            pairs += list(zip(own, tuning, strict=True))
+            pairs += [
+                (p, None if g is None else g / (1 + g.norm()))
+                for p, g in zip(own, tuning, strict=True)
+            ]
         with torch.no_grad():
             for parameter, gradient in pairs:
                 if gradient is not None:
@@ -203,10 +293,7 @@ def own_distribution(estimator: Estimator, problem: Problem) -> Distribution:
     The plain categorical is put at the problem's logits; the parameters of any other are moved by
     seeded normal noise.
     """
-    edges, operations = problem.logits.shape
-    space = tiny_space() if edges == 2 else tiny_space(nodes=3, inputs=1)
-    if (space.num_edges, space.num_operations) != (edges, operations):
-        return problem.distribution()
+    space = space_of(*problem.logits.shape)
     dist = estimator.make_distribution(space, stream(0, "conformance/distribution"))
     if type(dist) is Categorical:
         return problem.distribution()

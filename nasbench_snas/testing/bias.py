@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from nasbench_snas.seeding import stream
-from nasbench_snas.testing.bench import Bench
+from nasbench_snas.testing.bench import Bench, RecordingLoss
 from nasbench_snas.testing.chain import Chain
-from nasbench_snas.testing.contract import BenchBuilder, RecordingLoss, is_one_hot
+from nasbench_snas.testing.contract import BenchBuilder, is_one_hot
 from nasbench_snas.testing.problems import Problem, cell_problem, toy_problem
 from nasbench_snas.testing.proofs import (
     Draws,

@@ -10,7 +10,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from nasbench_snas.distributions import Distribution, one_hot
+from nasbench_snas.architecture.distributions import Distribution, one_hot
 
 
 class Chain(Distribution):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from nasbench_snas.api import Categorical, Estimator
-from nasbench_snas.objective import SupernetLoss
+from nasbench_snas.search.objective import SupernetLoss
 from nasbench_snas.seeding import stream
 from nasbench_snas.supernet.reference import ReferenceParent
 from nasbench_snas.testing.bench import Bench, map_tensors, tensors_in, tiny_space
@@ -46,32 +46,6 @@ class BenchBuilder:
     def bench(self, problem: Problem | None = None, **options: Any) -> Bench:
         """Return a new bench with a new estimator."""
         return Bench.build(self.make(), problem, device=self.device, **options)
-
-
-class RecordingLoss:
-    """Passes on a loss and keeps the weights that it was asked about.
-
-    Attributes:
-        seen: Weights of each call, ``(R, n, E, K)``.
-        losses: Losses of each call, ``(R, n)``.
-    """
-
-    def __init__(self, loss: Any) -> None:
-        self.loss = loss
-        self.seen: list[Tensor] = []
-        self.losses: list[Tensor] = []
-
-    def __call__(self, z: Tensor) -> Tensor:
-        """Return and keep the losses of ``z``."""
-        losses: Tensor = self.loss(z)
-        self.seen.append(z.detach().clone())
-        self.losses.append(losses.detach().clone())
-        return losses
-
-    def error(self, z: Tensor) -> Tensor:
-        """Return the errors of ``z``."""
-        errors: Tensor = self.loss.error(z)
-        return errors
 
 
 def is_one_hot(z: Tensor) -> bool:
@@ -302,7 +276,7 @@ class StateChecks(BenchBuilder):
         bench.run(2, bench.generator())
         before = copy.deepcopy(bench.estimator.state_dict())
         bench.gradients(bench.noise(REPLICATES), REPLICATES)
-        assert _equal_states(before, bench.estimator.state_dict()), "state changed in eval mode"
+        assert equal_states(before, bench.estimator.state_dict()), "state changed in eval mode"
 
     def test_state_survives_a_round_trip_in_mid_run(self) -> None:
         """Four steps, a checkpoint, four more: the same alpha, theta and state as without it."""
@@ -319,7 +293,7 @@ class StateChecks(BenchBuilder):
         got = resumed.run(4, generator, first=4)
         assert torch.equal(got, expected), "the resumed run differs: something is not in the state"
         states = (resumed.estimator.state_dict(), bench.estimator.state_dict())
-        assert _equal_states(*states), "the state after the resumed run differs"
+        assert equal_states(*states), "the state after the resumed run differs"
 
     def test_schedules_fit_any_number_of_steps(self) -> None:
         """What is logged depends on the fraction done only; temperatures move one way, > 0."""
@@ -369,7 +343,8 @@ def _has_setting(estimator: type[Estimator], name: str) -> bool:
     return name in inspect.signature(estimator).parameters
 
 
-def _equal_states(first: dict[str, Any], second: dict[str, Any]) -> bool:
+def equal_states(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    """Return whether two state dictionaries hold the same values, NaN equal to NaN."""
     if first.keys() != second.keys():
         return False
     for key, value in first.items():

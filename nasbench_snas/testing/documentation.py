@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import pytest
 
 from nasbench_snas.bibliography import bibliography, resolve_reference
-from nasbench_snas.parameters import resolve_parameters
+from nasbench_snas.settings.parameters import resolve_parameters
 
 MAX_CODE_LINES = 80
 _SILENT = {

@@ -8,11 +8,22 @@ from nasbench_snas.api import Estimator
 from nasbench_snas.testing.bias import BiasChecks
 from nasbench_snas.testing.conformance import Conformance
 from nasbench_snas.testing.contract import InterfaceChecks, RandomnessChecks, StateChecks
+from nasbench_snas.testing.course import CourseChecks
 from nasbench_snas.testing.documentation import DocumentationChecks
+from nasbench_snas.testing.gradient import GradientChecks
+from nasbench_snas.testing.noise import NoiseChecks
 
 
 class EstimatorConformance(
-    InterfaceChecks, RandomnessChecks, StateChecks, BiasChecks, DocumentationChecks, Conformance
+    InterfaceChecks,
+    RandomnessChecks,
+    StateChecks,
+    BiasChecks,
+    GradientChecks,
+    NoiseChecks,
+    CourseChecks,
+    DocumentationChecks,
+    Conformance,
 ):
     """All checks of an :class:`~nasbench_snas.api.Estimator`.
 

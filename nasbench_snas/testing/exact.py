@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +21,7 @@ from torch import Tensor
 
 from nasbench_snas.api import Distribution, Estimator, Loss
 from nasbench_snas.errors import ConfigError
-
-if TYPE_CHECKING:
-    from nasbench_snas.testing.problems import ToyLoss
+from nasbench_snas.testing.losses import ToyLoss
 
 MOST_ARCHITECTURES = 1_000_000
 SELECT = 1e6  # added to the perturbed logits of a wanted operation: far above any other

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from nasbench_snas.distributions import one_hot
+from nasbench_snas.architecture.distributions import one_hot
+from nasbench_snas.architecture.genotype import Genotype, from_choices
+from nasbench_snas.architecture.space import Space, SpaceFamily
 from nasbench_snas.errors import ConfigError, NasbenchError
-from nasbench_snas.genotype import Genotype, from_choices
 from nasbench_snas.seeding import stream
-from nasbench_snas.space import Space, SpaceFamily
 from nasbench_snas.supernet.reference import ReferenceParent
 from nasbench_snas.supernet.skeleton import parameter_count
 from nasbench_snas.testing.conformance import Conformance
@@ -21,10 +21,11 @@ from nasbench_snas.testing.documentation import DocumentationChecks
 
 SMALL = {"cells": 2, "channels": 4, "nodes": 2}
 """Settings that shrink a space, where it has them."""
+SHORT = 1e-8  # step of differences in double precision
 
 
 class SpaceConformance(DocumentationChecks, Conformance):
-    """Checks of a :class:`~nasbench_snas.space.SpaceFamily`.
+    """Checks of a :class:`~nasbench_snas.architecture.space.SpaceFamily`.
 
     Attributes:
         space: The class under test.
@@ -132,6 +133,46 @@ class SpaceConformance(DocumentationChecks, Conformance):
         assert z.grad is not None and torch.isfinite(z.grad).all(), "no finite dL/dz"
         reached = any(p.grad is not None and p.grad.any() for p in parent.parameters())
         assert reached, "no weight has a gradient"
+
+    def test_second_derivatives_agree_with_differences(self) -> None:
+        """What ``unrolled`` differentiates twice is right: ``d/dz`` of ``<dL/dtheta, v>``.
+
+        Some layers have a second derivative that is silently wrong. In double precision, with the
+        batch norms in training mode, along random directions; central differences so short that
+        they cross no kink of a ReLU or a maximum.
+        """
+        space = self.small()
+        parent = ReferenceParent(space, stream(0, "theta")).double().to(self.device).train()
+        generator = stream(0, "second")
+        shape = (1, space.num_edges, space.num_operations)
+        size = (3, space.in_channels, space.resolution, space.resolution)
+
+        def normal(*sizes: int) -> Tensor:
+            return torch.randn(sizes, generator=generator, dtype=torch.float64).to(self.device)
+
+        images, z = normal(*size), (0.3 * normal(*shape)).softmax(dim=-1)
+        theta = [p for p in parent.parameters() if p.requires_grad]
+        along = [normal(*p.shape) / p.numel() ** 0.5 for p in theta]
+        labels = torch.arange(3, device=self.device) % space.num_classes
+
+        def slope(weights: Tensor) -> Tensor:
+            logits = parent(images, weights)[0]
+            loss = torch.nn.functional.cross_entropy(logits, labels)
+            grads = torch.autograd.grad(loss, theta, create_graph=True, allow_unused=True)
+            pairs = zip(grads, along, strict=True)
+            return torch.stack([(g * v).sum() for g, v in pairs if g is not None]).sum()
+
+        leaf = z.clone().requires_grad_()
+        (second,) = torch.autograd.grad(slope(leaf), leaf)
+        for _ in range(3):
+            direction = normal(*shape)
+            step = SHORT * direction
+            right = float((slope(z + step) - slope(z - step)).detach()) / (2 * SHORT)
+            got = float((second * direction).sum())
+            assert abs(got - right) <= 1e-3 * max(abs(got), abs(right)) + 1e-6, (
+                f"second derivative {got:.6g}, differences of the first {right:.6g}: a layer's "
+                "second derivative is wrong"
+            )
 
     def test_genotypes_survive_the_round_trip(self) -> None:
         """Every drawn architecture becomes a genotype, its dictionary, and the same again."""

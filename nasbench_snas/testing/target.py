@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from nasbench_snas.api import Estimator
+from nasbench_snas.architecture.space import SpaceFamily
 from nasbench_snas.errors import PluginError, suggest
 from nasbench_snas.registry import Entry, Registry
-from nasbench_snas.space import SpaceFamily
 from nasbench_snas.testing.conformance import Conformance
 from nasbench_snas.testing.estimator_conformance import EstimatorConformance
 from nasbench_snas.testing.space_conformance import SpaceConformance

@@ -18,9 +18,9 @@ from PIL import Image
 from nasbench_snas.cli._run_display import RunDisplay
 from nasbench_snas.cli.main import Session, main, nasbench
 from nasbench_snas.errors import ConfigError
-from nasbench_snas.results_schema import COLUMNS
-from nasbench_snas.seeds import parse_seeds
-from nasbench_snas.store import RunFolder
+from nasbench_snas.runs.folder import RunFolder
+from nasbench_snas.runs.schema import COLUMNS
+from nasbench_snas.settings.seed_list import parse_seeds
 
 TINY = [
     "data.dataset=fake",
@@ -216,7 +216,7 @@ def test_an_unexpected_error_is_one_too_and_vv_shows_where(
     def fail() -> None:
         raise ZeroDivisionError("of a kind")
 
-    monkeypatch.setattr("nasbench_snas.config.preset_names", fail)
+    monkeypatch.setattr("nasbench_snas.settings.run.preset_names", fail)
     for option, traceback in (("-v", False), ("-vv", True)):
         with pytest.raises(SystemExit) as stop:
             main([option, "ls", "presets"])

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from nasbench_snas.architecture.text import to_darts_text
+from nasbench_snas.architecture.zoo import zoo
 from nasbench_snas.cli.main import nasbench
 from nasbench_snas.errors import GenotypeError
-from nasbench_snas.genotype_io import to_darts_text
-from nasbench_snas.genotype_zoo import zoo
 
 
 def run(*arguments: str, root: Path | None = None) -> Result:
@@ -105,10 +105,10 @@ def test_unknown_targets_and_missing_targets_are_explained() -> None:
 
 
 def test_a_run_is_reported_inside_its_own_space(tmp_path: Path) -> None:
-    from nasbench_snas.config import to_toml
-    from nasbench_snas.genotype import from_choices
+    from nasbench_snas.architecture.genotype import from_choices
     from nasbench_snas.registry import Registry
     from nasbench_snas.search.plan import plan_run
+    from nasbench_snas.settings.run import to_toml
     from nasbench_snas.spaces.nasbench201 import NasBench201
 
     planned = plan_run(Registry(), "snas", "nasbench201")

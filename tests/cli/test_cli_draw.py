@@ -44,10 +44,10 @@ def test_frequencies_of_several_targets_share_one_picture(tmp_path: Path) -> Non
 
 
 def make_run(root: Path) -> str:
-    from nasbench_snas.config import to_toml
-    from nasbench_snas.genotype import from_choices
+    from nasbench_snas.architecture.genotype import from_choices
     from nasbench_snas.registry import Registry
     from nasbench_snas.search.plan import plan_run
+    from nasbench_snas.settings.run import to_toml
     from nasbench_snas.spaces.darts_cnn import DartsCNN
 
     planned = plan_run(Registry(), "snas", "darts-cnn")

@@ -12,17 +12,17 @@ from click.testing import CliRunner
 from torch import nn
 
 import nasbench_snas
+from nasbench_snas.architecture.zoo import zoo
 from nasbench_snas.cli.main import nasbench
 from nasbench_snas.errors import CheckpointError, ConfigError, NasbenchError
-from nasbench_snas.evaluation import evaluate, wilson
-from nasbench_snas.genotype_zoo import zoo
 from nasbench_snas.registry import Registry
-from nasbench_snas.retrain_plan import Target, plan_retraining
-from nasbench_snas.retrain_runner import retrain_folder, run_retraining
-from nasbench_snas.running import RunOptions
+from nasbench_snas.retrain.accuracy import evaluate, wilson
+from nasbench_snas.retrain.plan import Target, plan_retraining
+from nasbench_snas.retrain.runner import retrain_folder, run_retraining
+from nasbench_snas.runs.folder import RunFolder
+from nasbench_snas.runs.options import RunOptions
 from nasbench_snas.search.plan import plan_run
 from nasbench_snas.search.runner import run_search
-from nasbench_snas.store import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_onnx_files_agree_with_the_module_at_any_batch_size(root: Path, tmp_path
 def test_an_export_that_differs_from_its_module_is_an_error(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nasbench_snas import exporting
+    from nasbench_snas.evaluate import export as exporting
 
     network = nasbench_snas.load("snas-mild", root=root)
     monkeypatch.setattr(

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from nasbench_snas.architecture.zoo import zoo
 from nasbench_snas.cli.main import nasbench
-from nasbench_snas.config import to_toml
 from nasbench_snas.errors import ConfigError, GenotypeError
-from nasbench_snas.genotype_zoo import zoo
 from nasbench_snas.registry import Registry
+from nasbench_snas.runs.folder import RunFolder, write_atomic, write_json
 from nasbench_snas.search.plan import plan_run
-from nasbench_snas.store import RunFolder, write_atomic, write_json
+from nasbench_snas.settings.run import to_toml
 
 TINY = (
     "data.max_train_images=64",

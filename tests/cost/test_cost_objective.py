@@ -9,7 +9,11 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from nasbench_snas.cost import (
+from nasbench_snas.architecture.distributions import Categorical
+from nasbench_snas.architecture.operations import DARTS_OPERATIONS, operation
+from nasbench_snas.architecture.space import Space
+from nasbench_snas.cost.control import TargetController, calibrate_eta, eta_for_ratio
+from nasbench_snas.cost.expected import (
     CostModel,
     combine,
     expected_cost,
@@ -17,14 +21,10 @@ from nasbench_snas.cost import (
     sample_cost,
     score_cost,
 )
-from nasbench_snas.cost_control import TargetController, calibrate_eta, eta_for_ratio
-from nasbench_snas.cost_settings import CostSettings, CostTarget
-from nasbench_snas.cost_table import cost_table, operation_cost
-from nasbench_snas.distributions import Categorical
+from nasbench_snas.cost.settings import CostSettings, CostTarget
+from nasbench_snas.cost.table import cost_table, operation_cost
 from nasbench_snas.errors import ConfigError
-from nasbench_snas.operations import DARTS_OPERATIONS, operation
 from nasbench_snas.seeding import stream
-from nasbench_snas.space import Space
 from nasbench_snas.spaces.darts_cnn import DartsCNN
 
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from nasbench_snas.cost_network import network_parts, total
-from nasbench_snas.genotype import CellGenotype, Edge, Genotype
-from nasbench_snas.operations import OPERATIONS
+from nasbench_snas.architecture.genotype import CellGenotype, Edge, Genotype
+from nasbench_snas.architecture.operations import OPERATIONS
+from nasbench_snas.cost.network import network_parts, total
 from nasbench_snas.seeding import stream
-from nasbench_snas.supernet.child import ChildNetwork
-from nasbench_snas.supernet.child_plan import ChildSettings, plan_child
+from nasbench_snas.supernet.child.network import ChildNetwork
+from nasbench_snas.supernet.child.plan import ChildSettings, plan_child
 from nasbench_snas.supernet.skeleton import parameter_count
 
 KEPT = [name for name in OPERATIONS if name != "none"]

@@ -6,17 +6,17 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from nasbench_snas.cost_network import network_parts, outside_parts, searched, total
-from nasbench_snas.cost_table import Cost, cost_table, operation_cost, position_table
+from nasbench_snas.architecture.genotype import from_choices
+from nasbench_snas.architecture.operations import DARTS_OPERATIONS, OPERATIONS, operation
+from nasbench_snas.architecture.space import CellType, Layer, Space
+from nasbench_snas.architecture.zoo import zoo
+from nasbench_snas.cost.network import network_parts, outside_parts, searched, total
+from nasbench_snas.cost.table import Cost, cost_table, operation_cost, position_table
 from nasbench_snas.errors import ConfigError
-from nasbench_snas.genotype import from_choices
-from nasbench_snas.genotype_zoo import zoo
-from nasbench_snas.operations import DARTS_OPERATIONS, OPERATIONS, operation
 from nasbench_snas.seeding import stream
-from nasbench_snas.space import CellType, Layer, Space
 from nasbench_snas.spaces.darts_cnn import DartsCNN
-from nasbench_snas.supernet.child import ChildNetwork, ChildSettings
-from nasbench_snas.supernet.child_plan import plan_child, plan_in_space
+from nasbench_snas.supernet.child.network import ChildNetwork, ChildSettings
+from nasbench_snas.supernet.child.plan import plan_child, plan_in_space
 from nasbench_snas.supernet.modules import build_operation
 from nasbench_snas.supernet.reference import ReferenceParent
 from nasbench_snas.supernet.skeleton import parameter_count, positions

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nasbench_snas.controller import LSTMController
+from nasbench_snas.architecture.controller import LSTMController
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.estimators.enas import ENAS
 from nasbench_snas.estimators.enas_ppo import EnasPPO

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from nasbench_snas.distributions import Categorical
+from nasbench_snas.architecture.distributions import Categorical
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.estimators.darts import DARTS
 from nasbench_snas.estimators.dsnas import DSNAS

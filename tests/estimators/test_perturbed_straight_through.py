@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from nasbench_snas.api import Categorical
-from nasbench_snas.config import AlphaSettings
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.estimators.aimle import AIMLE
 from nasbench_snas.estimators.darts import DARTS
@@ -21,6 +20,7 @@ from nasbench_snas.estimators.reinmax_rao import ReinMaxRao
 from nasbench_snas.estimators.straight_through import StraightThrough
 from nasbench_snas.search.optimizers import alpha_optimizer
 from nasbench_snas.seeding import stream
+from nasbench_snas.settings.run import AlphaSettings
 from nasbench_snas.testing.exact import gradients_of_noise
 from nasbench_snas.testing.problems import toy_problem
 

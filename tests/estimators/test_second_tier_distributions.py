@@ -10,19 +10,20 @@ import torch
 from scipy import integrate, special, stats
 from torch.nn import functional
 
+from nasbench_snas.architecture.space import CellType, Layer, Space
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.estimators.drnas import DirichletWeights, DrNAS
 from nasbench_snas.estimators.fair_darts import FairDARTS, SigmoidWeights
 from nasbench_snas.estimators.hard_concrete import HardConcrete, HardConcreteGates
 from nasbench_snas.estimators.pc_darts import PCDARTS, EdgeNormalised
-from nasbench_snas.objective import SupernetLoss
+from nasbench_snas.search.objective import SupernetLoss
 from nasbench_snas.seeding import stream
-from nasbench_snas.space import CellType, Layer, Space
 from nasbench_snas.stats.hotelling import hotelling_from_draws
 from nasbench_snas.supernet.reference import ReferenceParent
 from nasbench_snas.testing.bench import tiny_space
 from nasbench_snas.testing.exact import draw_gradients, exact_gradient, exact_objective
-from nasbench_snas.testing.problems import Exponential, Multilinear, toy_problem
+from nasbench_snas.testing.losses import Exponential, Multilinear
+from nasbench_snas.testing.problems import toy_problem
 
 SHIFT = 2 / 3 * math.log(0.1 / 1.1)
 

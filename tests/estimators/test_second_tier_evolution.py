@@ -11,9 +11,9 @@ import torch
 from nasbench_snas.api import Categorical
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.estimators.regularized_evolution import RegularizedEvolution
-from nasbench_snas.objective import SupernetLoss
 from nasbench_snas.registry import Registry
 from nasbench_snas.search.levels import Learner, search_step
+from nasbench_snas.search.objective import SupernetLoss
 from nasbench_snas.seeding import stream
 from nasbench_snas.supernet.reference import ReferenceParent
 from nasbench_snas.testing.bench import tiny_space

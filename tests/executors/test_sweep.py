@@ -22,11 +22,11 @@ from nasbench_snas.errors import ConfigError
 from nasbench_snas.executors import Outcome, Task, make_executor
 from nasbench_snas.executors.local import LocalExecutor
 from nasbench_snas.executors.printer import PrintExecutor
+from nasbench_snas.executors.sweep import SweepSettings, execute, load_sweep, plan_sweep, summary
 from nasbench_snas.executors.task import wait_until_free
 from nasbench_snas.registry import Registry
+from nasbench_snas.runs.folder import RunFolder
 from nasbench_snas.search.estimate import measured_times
-from nasbench_snas.store import RunFolder
-from nasbench_snas.sweep import SweepSettings, execute, load_sweep, plan_sweep, summary
 
 TINY = (
     "data.dataset=fake",
@@ -282,7 +282,7 @@ def test_a_worker_waits_for_a_process_that_its_predecessor_left(tmp_path: Path) 
 
 RUN_THAT_IS_PREEMPTED = """
 import os, pathlib, signal, sys, time
-from nasbench_snas.store import RunFolder
+from nasbench_snas.runs.folder import RunFolder
 folder = RunFolder(pathlib.Path(sys.argv[1]))
 def stop(number, frame):
     (folder.path / "checkpoint").touch()

@@ -1,6 +1,7 @@
 import pytest
 
-from nasbench_snas.kernels import build, select_backend
+from nasbench_snas.kernels import select_backend
+from nasbench_snas.kernels.cpu import build
 
 
 @pytest.fixture(scope="session", params=["reference", "cpu"])

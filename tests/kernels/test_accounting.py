@@ -5,7 +5,7 @@ import torch
 
 from nasbench_snas.kernels.accounting import count_step, counting_kernels
 from nasbench_snas.spaces.darts_cnn import DartsCNN
-from nasbench_snas.supernet.fast import FastParent
+from nasbench_snas.supernet.fast.parent import FastParent
 from nasbench_snas.supernet.reference import ReferenceParent
 
 

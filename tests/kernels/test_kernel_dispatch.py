@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from nasbench_snas.errors import ConfigError, MissingDependencyError
-from nasbench_snas.kernels import build, select_backend
+from nasbench_snas.kernels import select_backend
+from nasbench_snas.kernels.cpu import build
 from nasbench_snas.kernels.dispatch import WAIT_SECONDS
 
 
@@ -95,7 +96,7 @@ def test_a_compiler_that_fails_leaves_a_mark_and_a_readable_error(empty_cache):
     fake.chmod(0o755)
     environment = {**os.environ, "NASBENCH_CACHE": str(empty_cache), "CXX": str(fake)}
     environment["NASBENCH_NO_COMPILER"] = ""
-    script = "from nasbench_snas.kernels import build; build.build_or_note_failure()"
+    script = "from nasbench_snas.kernels.cpu import build; build.build_or_note_failure()"
     done = subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120
     )

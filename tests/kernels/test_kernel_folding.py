@@ -5,7 +5,7 @@ import torch
 
 from nasbench_snas.kernels.depthwise_backward import depthwise_gradients
 from nasbench_snas.kernels.folded import FoldedKernels, give, take
-from nasbench_snas.kernels.protocol import Norm, UnitSpec
+from nasbench_snas.kernels.operands import Norm, UnitSpec
 from nasbench_snas.kernels.reference import ReferenceKernels
 
 

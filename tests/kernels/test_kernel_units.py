@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from nasbench_snas.kernels.protocol import EPS, Candidate, Entries, Norm, UnitSpec, Upstream
+from nasbench_snas.architecture.operations import Conv
+from nasbench_snas.kernels.operands import EPS, Candidate, Entries, Norm, UnitSpec, Upstream
 from nasbench_snas.kernels.reference import ReferenceKernels, combine, pool
-from nasbench_snas.operations import Conv
 
 REFERENCE = ReferenceKernels()
 TIGHT = {"rtol": 1e-9, "atol": 1e-9}

@@ -34,7 +34,7 @@ def test_interpreted_kernels_and_whole_parents_equal_plain_pytorch():
 @pytest.mark.slow
 @pytest.mark.parametrize("capability", [80, 90, 100, 120])
 def test_compiled_ahead_of_time_no_kernel_spills(capability, record_property):
-    from nasbench_snas.kernels import triton_aot
+    from nasbench_snas.testing import triton_aot
 
     assert capability in triton_aot.CAPABILITIES
     for channels, dtype in ((16, torch.float32), (64, torch.bfloat16)):
@@ -48,7 +48,7 @@ def test_compiled_ahead_of_time_no_kernel_spills(capability, record_property):
 @pytest.fixture(scope="module")
 def variants():
     """The kernels as a narrow parent launches them."""
-    from nasbench_snas.kernels import triton_aot
+    from nasbench_snas.testing import triton_aot
 
     return triton_aot.variants(8)
 
@@ -56,7 +56,9 @@ def variants():
 def test_every_kernel_is_among_those_compiled_ahead_of_time(variants):
     from triton.runtime.jit import JITFunction
 
-    from nasbench_snas.kernels import triton_kernels, triton_mix, triton_norms
+    from nasbench_snas.kernels.triton import depthwise as triton_kernels
+    from nasbench_snas.kernels.triton import mix as triton_mix
+    from nasbench_snas.kernels.triton import norms as triton_norms
 
     declared = {
         name
@@ -70,7 +72,7 @@ def test_every_kernel_is_among_those_compiled_ahead_of_time(variants):
 
 
 def test_autotuning_puts_back_what_a_kernel_adds_to(variants):
-    from nasbench_snas.kernels import triton_launch
+    from nasbench_snas.kernels.triton import launch as triton_launch
 
     accumulating = set()
     for variant in variants:
@@ -83,8 +85,9 @@ def test_autotuning_puts_back_what_a_kernel_adds_to(variants):
 
 
 def test_a_tuned_kernel_is_made_once_and_kernels_that_write_by_address_are_not_tuned(monkeypatch):
-    from nasbench_snas.kernels import triton_launch, triton_norms
-    from nasbench_snas.kernels.triton_mix import mix_forward
+    from nasbench_snas.kernels.triton import launch as triton_launch
+    from nasbench_snas.kernels.triton import norms as triton_norms
+    from nasbench_snas.kernels.triton.mix import mix_forward
 
     made = []
 
@@ -113,7 +116,7 @@ def test_a_tuned_kernel_is_made_once_and_kernels_that_write_by_address_are_not_t
 
 def test_what_a_warm_up_changes_is_put_back():
     from nasbench_snas.spaces.darts_cnn import DartsCNN
-    from nasbench_snas.supernet.fast_graph import unchanged
+    from nasbench_snas.supernet.fast.graph import unchanged
     from nasbench_snas.supernet.reference import ReferenceParent
 
     space = DartsCNN(cells=2, channels=2, nodes=1).build(3, 3, 8)
@@ -133,9 +136,9 @@ def test_what_a_warm_up_changes_is_put_back():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_triton_equals_the_reference_on_the_device(dtype, tuned, monkeypatch):
     from nasbench_snas.kernels.reference import ReferenceKernels
-    from nasbench_snas.kernels.triton_backend import TritonKernels
+    from nasbench_snas.kernels.triton.backend import TritonKernels
     from nasbench_snas.spaces.darts_cnn import DartsCNN
-    from nasbench_snas.supernet.fast import FastParent
+    from nasbench_snas.supernet.fast.parent import FastParent
 
     if tuned:
         monkeypatch.setenv("NASBENCH_AUTOTUNE", "1")
@@ -159,9 +162,9 @@ def test_triton_equals_the_reference_on_the_device(dtype, tuned, monkeypatch):
 @pytest.mark.gpu
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
 def test_kernels_run_on_the_device_of_their_tensors():
-    from nasbench_snas.kernels.triton_backend import TritonKernels
+    from nasbench_snas.kernels.triton.backend import TritonKernels
     from nasbench_snas.spaces.darts_cnn import DartsCNN
-    from nasbench_snas.supernet.fast import FastParent
+    from nasbench_snas.supernet.fast.parent import FastParent
 
     space, results = DartsCNN(cells=3, channels=8).build(3, 10, 16), []
     for device in ("cuda:0", "cuda:1"):
@@ -178,10 +181,10 @@ def test_kernels_run_on_the_device_of_their_tensors():
 def test_captured_steps_give_gradients_and_running_statistics_of_eager_ones():
     from torch.nn import functional
 
-    from nasbench_snas.kernels.triton_backend import TritonKernels
+    from nasbench_snas.kernels.triton.backend import TritonKernels
     from nasbench_snas.spaces.darts_cnn import DartsCNN
-    from nasbench_snas.supernet.fast import FastParent
-    from nasbench_snas.supernet.fast_graph import GraphedStep
+    from nasbench_snas.supernet.fast.graph import GraphedStep
+    from nasbench_snas.supernet.fast.parent import FastParent
 
     space = DartsCNN(cells=3, channels=8).build(3, 10, 16)
     nets = [

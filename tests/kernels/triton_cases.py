@@ -11,13 +11,15 @@ from contextlib import contextmanager
 import torch
 from triton.runtime import interpreter
 
-from nasbench_snas.kernels import triton_launch, triton_norms, triton_source
+from nasbench_snas.architecture.space import CellType, Layer, Space
 from nasbench_snas.kernels.accounting import count_step
 from nasbench_snas.kernels.reference import ReferenceKernels
-from nasbench_snas.kernels.triton_backend import TritonKernels
-from nasbench_snas.space import CellType, Layer, Space
+from nasbench_snas.kernels.triton import launch as triton_launch
+from nasbench_snas.kernels.triton import norms as triton_norms
+from nasbench_snas.kernels.triton import source as triton_source
+from nasbench_snas.kernels.triton.backend import TritonKernels
 from nasbench_snas.spaces.darts_cnn import DartsCNN
-from nasbench_snas.supernet.fast import FastParent
+from nasbench_snas.supernet.fast.parent import FastParent
 
 REFERENCE, TRITON = ReferenceKernels(), TritonKernels()
 ALL = ("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5",

@@ -11,8 +11,8 @@ import pytest
 
 from nasbench_snas import registry as registry_module
 from nasbench_snas.errors import ConfigError, PluginError
-from nasbench_snas.parameters import create, resolve_parameters
 from nasbench_snas.registry import Registry, register
+from nasbench_snas.settings.parameters import create, resolve_parameters
 
 PLUGIN = '''"""Half DARTS: the mean weights, halved."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from nasbench_snas.config import RunConfig, resolve, to_toml
+from nasbench_snas.settings.run import RunConfig, resolve, to_toml
 
 OPERATIONS = 8
 EDGES = {"normal": 5, "reduce": 5}
@@ -169,7 +169,7 @@ def _cell(drop: int, name: str) -> dict[str, Any]:
 def _result(
     run_id: str, text: str, search: float, child: float, recalibrated: float, epochs: int, drop: int
 ) -> dict[str, Any]:
-    from nasbench_snas.config import from_toml
+    from nasbench_snas.settings.run import from_toml
 
     config = _parsed(text.replace(f"\nseed = {_seed(text)}  #", "\nseed = 0  #", 1), from_toml)
     rule = "top2" if config.estimator.name == "darts" else "argmax"

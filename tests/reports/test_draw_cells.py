@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.path import Path as Outline
 from PIL import Image
 
+from nasbench_snas.architecture.genotype import CellGenotype, Edge, Genotype
+from nasbench_snas.architecture.operations import OPERATIONS
+from nasbench_snas.architecture.zoo import zoo, zoo_names
 from nasbench_snas.errors import ConfigError
-from nasbench_snas.genotype import CellGenotype, Edge, Genotype
-from nasbench_snas.genotype_zoo import zoo, zoo_names
-from nasbench_snas.operations import OPERATIONS
-from nasbench_snas.reports.draw import (
+from nasbench_snas.reports.draw.cell import (
     cell_layout,
     dot_text,
     draw_cells,
@@ -29,8 +29,8 @@ from nasbench_snas.reports.draw import (
     operation_label,
     save_figure,
 )
-from nasbench_snas.reports.draw_evolution import animate_evolution, draw_evolution
-from nasbench_snas.reports.draw_layout import Layout
+from nasbench_snas.reports.draw.evolution import animate_evolution, draw_evolution
+from nasbench_snas.reports.draw.layout import Layout
 
 Box = tuple[float, float, float, float]
 NAMES = [name for name in OPERATIONS if name != "none"]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import nasbench_snas
-from nasbench_snas.cost_published import PublishedRow, compare, find_published, published_rows
-from nasbench_snas.genotype_zoo import zoo_names
+from nasbench_snas.architecture.zoo import zoo_names
+from nasbench_snas.cost.published import PublishedRow, compare, find_published, published_rows
 
 NUMBERS = {
     1: ("search_valid_acc", "child_valid_acc", "search_gpu_days"),

@@ -11,11 +11,11 @@ import pytest
 from report_runs import make_run
 
 from nasbench_snas.errors import ConfigError
-from nasbench_snas.reports.figure_style import MARKERS, PALETTE, Drawing, looks
-from nasbench_snas.reports.figures import drawings, wanted, write_drawing
-from nasbench_snas.reports.figures_results import _front
-from nasbench_snas.reports.selection import select
-from nasbench_snas.results import load_rows
+from nasbench_snas.reports.figures.files import drawings, wanted, write_drawing
+from nasbench_snas.reports.figures.results import _front
+from nasbench_snas.reports.figures.style import MARKERS, PALETTE, Drawing, looks
+from nasbench_snas.reports.tables.selection import select
+from nasbench_snas.runs.results import load_rows
 
 
 def made(root: Path, *names: str) -> dict[str, Drawing]:

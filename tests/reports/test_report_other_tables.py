@@ -13,9 +13,9 @@ import pytest
 from report_runs import make_run
 
 from nasbench_snas.reports.build import Report, ReportOptions, build_report
-from nasbench_snas.reports.published import published_table
-from nasbench_snas.reports.render_latex import document, escape, latex
-from nasbench_snas.reports.tables import DELTA, MEASURED, MISSING, Table, Value
+from nasbench_snas.reports.render.latex import document, escape, latex
+from nasbench_snas.reports.tables.model import DELTA, MEASURED, MISSING, Table, Value
+from nasbench_snas.reports.tables.published import published_table
 
 RETRAIN = """name = "{name}"
 parent = "{parent}"

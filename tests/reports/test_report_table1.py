@@ -13,8 +13,8 @@ from report_runs import make_run
 
 from nasbench_snas.errors import DataError, ReportRefusedError
 from nasbench_snas.reports.build import Report, ReportOptions, build_report
-from nasbench_snas.reports.render_text import csv_text, markdown
-from nasbench_snas.reports.tables import DELTA, MEASURED, PUBLISHED, Column, Table, Value
+from nasbench_snas.reports.render.text import csv_text, markdown
+from nasbench_snas.reports.tables.model import DELTA, MEASURED, PUBLISHED, Column, Table, Value
 
 BILEVEL = ("search.level=bilevel",)
 

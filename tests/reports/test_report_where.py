@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nasbench_snas.errors import ConfigError
-from nasbench_snas.reports.where import parse_where
+from nasbench_snas.settings.where import parse_where
 
 ROW = {"space": "darts-cnn", "preset": "paper", "seed": 3, "dirty": False, "gpu_days": None}
 

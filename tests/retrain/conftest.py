@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from nasbench_snas.config import flatten
-from nasbench_snas.genotype_zoo import zoo
+from nasbench_snas.architecture.zoo import zoo
 from nasbench_snas.registry import Registry
-from nasbench_snas.retrain_config import RetrainConfig
-from nasbench_snas.retrain_plan import Target, plan_retraining
+from nasbench_snas.retrain.plan import Target, plan_retraining
+from nasbench_snas.settings.retrain import RetrainConfig
+from nasbench_snas.settings.run import flatten
 
 Make = Callable[..., RetrainConfig]
 

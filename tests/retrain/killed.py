@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 
 from nasbench_snas.registry import Registry
-from nasbench_snas.retrain import Retraining
-from nasbench_snas.retrain_config import RetrainConfig
-from nasbench_snas.retrain_runner import retrain_folder, run_retraining
-from nasbench_snas.running import RunOptions
+from nasbench_snas.retrain.loop import Retraining
+from nasbench_snas.retrain.runner import retrain_folder, run_retraining
+from nasbench_snas.runs.options import RunOptions
+from nasbench_snas.settings.retrain import RetrainConfig
 
 
 def main(root: Path, step: int, text: str) -> None:

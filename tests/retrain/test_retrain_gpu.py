@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nasbench_snas.registry import Registry
-from nasbench_snas.retrain import Retraining
+from nasbench_snas.retrain.loop import Retraining
 
 pytestmark = [
     pytest.mark.gpu,

@@ -12,21 +12,21 @@ import pytest
 import torch
 from PIL import Image
 
+from nasbench_snas.architecture.zoo import zoo
+from nasbench_snas.compute.distributed import World
 from nasbench_snas.data.settings import DataSettings
-from nasbench_snas.distributed import World
-from nasbench_snas.evaluation import evaluate
-from nasbench_snas.evaluation_data import split_batches
-from nasbench_snas.genotype_zoo import zoo
-from nasbench_snas.loading import load_trained
+from nasbench_snas.evaluate.images import split_batches
+from nasbench_snas.evaluate.load import load_trained
 from nasbench_snas.registry import Registry
-from nasbench_snas.retrain import Retraining
-from nasbench_snas.retrain_feed import make_feed
-from nasbench_snas.retrain_plan import Target, find_target, plan_retraining
-from nasbench_snas.retrain_runner import retrain_folder, run_retraining
-from nasbench_snas.running import RunOptions
+from nasbench_snas.retrain.accuracy import evaluate
+from nasbench_snas.retrain.feed import make_feed
+from nasbench_snas.retrain.loop import Retraining
+from nasbench_snas.retrain.plan import Target, find_target, plan_retraining
+from nasbench_snas.retrain.runner import retrain_folder, run_retraining
+from nasbench_snas.runs.folder import RunFolder
+from nasbench_snas.runs.options import RunOptions
 from nasbench_snas.search.plan import plan_run
 from nasbench_snas.search.runner import run_search
-from nasbench_snas.store import RunFolder
 
 MINI = Path(
     os.environ.get("NASBENCH_TEST_IMAGEFOLDER")

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from nasbench_snas.checkpoint import load_checkpoint
 from nasbench_snas.registry import Registry
-from nasbench_snas.retrain_runner import retrain_folder, run_retraining
-from nasbench_snas.running import InterruptedRunError, RunOptions
-from nasbench_snas.store import RunFolder
+from nasbench_snas.retrain.runner import retrain_folder, run_retraining
+from nasbench_snas.runs.checkpoint import load_checkpoint
+from nasbench_snas.runs.folder import RunFolder
+from nasbench_snas.runs.options import RunOptions
+from nasbench_snas.runs.start import InterruptedRunError
 
 TIMES = ("t", "seconds", "images_per_s", "peak_memory", "elapsed")
 

@@ -11,19 +11,19 @@ import pytest
 import torch
 from torch.nn import functional
 
-from nasbench_snas.distributed import World
+from nasbench_snas.compute.distributed import World
 from nasbench_snas.errors import CheckpointError, DivergedError
-from nasbench_snas.evaluation import Evaluation
 from nasbench_snas.registry import Registry
-from nasbench_snas.retrain import Retraining
-from nasbench_snas.retrain_feed import Prefetched, make_feed
-from nasbench_snas.retrain_runner import (
+from nasbench_snas.retrain.accuracy import Evaluation
+from nasbench_snas.retrain.feed import Prefetched, make_feed
+from nasbench_snas.retrain.loop import Retraining
+from nasbench_snas.retrain.runner import (
     find_twin,
     retrain_folder,
     run_retraining,
     take_over,
 )
-from nasbench_snas.running import RunOptions
+from nasbench_snas.runs.options import RunOptions
 
 
 def train(config: Any, steps: int = 0, **more: Any) -> Retraining:

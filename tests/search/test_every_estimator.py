@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from nasbench_snas.registry import Registry
+from nasbench_snas.runs.folder import RunFolder
 from nasbench_snas.search.plan import plan_run
 from nasbench_snas.search.runner import RunOptions, run_search
-from nasbench_snas.store import RunFolder
 
 NAMES = [entry.name for entry in Registry().estimators()]
 TINY = [

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from nasbench_snas.api import Categorical
+from nasbench_snas.architecture.space import CellType, Layer, Space
 from nasbench_snas.errors import ConfigError, DivergedError
 from nasbench_snas.estimators.darts import DARTS
 from nasbench_snas.estimators.random import Random
 from nasbench_snas.estimators.reinforce import Reinforce
 from nasbench_snas.estimators.snas import SNAS
-from nasbench_snas.objective import SupernetLoss
 from nasbench_snas.search.levels import Learner, UnrolledLoss, search_step
-from nasbench_snas.space import CellType, Layer, Space
+from nasbench_snas.search.objective import SupernetLoss
 from nasbench_snas.supernet.reference import ReferenceParent
 
 SPACE = Space(

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from nasbench_snas.api import Categorical
-from nasbench_snas.controller import LSTMController
-from nasbench_snas.cost_settings import CostSettings
+from nasbench_snas.architecture.controller import LSTMController
+from nasbench_snas.cost.settings import CostSettings
 from nasbench_snas.search.resource import ResourceTerm
 from nasbench_snas.spaces.darts_cnn import DartsCNN
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from nasbench_snas.registry import Registry
+from nasbench_snas.runs.folder import RunFolder
 from nasbench_snas.search.plan import plan_run
 from nasbench_snas.search.runner import RunOptions, run_search
-from nasbench_snas.store import RunFolder
 
 TINY = [
     "data.dataset=fake",

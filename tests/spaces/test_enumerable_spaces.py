@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from nasbench_snas.architecture.genotype import CellGenotype, Edge, Genotype, from_choices
 from nasbench_snas.errors import ConfigError, DataError, GenotypeError, MissingDependencyError
-from nasbench_snas.genotype import CellGenotype, Edge, Genotype, from_choices
 from nasbench_snas.spaces.nasbench201 import (
     OPERATIONS,
     NasBench201,

@@ -7,7 +7,7 @@ from nasbench_snas.kernels.folded import FoldedKernels
 from nasbench_snas.spaces.darts_cnn import DartsCNN
 from nasbench_snas.supernet import build as build_module
 from nasbench_snas.supernet.build import PLAIN_FROM, WAIT_FROM, build_parent, kernels_name
-from nasbench_snas.supernet.fast import FastParent
+from nasbench_snas.supernet.fast.parent import FastParent
 from nasbench_snas.supernet.reference import ReferenceParent
 
 

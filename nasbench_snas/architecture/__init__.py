@@ -1,0 +1,12 @@
+"""What an architecture is: spaces, operations, genotypes, distributions to draw from."""
+
+__all__ = [
+    "controller",
+    "distributions",
+    "genotype",
+    "operations",
+    "schedules",
+    "space",
+    "text",
+    "zoo",
+]

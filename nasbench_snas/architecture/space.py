@@ -1,0 +1,191 @@
+"""Search spaces as declarations: cell types, edges, candidate operations and the macro skeleton.
+
+No torch module is written for a space: one supernet, one child network and one cost table are
+built from a :class:`Space`. A plug-in space is a subclass of :class:`SpaceFamily`: a frozen
+dataclass of settings with a ``build`` method.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from typing import ClassVar, Literal
+
+from nasbench_snas.architecture.operations import Operation, operations
+from nasbench_snas.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class CellType:
+    """The graph of one kind of cell; its edges share one row of alpha each over all cells of this
+    kind.
+
+    Attributes:
+        name: For example ``normal`` or ``reduce``.
+        num_inputs: Input nodes, numbered from 0: the outputs of the preceding cells, oldest first.
+        num_nodes: Intermediate nodes, numbered from ``num_inputs``.
+        edges: Pairs (source, target) with source < target, sorted by target, then source.
+        output: ``concat`` of all intermediate nodes along the channels, or the ``last`` node.
+    """
+
+    name: str
+    num_inputs: int
+    num_nodes: int
+    edges: tuple[tuple[int, int], ...]
+    output: Literal["concat", "last"] = "concat"
+
+    def __post_init__(self) -> None:
+        """Check that the edges form a sorted acyclic graph on the declared nodes."""
+        total = self.num_inputs + self.num_nodes
+        for source, target in self.edges:
+            if not (0 <= source < target < total and target >= self.num_inputs):
+                raise ConfigError(
+                    f"cell {self.name!r}: edge ({source}, {target}) is not possible.",
+                    f"Expected source < target, and {self.num_inputs} <= target < {total}.",
+                )
+        if list(self.edges) != sorted(set(self.edges), key=lambda edge: (edge[1], edge[0])):
+            raise ConfigError(f"cell {self.name!r}: edges must be sorted by target, then source.")
+        if missing := set(range(self.num_inputs, total)) - {target for _, target in self.edges}:
+            raise ConfigError(f"cell {self.name!r}: nodes {sorted(missing)} have no incoming edge.")
+
+    @property
+    def width(self) -> int:
+        """Channels of the output in multiples of the channels of a node."""
+        return self.num_nodes if self.output == "concat" else 1
+
+    @classmethod
+    def dense(
+        cls,
+        name: str,
+        num_inputs: int,
+        num_nodes: int,
+        output: Literal["concat", "last"] = "concat",
+    ) -> CellType:
+        """Return the cell in which every node takes input from all previous nodes."""
+        targets = range(num_inputs, num_inputs + num_nodes)
+        edges = tuple((source, target) for target in targets for source in range(target))
+        return cls(name, num_inputs, num_nodes, edges, output)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of the macro skeleton.
+
+    Attributes:
+        kind: ``cell``, or ``residual`` (a fixed basic residual block, NAS-Bench-201's reduction).
+        channels: Channels of every node of the cell (or of the block's output).
+        stride: 2 halves the resolution (in a cell: at the edges that leave the input nodes).
+        cell: Name of the cell type, empty for ``residual``.
+    """
+
+    kind: Literal["cell", "residual"]
+    channels: int
+    stride: int = 1
+    cell: str = ""
+
+
+@dataclass(frozen=True)
+class Space:
+    """A complete declaration of a search space at one size.
+
+    Attributes:
+        name: The family's name.
+        operations: Names of the ``K`` candidate operations, the same for every edge.
+        cells: The cell types; their edges, in this order, are the ``E`` rows of alpha.
+        layers: The macro skeleton between stem and head.
+        stem_channels: Output channels of the 3x3 Conv-BN stem.
+        preprocess: Whether a cell's inputs pass a 1x1 ReLU-Conv-BN to the cell's channels (DARTS);
+            otherwise they must already have them.
+        head: ``linear`` (global average pooling, linear) or ``bn-relu-linear``.
+        affine: Whether the batch norms inside cells of the parent have a learnt scale and shift.
+        pool_norm: Whether pooling in the parent is followed by a batch norm.
+        in_channels: Channels of the images.
+        num_classes: Classes.
+        resolution: Height and width of the images in pixels.
+    """
+
+    name: str
+    operations: tuple[str, ...]
+    cells: tuple[CellType, ...]
+    layers: tuple[Layer, ...]
+    stem_channels: int
+    preprocess: bool = True
+    head: Literal["linear", "bn-relu-linear"] = "linear"
+    affine: bool = False
+    pool_norm: bool = True
+    in_channels: int = 3
+    num_classes: int = 10
+    resolution: int = 32
+
+    @property
+    def num_edges(self) -> int:
+        """``E``: searchable edges over all cell types."""
+        return sum(len(cell.edges) for cell in self.cells)
+
+    @property
+    def num_operations(self) -> int:
+        """``K``: candidate operations of an edge."""
+        return len(self.operations)
+
+    @cached_property
+    def operation_specs(self) -> tuple[Operation, ...]:
+        """The declarations of the ``K`` candidate operations."""
+        return operations(self.operations)
+
+    @cached_property
+    def rows(self) -> dict[str, slice]:
+        """Rows of alpha (and of every ``(E, K)`` tensor) that belong to each cell type."""
+        ends = list(accumulate(len(cell.edges) for cell in self.cells))
+        return {
+            cell.name: slice(end - len(cell.edges), end)
+            for cell, end in zip(self.cells, ends, strict=True)
+        }
+
+    @cached_property
+    def edge_names(self) -> tuple[str, ...]:
+        """A readable name of each of the ``E`` rows, for example ``normal 0->2``."""
+        return tuple(f"{cell.name} {i}->{j}" for cell in self.cells for i, j in cell.edges)
+
+    def cell(self, name: str) -> CellType:
+        """Return the cell type called ``name``."""
+        return next(cell for cell in self.cells if cell.name == name)
+
+    @property
+    def num_architectures(self) -> int:
+        """Number of discrete architectures, ``K ** E``."""
+        return int(self.num_operations**self.num_edges)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpaceFamily(ABC):
+    """Settings of a family of spaces; the fields of a subclass are its settings.
+
+    Subclasses set the literal class attributes ``name``, ``summary`` and ``reference`` (a key of
+    ``references.bib`` or a BibTeX entry), and ``enumerable = True`` if all architectures can be
+    evaluated at the default settings.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    reference: ClassVar[str]
+    enumerable: ClassVar[bool] = False
+
+    @abstractmethod
+    def build(self, in_channels: int, num_classes: int, resolution: int) -> Space:
+        """Return the space for images of ``(in_channels, resolution, resolution)``.
+
+        Raises:
+            ConfigError: The settings are impossible at this resolution.
+        """
+
+
+def check_resolution(name: str, resolution: int, reductions: int) -> None:
+    """Raise a :class:`ConfigError` when ``reductions`` halvings leave less than one pixel."""
+    if resolution < 2**reductions:
+        raise ConfigError(
+            f"space {name!r} halves {resolution} pixels {reductions} times: too few.",
+            f"At least {2**reductions} are needed.",
+            "Use fewer cells, or a larger --set data.resolution=…",
+        )

@@ -1,0 +1,11 @@
+"""What an architecture costs: tables of parameters, multiply-adds, memory access; expectations."""
+
+__all__ = [
+    "control",
+    "conventions",
+    "expected",
+    "listing",
+    "network",
+    "settings",
+    "table",
+]

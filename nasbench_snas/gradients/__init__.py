@@ -1,1 +1,0 @@
-"""Exact and sampled gradients of the expected loss, and the study of what estimators do."""

@@ -1,0 +1,213 @@
+"""Building the C++ kernels: cached, locked, in the background.
+
+The cache directory is named after a hash of the sources, the torch version and the processor's
+features, so that a changed source or another machine never loads a stale binary. ``-march=native``
+is used, hence nothing compiled is ever shipped. ``-ffast-math`` is not: NaN has to propagate.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from filelock import FileLock, Timeout
+
+from nasbench_snas.errors import MissingDependencyError
+
+NAME = "nasbench_cpu_kernels"
+FLAGS = ("-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi")
+
+
+def sources() -> tuple[Path, ...]:
+    """Return the C++ files, the compiled ones first."""
+    here = Path(__file__).parent
+    return (*sorted(here.glob("*.cpp")), *sorted(here.glob("*.h")))
+
+
+@cache
+def _features() -> str:
+    """Return what the binary depends on besides its sources."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    except OSError:
+        flags = platform.processor()
+    python = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    return "\n".join([torch.__version__, python, platform.machine(), flags, *FLAGS])
+
+
+def cache_directory() -> Path:
+    """Return the directory of the binary for these sources on this machine (it need not exist).
+
+    The parent directory is ``$NASBENCH_CACHE/kernels``, by default in the user's cache directory.
+    """
+    base = os.environ.get("NASBENCH_CACHE") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "nasbench-snas"
+    )
+    digest = hashlib.blake2b(_features().encode(), digest_size=8)
+    for path in sources():
+        digest.update(path.name.encode() + path.read_bytes())
+    return Path(base) / "kernels" / digest.hexdigest()
+
+
+def _binary(directory: Path) -> Path:
+    return directory / f"{NAME}.so"
+
+
+def is_built() -> bool:
+    """Whether a finished binary for these sources exists."""
+    return (cache_directory() / "done").exists() and _binary(cache_directory()).exists()
+
+
+def missing_compiler() -> str:
+    """Return why C++ cannot be compiled here, or an empty string.
+
+    ``NASBENCH_NO_COMPILER=1`` pretends that there is no compiler.
+    """
+    if not any(path.suffix == ".cpp" for path in sources()):
+        return "this installation lacks the C++ sources"
+    if os.environ.get("NASBENCH_NO_COMPILER"):
+        return "no C++ compiler (NASBENCH_NO_COMPILER is set)"
+    compiler = os.environ.get("CXX", "c++")
+    if shutil.which(compiler) is None and shutil.which("g++") is None:
+        return f"no C++ compiler found ({compiler}, g++)"
+    if importlib.util.find_spec("ninja") is None and shutil.which("ninja") is None:
+        return "ninja is not installed (pip install ninja)"
+    return ""
+
+
+def can_build() -> bool:
+    """Whether compiling may be tried: there is a compiler, and it has not failed before."""
+    return not missing_compiler() and not _failed().exists()
+
+
+def _failed() -> Path:
+    return cache_directory() / "failed"
+
+
+def build_cpu_kernels(timeout: float = 1800.0) -> Path:
+    """Compile the C++ kernels if they are not yet, and return the binary's path.
+
+    Args:
+        timeout: Seconds to wait for another process that is compiling them.
+
+    Raises:
+        MissingDependencyError: No compiler, or it failed.
+    """
+    directory = cache_directory()
+    if is_built():
+        return _binary(directory)
+    if why := missing_compiler():
+        raise MissingDependencyError(
+            f"{why}.", "The C++ kernels are optional: plain PyTorch runs instead, only slower."
+        )
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # CUDA is not missed
+    from torch.utils import cpp_extension
+
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with FileLock(directory / "build.lock", timeout=timeout):
+            if not is_built():
+                cpp_extension.load(
+                    NAME,
+                    [str(path) for path in sources() if path.suffix == ".cpp"],
+                    extra_cflags=list(FLAGS),
+                    extra_ldflags=["-fopenmp"],
+                    build_directory=str(directory),
+                    is_python_module=True,
+                )
+                (directory / "done").touch()
+    except (RuntimeError, OSError, Timeout, subprocess.CalledProcessError) as error:
+        raise MissingDependencyError(
+            f"the C++ kernels could not be built: {str(error).strip().splitlines()[-1]}",
+            f"Build directory: {directory}",
+            "Plain PyTorch runs instead; `nasbench doctor --build` shows the compiler's messages.",
+        ) from error
+    return _binary(directory)
+
+
+def load_cpu_kernels() -> ModuleType:
+    """Return the compiled module, built first if need be.
+
+    Raises:
+        MissingDependencyError: It cannot be built or loaded.
+    """
+    path = build_cpu_kernels()
+    if NAME in sys.modules and getattr(sys.modules[NAME], "__file__", None) == str(path):
+        return sys.modules[NAME]
+    specification = importlib.util.spec_from_file_location(NAME, path)
+    if specification is None or specification.loader is None:
+        raise MissingDependencyError(f"cannot load {path}.", fix="Delete it and build it again.")
+    module = importlib.util.module_from_spec(specification)
+    try:
+        specification.loader.exec_module(module)
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"cannot load {path}: {error}", fix="Delete the directory and build again."
+        ) from error
+    sys.modules[NAME] = module
+    return module
+
+
+def build_in_background() -> str:
+    """Start compiling in a process of its own unless one is at it; return one line for the user.
+
+    The process outlives this one, has the lowest priority, and writes to ``build.log`` in the cache
+    directory.
+    """
+    if why := missing_compiler():
+        return why
+    directory = cache_directory()
+    if _failed().exists():
+        return f"the C++ kernels could not be built (see {directory / 'build.log'})"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return f"no directory for compiled kernels can be made ({error}); set NASBENCH_CACHE"
+    lock = FileLock(directory / "build.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return "C++ kernels are being built for later runs"
+    lock.release()
+    script = "from nasbench_snas.kernels.cpu import build; build.build_or_note_failure()"
+    root = str(Path(__file__).resolve().parents[3])
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "MAX_JOBS": "1"}
+    with (directory / "build.log").open("ab") as log:
+        subprocess.Popen(
+            ["nice", "-n", "19", sys.executable, "-c", script]
+            if shutil.which("nice")
+            else [sys.executable, "-c", script],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            start_new_session=True,
+        )
+    return "C++ kernels are being built in the background for later runs"
+
+
+def build_or_note_failure(timeout: float = 0.0) -> None:
+    """Build the kernels; leave a mark in the cache directory if the compiler failed.
+
+    Args:
+        timeout: As for :func:`build_cpu_kernels`.
+    """
+    try:
+        build_cpu_kernels(timeout)
+    except MissingDependencyError as error:
+        # Neither a compiler that others wait for nor a missing directory is a failure of its own.
+        if not isinstance(error.__cause__, OSError) and not missing_compiler():
+            _failed().touch()
+        raise

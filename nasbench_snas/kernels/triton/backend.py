@@ -1,0 +1,153 @@
+"""Backend ``triton``: the candidates of a source in grouped launches, on CUDA.
+
+Convolutions, statistics, poolings, mix and sampling are Triton kernels (``triton_kernels.py``,
+``triton_norms.py``, ``triton_mix.py``); 1x1 convolutions are batched matrix products, one for each
+stage of a source, and dense ones PyTorch's. Tables of what a launch does are made once per plan and
+kept with it; a step reads nothing back from the device and, once it has run, copies nothing to it,
+so that it can be captured in a CUDA graph. ``$NASBENCH_AUTOTUNE=1`` lets Triton measure
+alternatives. The speed on GPUs has not been measured.
+
+Primitives called one by one are those of plain PyTorch (they take index tensors on the device of
+the activations; plans of this backend stay on the host).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nasbench_snas.kernels.reference import ReferenceKernels
+from nasbench_snas.kernels.sources import Slots, Source, SourceKernels
+from nasbench_snas.kernels.triton import mix
+from nasbench_snas.kernels.triton import source as triton_source
+from nasbench_snas.kernels.triton.launch import Launcher, accumulator, cdiv, power_of_2
+from nasbench_snas.kernels.triton.layout import Layout
+from nasbench_snas.kernels.triton.planner import layout_of
+
+
+class TritonKernels(ReferenceKernels):
+    """The Triton kernels; see :class:`~nasbench_snas.kernels.sources.SourceKernels`.
+
+    Attributes:
+        launch: Launches all kernels.
+    """
+
+    name = "triton"
+
+    def __init__(self) -> None:
+        self.launch = Launcher()
+        self.sources: SourceKernels | None = self
+        self._captured: list[Any] = []
+
+    def __reduce__(self) -> tuple[type[TritonKernels], tuple[()]]:
+        """Copies and pickles start anew."""
+        return TritonKernels, ()
+
+    def indices(self, values: Sequence[int], device: object) -> Tensor:
+        """Return ``values`` on the host, where plans are made from them."""
+        return torch.tensor(values, dtype=torch.int64)
+
+    def source_forward(
+        self, source: Source, x: Tensor, z: Tensor, mask: Tensor | None, out: Tensor, add: bool,
+        update: bool,
+    ) -> list[Tensor]:  # fmt: skip
+        """Run all candidates; see the protocol."""
+        layout = self._layout(source, len(x), len(out), x.device)
+        addresses = self._table(source, "addresses", _addresses(layout), x.device)
+        run = triton_source.new_pass(self.launch, source, layout, addresses, x, out.shape[-1])
+        triton_source.forward(run, z, _by_entry(layout, mask), out, add, update)
+        return [run.y, run.stats, run.weights, run.index]
+
+    def source_backward(
+        self, source: Source, kept: list[Tensor], x: Tensor, z: Tensor, mask: Tensor | None,
+        g: Tensor, dz: Tensor, dx: Tensor, overwrite: bool, slots: Slots | None,
+    ) -> None:  # fmt: skip
+        """Run the candidates backwards; see the protocol."""
+        layout = self._layout(source, len(x), len(g), x.device)
+        addresses = self._table(source, "addresses", _addresses(layout), x.device)
+        offsets = addresses
+        if slots is not None:
+            offsets = self._table(source, "offsets", _offsets(layout, slots), x.device)
+        run = triton_source.Pass(self.launch, source, layout, addresses, x, *kept)
+        triton_source.backward(
+            run, z, _by_entry(layout, mask), g, dz, dx, overwrite, slots, offsets
+        )
+
+    def _layout(self, source: Source, rows: int, targets: int, where: torch.device) -> Layout:
+        """Return a source's tables, made when first used."""
+        key = f"layout {where}"
+        if key not in source.cache:
+            source.cache[key] = layout_of(source, rows, targets, where)
+        layout: Layout = source.cache[key]
+        self._keep(layout)
+        return layout
+
+    def _table(
+        self, source: Source, name: str, values: tuple[int, ...], where: torch.device
+    ) -> Tensor:
+        """Return ``values`` on the device; they are copied there when they change."""
+        key = f"{name} {where}"
+        if key not in source.cache or source.cache[key][0] != values:
+            source.cache[key] = values, torch.tensor(values or (0,)).to(where)
+        table: Tensor = source.cache[key][1]
+        self._keep(table)
+        return table
+
+    def _keep(self, what: Any) -> None:
+        """Keep what a graph that is being captured will read at every replay."""
+        if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+            self._captured.append(what)
+
+    def concrete_forward(self, logits: Tensor, noise: Tensor, tau: float) -> Tensor:
+        """Return the concrete sample, in one launch."""
+        z, k = noise.new_empty(noise.shape), noise.shape[-1]
+        rows, period = noise.numel() // k, logits.numel() // k
+        self.launch(
+            mix.concrete_forward, (cdiv(rows, 16),), logits.contiguous(),
+            noise.contiguous(), z, rows, period, tau, K=k, ACC=accumulator(noise), BR=16,
+            BK=power_of_2(k),
+        )  # fmt: skip
+        return z
+
+    def concrete_backward(self, z: Tensor, g: Tensor, tau: float) -> Tensor:
+        """Return the gradient of ``logits + noise``, in one launch."""
+        d, k = z.new_empty(z.shape), z.shape[-1]
+        rows = z.numel() // k
+        self.launch(
+            mix.concrete_backward, (cdiv(rows, 16),), z.contiguous(), g.contiguous(), d,
+            rows, tau, K=k, ACC=accumulator(z), BR=16, BK=power_of_2(k),
+        )  # fmt: skip
+        return d
+
+
+def _by_entry(layout: Layout, mask: Tensor | None) -> Tensor | None:
+    """Return the factors of the entries, shape ``(Q, B)``, from those of the edges."""
+    if mask is None or layout.entry_edges is None:
+        return None
+    return mask[layout.entry_edges].contiguous()
+
+
+def _addresses(layout: Layout) -> tuple[int, ...]:
+    """Return the addresses of all units' tensors, eight for each; see ``triton_norms.py``."""
+    values: list[int] = []
+    for unit in layout.units:
+        weights = unit.weights
+        taps = weights[0] if len(weights) > 1 else None
+        tensors = (taps, weights[-1] if weights else None, unit.gamma, unit.beta, *unit.running)
+        values += [0 if t is None else t.data_ptr() for t in tensors]
+        values.append(0)
+    return tuple(values)
+
+
+def _offsets(layout: Layout, slots: Slots) -> tuple[int, ...]:
+    """Return where the gradients of taps, 1x1 weights, gamma and beta of all units begin."""
+    values: list[int] = []
+    for unit in layout.units:
+        weights = unit.weights
+        taps = weights[0] if len(weights) > 1 else None
+        tensors = (taps, weights[-1] if weights else None, unit.gamma, unit.beta)
+        values += [0 if t is None else slots.offsets[id(t)] for t in tensors]
+    return tuple(values)

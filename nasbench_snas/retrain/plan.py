@@ -1,0 +1,269 @@
+"""From a run or a genotype to a fully resolved retraining; choosing among several searches.
+
+The paper "choose[s] the best cells based on their search validation accuracy" (SNAS,
+arXiv:1812.09926, section 3): :func:`best_search` does that and records among which searches, so
+that reports keep "best of n" apart from "each seed". Test images play no part in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nasbench_snas.architecture.genotype import Genotype
+from nasbench_snas.architecture.text import is_genotype_text, load_genotype, read_genotype
+from nasbench_snas.architecture.zoo import zoo_key, zoo_names
+from nasbench_snas.errors import CheckpointError, ConfigError, GenotypeError, suggest
+from nasbench_snas.registry import Registry
+from nasbench_snas.retrain.runner import canonical_genotype
+from nasbench_snas.runs.folder import RETRAININGS, RunFolder, find_run, run_folders
+from nasbench_snas.search.plan import load_config
+from nasbench_snas.settings.parameters import resolve_parameters
+from nasbench_snas.settings.retrain import (
+    RetrainConfig,
+    load_retrain_preset,
+    retrain_presets,
+    retraining_from_toml,
+    validate_retraining,
+)
+from nasbench_snas.settings.run import Choice, Layers, read_toml
+
+_FROM_SEARCH = ("dataset", "root", "cache_dir", "resolution", "fake")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is to be retrained.
+
+    Attributes:
+        name: For the folder's name.
+        genotype: The cells.
+        search: The folder of the search that found them, or None.
+        candidates: The searches it was chosen among; empty if it was named.
+    """
+
+    name: str
+    genotype: Genotype
+    search: RunFolder | None = None
+    candidates: tuple[str, ...] = ()
+
+    def parent_result(self) -> dict[str, Any] | None:
+        """Return the result of the search, if there is one."""
+        return None if self.search is None else self.search.result()
+
+
+@dataclass(frozen=True)
+class PlannedRetraining:
+    """A retraining that could start now.
+
+    Attributes:
+        config: All settings.
+        sources: Where each value came from.
+        parent: Result of the search that found the cells, if there is one.
+    """
+
+    config: RetrainConfig
+    sources: dict[str, str]
+    parent: dict[str, Any] | None = None
+
+
+def find_target(root: Path, text: str) -> Target:
+    """Return what ``text`` names: a genotype (text, file, zoo name), or a finished search.
+
+    Raises:
+        GenotypeError: It is neither, or the genotype is malformed.
+        CheckpointError: The search has no genotype yet, or several searches match.
+    """
+    if is_genotype_text(text):
+        genotype = load_genotype(text)
+        return Target(_file_name(genotype.name), genotype)
+    path = Path(text)
+    if path.is_file() or zoo_key(text) in zoo_names():
+        genotype = load_genotype(text)
+        stem = path.stem if path.is_file() else zoo_key(text)
+        return Target(_file_name(genotype.name or stem), genotype)
+    try:
+        folder = find_run(root, text)
+    except CheckpointError as error:
+        if "several" in error.what:
+            raise
+        raise GenotypeError(
+            f"{text!r} is neither a run in {root} nor a genotype.",
+            suggest(text, [*(f.run_id for f in run_folders(root)), *zoo_names()]),
+        ) from error
+    return search_target(folder)
+
+
+def search_target(folder: RunFolder, candidates: tuple[str, ...] = ()) -> Target:
+    """Return the target of a finished search.
+
+    Raises:
+        CheckpointError: It has no genotype yet.
+    """
+    file = folder.path / "genotype.json"
+    if not file.is_file():
+        status = folder.status().get("status", "queued")
+        raise CheckpointError(
+            f"run {folder.run_id} has no genotype: it is {status}.",
+            "A search derives its cells at its end.",
+            f"Finish it first: nasbench run --resume {folder.run_id}",
+        )
+    return Target(folder.run_id, read_genotype(file), folder, candidates)
+
+
+def best_search(
+    root: Path,
+    estimator: str,
+    space: str,
+    *,
+    preset: str | None = None,
+    constraint: str | None = None,
+    dataset: str | None = None,
+) -> Target:
+    """Return the search with the highest search validation accuracy over its seeds.
+
+    Only finished, untruncated searches that differ in nothing but the seed are compared; failed
+    seeds stay in the record. Equal accuracies: the lowest seed.
+
+    Args:
+        root: The run store.
+        estimator: Name of the estimator.
+        space: Name of the space.
+        preset: Preset of the searches; None: any.
+        constraint: Their level of resource constraint; None: any.
+        dataset: Their data set; None: any.
+
+    Raises:
+        ConfigError: There is no such search, or there are several kinds of them.
+    """
+    wanted = {"preset": preset, "constraint": constraint}
+    groups: dict[str, list[tuple[float, int, RunFolder]]] = {}
+    failed: dict[str, list[str]] = {}
+    labels: dict[str, str] = {}
+    for folder in run_folders(root):
+        config = load_config(folder.config_file)
+        if (config.estimator.name, config.space.name) != (estimator, space):
+            continue
+        if any(v is not None and getattr(config, k) != v for k, v in wanted.items()):
+            continue
+        if dataset is not None and config.data.dataset != dataset:
+            continue
+        alpha = config.search.alpha.model_dump_json()
+        key = f"{config.comparison()} {sorted(config.estimator.parameters.items())} {alpha}"
+        labels[key] = f"{config.preset}/{config.constraint}/{config.data.dataset}"
+        status, result = folder.status().get("status"), folder.result()
+        if status in ("failed", "diverged"):
+            failed.setdefault(key, []).append(f"{folder.run_id}: {status}")
+        elif status == "done" and result is not None and not result["truncated"]:
+            entry = (float(result["search_valid_acc"]), config.seed, folder)
+            groups.setdefault(key, []).append(entry)
+    if not groups:
+        raise ConfigError(
+            f"no finished search of {estimator!r} in {space!r} under {root}.",
+            "Truncated and unfinished searches are not chosen from.",
+            f"nasbench run -e {estimator} -s {space} --seeds 0-9",
+        )
+    if len(groups) > 1:
+        kinds = ", ".join(f"{labels[k]} ({len(v)} seeds)" for k, v in groups.items())
+        raise ConfigError(
+            f"searches of {estimator!r} in {space!r} differ in more than the seed.",
+            f"Preset/constraint/data set: {kinds}",
+            "Say which: --search-preset, --constraint, --search-dataset, or name the run.",
+        )
+    ((key, found),) = groups.items()
+    found.sort(key=lambda entry: (-entry[0], entry[1]))
+    record = [f"{folder.run_id}: {accuracy:.4f}" for accuracy, _, folder in found]
+    return search_target(found[0][2], tuple([*record, *failed.get(key, [])]))
+
+
+def default_preset(target: Target) -> str:
+    """Return the preset of the search where retrainings have one of that name, else ``smoke``."""
+    if target.search is None:
+        return "smoke"
+    preset = load_config(target.search.config_file).preset
+    return preset if preset in retrain_presets() else "smoke"
+
+
+def plan_retraining(
+    registry: Registry,
+    target: Target,
+    *,
+    preset: str = "smoke",
+    seed: int = 0,
+    file: Path | None = None,
+    assignments: Iterable[str] = (),
+) -> PlannedRetraining:
+    """Resolve the settings of a retraining.
+
+    Later layers override earlier ones: defaults, preset, the search's images (not for the ImageNet
+    recipe), file, ``--set``.
+
+    Raises:
+        ConfigError: A setting is wrong.
+    """
+    preset = preset.removeprefix("retrain-")
+    layers, search = Layers(RetrainConfig), None
+    content = load_retrain_preset(preset)
+    content.pop("about", None)
+    layers.add(content, f"preset {preset}")
+    if target.search is not None:
+        search = load_config(target.search.config_file)
+        source = f"run {target.search.run_id}"
+        if content.get("network", {}).get("skeleton") != "imagenet":
+            data = search.data.model_dump(mode="json", exclude_none=True)
+            layers.add({"data": {k: data[k] for k in _FROM_SEARCH if k in data}}, source)
+        layers.add({"space": search.space.model_dump(mode="json")}, source)
+    if file is not None:
+        layers.add(read_toml(file), str(file.name))
+    for assignment in assignments:
+        layers.set(assignment)
+    command: dict[str, Any] = {
+        "name": target.name,
+        "parent": "" if target.search is None else target.search.run_id,
+        "genotype": canonical_genotype(target.genotype.to_dict()),
+        "preset": preset,
+        "seed": seed,
+        "selection": "best of n" if target.candidates else "each seed",
+        "candidates": list(target.candidates),
+    }
+    layers.add(command, "command line")
+    config = _complete(registry, validate_retraining(layers.values), target)
+    other = search is not None and search.data.dataset != config.data.dataset
+    stage = "transfer" if other or config.network.skeleton == "imagenet" else "retrain"
+    config = config.model_copy(update={"stage": stage})
+    config = RetrainConfig.model_validate_json(config.model_dump_json())
+    return PlannedRetraining(config, layers.sources, target.parent_result())
+
+
+def _complete(registry: Registry, config: RetrainConfig, target: Target) -> RetrainConfig:
+    """Return ``config`` with its skeleton chosen and the space's defaults written out."""
+    network, space = config.network, config.space
+    if network.skeleton == "auto":
+        published = {"normal", "reduce"} <= set(target.genotype.cells)
+        kind = "cifar" if published or space is None else "space"
+        network = network.model_copy(update={"skeleton": kind})
+    if network.skeleton != "space":
+        space = None
+    elif space is not None:
+        values = resolve_parameters(registry.space(space.name), space.parameters, "space")
+        space = Choice(name=space.name, **values)
+    return config.model_copy(update={"network": network, "space": space})
+
+
+def stored_retraining(root: Path, name: str) -> tuple[RunFolder, PlannedRetraining]:
+    """Return the folder of the retraining called ``name`` and the plan that it was begun with.
+
+    Raises:
+        CheckpointError: There is none, or several.
+    """
+    folder = find_run(root / RETRAININGS, name)
+    config = retraining_from_toml(folder.config_file.read_text(encoding="utf-8"))
+    parent = RunFolder(root / config.parent).result() if config.parent else None
+    return folder, PlannedRetraining(config, {}, parent)
+
+
+def _file_name(name: str) -> str:
+    kept = "".join(c if c.isalnum() or c in "-_." else "-" for c in name[:80])
+    return kept.strip("-.") or "genotype"

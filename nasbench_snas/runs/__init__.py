@@ -1,0 +1,14 @@
+"""Run folders: what stands in them, how a job works in one and continues, how many are read."""
+
+__all__ = [
+    "checkpoint",
+    "folder",
+    "index",
+    "options",
+    "provenance",
+    "results",
+    "resume",
+    "schema",
+    "start",
+    "trackers",
+]

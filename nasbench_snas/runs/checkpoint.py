@@ -1,0 +1,92 @@
+"""Checkpoints: tensors and plain containers, written atomically, loaded safely."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nasbench_snas.errors import CheckpointError
+from nasbench_snas.runs.folder import write_atomic
+
+FORMAT = 1
+_UNREADABLE = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    KeyError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def save_checkpoint(path: Path, state: dict[str, Any], *, config_hash: str) -> None:
+    """Write ``state`` with its format and the hash of the settings it belongs to.
+
+    Raises:
+        CheckpointError: It cannot be written; the previous checkpoint is untouched.
+    """
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, "config_hash": config_hash, "state": state}, buffer)
+    write_atomic(path, buffer.getvalue())
+
+
+def load_checkpoint(path: Path, *, config_hash: str | None, device: str = "cpu") -> dict[str, Any]:
+    """Return the state that :func:`save_checkpoint` wrote.
+
+    Args:
+        path: The file.
+        config_hash: Hash of the settings it must belong to; None accepts any.
+        device: Where tensors go.
+
+    Raises:
+        CheckpointError: It is damaged, of another format, or belongs to other settings. Nothing is
+            overwritten.
+    """
+    try:
+        _check_sums(path)
+        content = torch.load(path, map_location=device, weights_only=True)
+        kind, found, state = content["format"], content["config_hash"], content["state"]
+    except torch.OutOfMemoryError:
+        raise
+    except _UNREADABLE as error:
+        raise damaged(path, error) from error
+    if kind != FORMAT:
+        raise CheckpointError(
+            f"{path} has checkpoint format {kind}, this version reads {FORMAT}.",
+            fix="Use the version of nasbench_snas that wrote it (see env.json).",
+        )
+    if config_hash is not None and found != config_hash:
+        raise CheckpointError(
+            f"{path} belongs to other settings (hash {found}, expected {config_hash}).",
+            "Continuing would mix two experiments; nothing was changed.",
+            "Move the file away, or start anew with --resume never.",
+        )
+    return dict(state)
+
+
+def _check_sums(path: Path) -> None:
+    """Compare every part of the archive with its CRC, which ``torch.load`` does not."""
+    with zipfile.ZipFile(path) as archive:
+        if (part := archive.testzip()) is not None:
+            raise ValueError(f"{part} differs from its checksum")
+
+
+def damaged(path: Path, error: Exception) -> CheckpointError:
+    """Return the error to raise where a checkpoint cannot be used because of ``error``."""
+    first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return CheckpointError(
+        f"checkpoint {path} is damaged or foreign: {first[:160]}",
+        "Nothing was overwritten.",
+        "Delete the file to start this run from the beginning.",
+    )

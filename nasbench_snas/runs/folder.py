@@ -1,0 +1,300 @@
+"""Run folders: files that are written whole or not at all, an append-only event log, a lock.
+
+``runs/<run id>/`` holds ``config.toml``, ``env.json``, ``events.jsonl``, ``status.json``,
+``result.json``, ``genotype.json``, ``alpha.npz``, ``checkpoints/`` and ``run.log``.
+``runs/index.jsonl`` is derived from the folders. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import filelock
+
+from nasbench_snas.errors import CheckpointError
+from nasbench_snas.runs.provenance import boot_id, host_id
+
+SCHEMA_VERSION = 1
+RETRAININGS = "_retrain"
+"""Folder of the retrainings below a run store."""
+STUDIES = "_gradients"
+"""Folder of the gradient studies below a run store."""
+_LOOK_SECONDS = 0.5
+"""How long a run waits for its lock: a listing holds it for a moment to see whether it is free."""
+Status = Literal["queued", "running", "interrupted", "failed", "diverged", "truncated", "done"]
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write ``content`` to ``path`` so that a reader sees the old or the new file, never a part.
+
+    Raises:
+        CheckpointError: The disk is full or the folder cannot be written; the old file is
+            untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(
+        f"cannot write {path}: {error.strerror or error}.",
+        "What was there before is untouched.",
+        "Free disk space or mend the permissions, then run the same command to continue.",
+    )
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as JSON, atomically; see :func:`write_atomic`."""
+    write_atomic(path, json.dumps(value, indent=1, sort_keys=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Return the JSON value in ``path``; :class:`CheckpointError` if it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in ``path``; :class:`CheckpointError` if it holds something else."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} holds {type(value).__name__}, not a JSON object.")
+    return value
+
+
+def read_events(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the events of a log; a torn last line is ignored.
+
+    Raises:
+        CheckpointError: A line other than the last is damaged.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            continue
+        try:
+            event = json.loads(line)
+        except ValueError as error:
+            if number == len(lines):
+                return
+            raise CheckpointError(f"{path}, line {number}: {error}") from error
+        yield event
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run.
+
+    Attributes:
+        path: Its path; the name is the run id.
+    """
+
+    path: Path
+
+    @property
+    def run_id(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    @property
+    def config_file(self) -> Path:
+        """The resolved settings."""
+        return self.path / "config.toml"
+
+    @property
+    def events_file(self) -> Path:
+        """The event log."""
+        return self.path / "events.jsonl"
+
+    @property
+    def checkpoint_file(self) -> Path:
+        """The last checkpoint."""
+        return self.path / "checkpoints" / "last.pt"
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return all events, in order."""
+        return list(read_events(self.events_file))
+
+    def append_event(self, event: Mapping[str, Any], *, sync: bool = False) -> None:
+        """Append one event; with ``sync`` it is on disk when this returns.
+
+        Raises:
+            CheckpointError: The disk is full.
+        """
+        try:
+            with self.events_file.open("ab") as file:
+                file.write(json.dumps(dict(event)).encode() + b"\n")
+                file.flush()
+                if sync:
+                    os.fsync(file.fileno())
+        except OSError as error:
+            raise CheckpointError(
+                f"cannot append to {self.events_file}: {error.strerror or error}.",
+                fix="Free disk space, then run the same command to continue.",
+            ) from error
+
+    def events_size(self) -> int:
+        """Return the length of the event log in bytes."""
+        return self.events_file.stat().st_size if self.events_file.exists() else 0
+
+    def truncate_events(self, size: int) -> None:
+        """Forget what was logged after a checkpoint; it is measured again, equally."""
+        if self.events_size() > size:
+            os.truncate(self.events_file, size)
+
+    def forget(self) -> None:
+        """Remove what an earlier start has measured; stopped at any moment, a new one begins."""
+        self.checkpoint_file.unlink(missing_ok=True)
+        self.truncate_events(0)
+
+    def status(self) -> dict[str, Any]:
+        """Return the contents of ``status.json``; ``{}`` if there is none."""
+        file = self.path / "status.json"
+        return read_object(file) if file.exists() else {}
+
+    def set_status(self, status: Status, reason: str = "", **more: Any) -> None:
+        """Write ``status.json``."""
+        content = {"status": status, "reason": reason, "updated": time.time(), **more}
+        write_json(self.path / "status.json", content)
+
+    def result(self) -> dict[str, Any] | None:
+        """Return ``result.json``, or None if the run has not finished."""
+        file = self.path / "result.json"
+        return read_object(file) if file.exists() else None
+
+    def add_environment(self, record: Mapping[str, Any]) -> None:
+        """Append the record of one (re)start to ``env.json``."""
+        file = self.path / "env.json"
+        starts = list(read_json(file)) if file.exists() else []
+        write_json(file, [*starts, dict(record)])
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run's lock.
+
+        Raises:
+            CheckpointError: Another process holds it; the message says which.
+        """
+        lock = filelock.FileLock(self.path / "lock")
+        holder = self.path / "lock.json"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=_LOOK_SECONDS)
+        except filelock.Timeout as error:
+            who = read_json(holder) if holder.exists() else {}
+            since = f"It was started at {time.ctime(who['started'])}" if "started" in who else ""
+            raise CheckpointError(
+                f"run {self.run_id} is in use by process {who.get('pid', '?')}.",
+                f"{since} on host {who.get('host')}." if since else "",
+                "Wait for it, or stop it; a second process would damage the run.",
+            ) from error
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        try:
+            record = {
+                "pid": os.getpid(),
+                "host": host_id(),
+                "boot_id": boot_id(),
+                "started": time.time(),
+            }
+            write_json(holder, record)
+            yield
+        finally:
+            with suppress(OSError):
+                holder.unlink()
+            lock.release()
+
+    def is_locked(self) -> bool:
+        """Return whether a living process holds the run's lock (False if that cannot be known)."""
+        lock = filelock.FileLock(self.path / "lock")
+        if not (self.path / "lock").exists():
+            return False
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            return True
+        except OSError:  # a store that may only be read
+            return False
+        lock.release()
+        return False
+
+
+def run_folders(root: Path) -> list[RunFolder]:
+    """Return the folders of all searches under ``root``, by name."""
+    if not root.is_dir():
+        return []
+    found = (p for p in root.iterdir() if not p.name.startswith(("_", ".")))
+    return [RunFolder(p) for p in sorted(found) if (p / "config.toml").is_file()]
+
+
+def find_run(root: Path, name: str) -> RunFolder:
+    """Return the run called ``name``: a path, a run id, or an unambiguous beginning of one.
+
+    Raises:
+        CheckpointError: There is none, or several.
+    """
+    direct = Path(name)
+    if (direct / "config.toml").is_file():
+        return RunFolder(direct)
+    folders = run_folders(root)
+    found = [f for f in folders if f.run_id == name] or [
+        f for f in folders if f.run_id.startswith(name)
+    ]
+    if len(found) == 1:
+        return found[0]
+    known = ", ".join(f.run_id for f in (found or folders)[:8]) or "(none)"
+    problem = "matches several runs" if found else "matches no run"
+    raise CheckpointError(f"{name!r} {problem} in {root}.", f"Known: {known}")
+
+
+def find_any_run(root: Path, name: str) -> RunFolder:
+    """Return the search or, below ``_retrain``, the retraining called ``name``; see
+    :func:`find_run`.
+
+    A whole name of either kind wins over a beginning; a beginning is looked for among retrainings
+    first (they begin with the name of their search).
+
+    Raises:
+        CheckpointError: There is none, or several.
+    """
+    if (root / name / "config.toml").is_file():
+        return RunFolder(root / name)
+    if run_folders(root / RETRAININGS):
+        try:
+            return find_run(root / RETRAININGS, name)
+        except CheckpointError as error:
+            if "several" in error.what:
+                raise
+    return find_run(root, name)

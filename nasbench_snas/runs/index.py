@@ -1,0 +1,146 @@
+"""The index of a run store: one line for each search, retraining and gradient study.
+
+It is derived from the folders, and imports no torch.
+
+``index.jsonl`` caches what is read from a folder together with the modification time of its
+``status.json``, so that thousands of runs are listed without opening their files again. It may be
+deleted at any time.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from nasbench_snas.errors import CheckpointError
+from nasbench_snas.runs.folder import (
+    RETRAININGS,
+    STUDIES,
+    RunFolder,
+    read_events,
+    read_json,
+    run_folders,
+    write_atomic,
+)
+from nasbench_snas.runs.provenance import boot_id, host_id
+
+_KEPT = (
+    "search_valid_acc",
+    "child_valid_acc",
+    "test_err_top1",
+    "gpu_days",
+    "epochs_done",
+    "epochs_planned",
+)
+_AGAIN = {
+    "search": "nasbench run --resume",
+    "retrain": "nasbench retrain --resume",
+    "transfer": "nasbench retrain --resume",
+}
+
+
+def read_index(root: Path, *, rebuild: bool = False) -> list[dict[str, Any]]:
+    """Return one row for each run of every stage under ``root``, newest first.
+
+    Args:
+        root: The run store.
+        rebuild: Read every folder again.
+    """
+    file = root / "index.jsonl"
+    known: dict[str, dict[str, Any]] = {}
+    if not rebuild:
+        try:
+            known = {row["run_id"]: row for row in read_events(file)}
+        except (CheckpointError, KeyError):
+            known = {}
+    rows, changed = [], rebuild
+    parts = (root, root / RETRAININGS, root / STUDIES)
+    for folder in itertools.chain.from_iterable(run_folders(part) for part in parts):
+        stamp = _stamp(folder)
+        row = known.get(folder.run_id)
+        living = row is not None and row["status"] in ("running", "stale")
+        if row is None or living or row.get("stamp") != stamp or "stage" not in row:
+            fresh = {**index_row(folder), "stamp": stamp}
+            changed |= fresh != row
+            row = fresh
+        rows.append(row)
+    if changed or len(rows) != len(known):
+        _write(file, rows)
+    return sorted(rows, key=lambda row: row["updated"], reverse=True)
+
+
+def _write(file: Path, rows: list[dict[str, Any]]) -> None:
+    if file.parent.is_dir():
+        try:
+            write_atomic(file, "".join(json.dumps(row) + "\n" for row in rows))
+        except CheckpointError:
+            return  # a store that cannot be written is still listed
+
+
+def _stamp(folder: RunFolder) -> float:
+    try:
+        return (folder.path / "status.json").stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def index_row(folder: RunFolder) -> dict[str, Any]:
+    """Return the row of one run, with a ``note`` where the user can do something about it."""
+    stage = {RETRAININGS: "retrain", STUDIES: "gradients"}.get(folder.path.parent.name, "search")
+    row: dict[str, Any] = {"run_id": folder.run_id, "stage": stage}
+    try:
+        status = folder.status()
+        result = folder.result() or {}
+    except CheckpointError as error:
+        return row | {"status": "damaged", "reason": "", "updated": 0.0, "note": error.what}
+    row |= {
+        "stage": result.get("stage", stage),
+        "status": status.get("status", "queued"),
+        "reason": status.get("reason", ""),
+        "updated": status.get("updated", 0.0),
+        **{key: result.get(key) for key in _KEPT},
+        "note": "",
+    }
+    if row["status"] != "done":
+        _unfinished(folder, row)
+    return row
+
+
+def _unfinished(folder: RunFolder, row: dict[str, Any]) -> None:
+    try:
+        _progress(folder, row)
+    except (OSError, ValueError, KeyError, CheckpointError) as error:
+        row["note"] = f"cannot be read: {error}"
+        return
+    if row["status"] == "running" and not folder.is_locked():
+        row["status"], row["note"] = "stale", _why_stale(folder)
+    if row["status"] in ("interrupted", "stale", "truncated"):
+        command = _AGAIN.get(row["stage"])
+        hint = f"{command} {folder.run_id}" if command else "the same command continues it"
+        row["note"] = f"{row['note']}; {hint}" if row["note"] else hint
+    elif row["status"] in ("failed", "diverged"):
+        row["note"] = row["reason"]
+
+
+def _progress(folder: RunFolder, row: dict[str, Any]) -> None:
+    """Fill in how far a search or retraining is (the length of a study is not in epochs)."""
+    if row["stage"] == "gradients":
+        return
+    config = tomllib.loads(folder.config_file.read_text(encoding="utf-8"))
+    table = config.get("search" if row["stage"] == "search" else "training", {})
+    row["epochs_planned"] = table.get("epochs")
+    epochs = [e for e in read_events(folder.events_file) if e.get("kind") == "epoch"]
+    row["epochs_done"] = epochs[-1]["epoch"] if epochs else 0
+
+
+def _why_stale(folder: RunFolder) -> str:
+    holder = folder.path / "lock.json"
+    who = read_json(holder) if holder.exists() else {}
+    if who.get("host") not in (None, host_id()):
+        return "started on another host"
+    if who.get("boot_id") not in (None, boot_id()):
+        return "the machine was restarted"
+    return f"process {who.get('pid', '?')} is gone"

@@ -1,0 +1,174 @@
+"""Where, with what and how a run was made: the contents of ``env.json``."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from nasbench_snas import __version__
+
+_PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "triton")
+_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "CUDA_VISIBLE_DEVICES",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "PYTHONHASHSEED",
+    "SLURM_JOB_ID",
+    "SLURM_PROCID",
+    "RAY_JOB_ID",
+    "WORLD_SIZE",
+    "RANK",
+    "NASBENCH_KERNELS",
+)
+_LARGEST_DIFF = 1_000_000
+
+
+def git_state(folder: Path | None = None) -> dict[str, Any]:
+    """Return commit, branch and uncommitted changes of the checkout the suite runs from.
+
+    Returns:
+        Keys ``sha``, ``branch``, ``dirty``, ``diff_sha`` and, below 1 MB, ``diff``; ``sha`` is
+        None outside a checkout of the suite.
+    """
+    where = folder or Path(__file__).resolve().parents[2]
+    sha = _git(where, "rev-parse", "HEAD") if (where / ".git").exists() else None
+    if sha is None:
+        return {"sha": None, "branch": None, "dirty": None}
+    diff = _git(where, "diff", "HEAD") or ""
+    state: dict[str, Any] = {
+        "sha": sha,
+        "branch": _git(where, "rev-parse", "--abbrev-ref", "HEAD"),
+        "dirty": bool(diff),
+    }
+    if diff:
+        state["diff_sha"] = hashlib.blake2b(diff.encode(), digest_size=8).hexdigest()
+        if len(diff) < _LARGEST_DIFF:
+            state["diff"] = diff
+    return state
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, the suite and the packages that decide results."""
+    found = {"python": platform.python_version(), "nasbench_snas": __version__}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def freeze() -> str:
+    """Return all installed distributions, one ``name==version`` a line."""
+    names = {f"{d.metadata['Name']}=={d.version}" for d in metadata.distributions()}
+    return "\n".join(sorted(names, key=str.lower)) + "\n"
+
+
+def host_id() -> str:
+    """Return a hash of the host name, so that folders of several machines can be told apart."""
+    return hashlib.blake2b(platform.node().encode(), digest_size=4).hexdigest()
+
+
+def boot_id() -> str:
+    """Return the kernel's boot id, or an empty text where there is none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def cpu_model() -> str:
+    """Return the processor's name."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def device_name(device: str) -> str:
+    """Return a readable name of ``device``, with the number of cores for a CPU."""
+    import torch
+
+    if device.startswith("cuda"):
+        return str(torch.cuda.get_device_name(torch.device(device)))
+    return f"cpu ({os.cpu_count()} cores)"
+
+
+def rounding(device: str) -> dict[str, Any]:
+    """Return what the last bits of a result on ``device`` depend on, besides settings."""
+    import torch
+
+    name = device_name(device) if device.startswith("cuda") else cpu_model()
+    return {"device": name, "threads": torch.get_num_threads(), "torch": str(torch.__version__)}
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Return the record of one start of a run on ``device``, as plain JSON values."""
+    import torch
+
+    cuda: dict[str, Any] = {"available": torch.cuda.is_available(), "version": torch.version.cuda}
+    if device.startswith("cuda"):
+        properties = torch.cuda.get_device_properties(torch.device(device))
+        cuda |= {
+            "name": properties.name,
+            "count": torch.cuda.device_count(),
+            "memory": properties.total_memory,
+            "cudnn": torch.backends.cudnn.version(),
+        }
+    memory = None
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {
+        "started": time.time(),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "git": git_state(),
+        "versions": versions(),
+        "device": device,
+        "device_name": device_name(device),
+        "cuda": cuda,
+        "cpu": {"model": cpu_model(), "count": os.cpu_count()},
+        "memory": memory,
+        "os": platform.platform(),
+        "host_id": host_id(),
+        "threads": torch.get_num_threads(),
+        "flags": {
+            "deterministic": torch.are_deterministic_algorithms_enabled(),
+            "cudnn_benchmark": torch.backends.cudnn.benchmark,
+            "tf32": torch.backends.cuda.matmul.allow_tf32,
+        },
+        "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
+    }
+
+
+def source_hash(cls: type) -> str:
+    """Return a hash of the file that defines ``cls`` (a changed estimator makes runs stale)."""
+    module = sys.modules[cls.__module__]
+    file = getattr(module, "__file__", None)
+    content = Path(file).read_bytes() if file else cls.__qualname__.encode()
+    return hashlib.blake2b(content, digest_size=8).hexdigest()

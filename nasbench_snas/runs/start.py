@@ -1,0 +1,365 @@
+"""Runs work in its folder: lock, signals, checkpoints, events, exact resume.
+
+Kill a job at any moment and give the same command again: it continues from the last checkpoint,
+and what it measures is bit-equal to an uninterrupted job on the same device. Searches and
+retrainings share this module. With several processes only the first writes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from pydantic import BaseModel
+
+from nasbench_snas.compute.distributed import ProcessLostError, World, joined, resumed_note
+from nasbench_snas.compute.threads import threads_for
+from nasbench_snas.errors import CheckpointError, DivergedError, NasbenchError
+from nasbench_snas.runs.checkpoint import damaged, load_checkpoint, save_checkpoint
+from nasbench_snas.runs.folder import RunFolder, write_atomic, write_json
+from nasbench_snas.runs.options import RunOptions
+from nasbench_snas.runs.provenance import environment, freeze, rounding
+from nasbench_snas.runs.resume import changed_note
+from nasbench_snas.runs.signals import stop_signals
+from nasbench_snas.settings.run import to_toml
+
+logger = logging.getLogger("nasbench_snas")
+_TIME_IS_UP = 1000
+
+
+class InterruptedRunError(NasbenchError):
+    """The run was asked to stop and wrote a checkpoint; ``exit_code`` is 128 + the signal."""
+
+    def __init__(self, signum: int, again: str) -> None:
+        super().__init__(
+            f"interrupted by {signal.Signals(signum).name}; a checkpoint was written.",
+            fix=f"Continue with the same command{f', or: {again}' if again else ''}",
+        )
+        self.exit_code = 128 + signum
+
+
+class Work(Protocol):
+    """Training that can stop after any step: a search, or a retraining.
+
+    Attributes:
+        epoch: Finished epochs.
+        step: Finished steps.
+        elapsed: Seconds of all processes that worked on it one after another.
+        note: One line about how it computes.
+    """
+
+    epoch: int
+    step: int
+    elapsed: float
+    note: str
+
+    @property
+    def epochs(self) -> int:
+        """Planned epochs."""
+
+    @property
+    def batch_size(self) -> int:
+        """Images of a step, over all processes."""
+
+    @property
+    def elements(self) -> int:
+        """Size of a feature map of the first layer, over this process's part of the batch."""
+
+    @property
+    def epoch_finished(self) -> bool:
+        """Whether all steps of the current epoch are done."""
+
+    def one_step(self) -> None:
+        """Do the next step of the current epoch."""
+
+    def step_event(self) -> dict[str, Any]:
+        """Return what displays show after a step."""
+
+    def finish_epoch(self) -> dict[str, Any]:
+        """Close the epoch and return its event, without times."""
+
+    def write_epoch(self, folder: RunFolder) -> None:
+        """Write further files at the end of an epoch."""
+
+    def peak_memory(self) -> int:
+        """Return the largest memory in use so far, in bytes."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that changes."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from ``state``."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is run in a folder.
+
+    Attributes:
+        kind: ``search`` or ``retrain``; the key of the state in checkpoints.
+        config: The resolved settings.
+        digest: Hash of the settings that checkpoints must belong to.
+        same: Tells whether the text of a ``config.toml`` holds these settings.
+        make: Builds the work for the processes at hand.
+        finish: Measures the result at the end, called on every process with the work and whether
+            it stopped early; writes nothing but files of its own.
+        record: Added to ``env.json``.
+        checkpoint_seconds: Seconds between checkpoints within an epoch.
+        finite: Keys of epoch events that must be finite.
+        synchronised: Whether batch norms use the statistics of all processes.
+        again: Command that continues an interrupted run.
+        fix: Advice when it diverges.
+    """
+
+    kind: str
+    config: BaseModel
+    digest: str
+    same: Callable[[str], bool]
+    make: Callable[[World], Any]
+    finish: Callable[[Any, bool], dict[str, Any]]
+    record: dict[str, Any]
+    checkpoint_seconds: float
+    finite: tuple[str, ...]
+    synchronised: bool = False
+    again: str = ""
+    fix: str = ""
+
+
+def run_job(job: Job, folder: RunFolder, options: RunOptions) -> dict[str, Any]:
+    """Run (or continue) a job to its end and return its result.
+
+    Raises:
+        CheckpointError: The folder is locked, damaged, or belongs to other settings.
+        DivergedError: The loss became NaN or infinite; the status says where.
+        InterruptedRunError: SIGINT or SIGTERM; a checkpoint was written.
+        ProcessLostError: Another process of the job died; the last checkpoint is whole.
+    """
+    with joined(options.device) as world:
+        if not world.is_main:
+            with stop_signals() as stop:
+                return _Runner(job, folder, options, world, stop).run()
+        with folder.locked(), stop_signals() as stop, _logfile(folder):
+            return _Runner(job, folder, options, world, stop).run()
+
+
+class _Runner:
+    """One process's part in a job."""
+
+    def __init__(
+        self, job: Job, folder: RunFolder, options: RunOptions, world: World, stop: list[int]
+    ) -> None:
+        self.job, self.folder, self.options = job, folder, options
+        self.world, self.stop = world, stop
+
+    def run(self) -> dict[str, Any]:
+        """Prepare the folder, train, measure; leave a status that says how it ended."""
+        self._check_folder()
+        self.work: Work = self.job.make(self.world)
+        with threads_for(self.work.elements):
+            return self._run()
+
+    def _run(self) -> dict[str, Any]:
+        if self.world.is_main:
+            self._open()
+        logger.info("%s", self.work.note)
+        try:
+            self._restore()
+            self._notify({"kind": "start", "note": self.work.note, "epoch": self.work.epoch})
+            return self._finish(self._train())
+        except DivergedError as error:
+            where = f"epoch {self.work.epoch + 1}, step {self.work.step + 1}"
+            self._status("diverged", f"{error.what} ({where})", exit_code=1)
+            raise DivergedError(error.what, f"It happened at {where}.", self.job.fix) from error
+        except (InterruptedRunError, ProcessLostError) as error:
+            self._status("interrupted", error.what, exit_code=error.exit_code)
+            raise
+        except Exception as error:
+            other = f"{type(error).__name__}: {error}"
+            reason = error.what if isinstance(error, NasbenchError) else other
+            self._status("failed", reason, exit_code=getattr(error, "exit_code", 1))
+            raise
+
+    def _check_folder(self) -> None:
+        """Refuse a folder whose settings are not these."""
+        file = self.folder.config_file
+        text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+        if text and not self.job.same(text):
+            raise CheckpointError(
+                f"{file} does not match these settings.",
+                "The run was made with others; nothing was overwritten.",
+                "Restore config.toml, or move the folder away.",
+            )
+
+    def _open(self) -> None:
+        folder, options = self.folder, self.options
+        if not folder.config_file.exists():
+            write_atomic(folder.config_file, to_toml(self.job.config, options.sources))
+            write_atomic(folder.path / "env.freeze.txt", freeze())
+        record = environment(options.device)
+        diff = record["git"].pop("diff", None)
+        if diff is not None:
+            write_atomic(folder.path / "env.diff", diff)
+        folder.add_environment({**record, **self.job.record, "processes": self.world.size})
+        folder.set_status("running")
+        if not (options.resume and folder.checkpoint_file.exists()):
+            folder.forget()
+        (folder.path / "result.json").unlink(missing_ok=True)
+
+    def _status(self, status: Any, reason: str = "", **more: Any) -> None:
+        if self.world.is_main:
+            self.folder.set_status(status, reason, **more)
+
+    def _notify(self, event: dict[str, Any]) -> None:
+        if self.world.is_main:
+            for listener in self.options.listeners:
+                listener(event)
+
+    def _restore(self) -> None:
+        """Continue from the checkpoint, if any; all processes read it before one writes."""
+        file, work = self.folder.checkpoint_file, self.work
+        size, notes = 0, {}
+        if file.exists():
+            content = load_checkpoint(file, config_hash=self.job.digest, device=self.options.device)
+            try:
+                work.load_state_dict(content[self.job.kind])
+                size = int(content["events_size"])
+            except torch.OutOfMemoryError:
+                raise
+            except (KeyError, TypeError, ValueError, RuntimeError) as error:
+                raise damaged(file, error) from error
+            before = int(content.get("processes", 1))
+            notes = {
+                "processes": resumed_note(before, self.world.size, self.job.synchronised),
+                "changed": changed_note(content.get("rounding", {}), self._rounding()),
+            }
+            logger.info("continued at epoch %d, step %d", work.epoch + 1, work.step)
+        self.world.barrier()
+        if not self.world.is_main:
+            return
+        self.folder.truncate_events(size)
+        for kind, note in notes.items():
+            if note:
+                logger.warning("%s", note)
+                self.folder.append_event({"kind": kind, "t": time.time(), "note": note})
+
+    def _rounding(self) -> dict[str, Any]:
+        """Return what the last bits of the numbers depend on."""
+        return {"kernels": self.job.record.get("kernels"), **rounding(self.options.device)}
+
+    def _save(self) -> None:
+        if not self.world.is_main:
+            return
+        state = {
+            self.job.kind: self.work.state_dict(),
+            "events_size": self.folder.events_size(),
+            "processes": self.world.size,
+            "rounding": self._rounding(),
+        }
+        save_checkpoint(self.folder.checkpoint_file, state, config_hash=self.job.digest)
+
+    def _train(self) -> bool:
+        """Train to the end; return whether it stopped early on purpose."""
+        work, options = self.work, self.options
+        last = work.epochs if options.max_epochs is None else min(work.epochs, options.max_epochs)
+        began = saved = epoch_began = time.monotonic()
+        start_elapsed, epoch_steps = work.elapsed, work.step
+        if work.step == 0:
+            self._save()
+        while work.epoch < last:
+            if not work.epoch_finished:
+                work.one_step()
+                self._notify(work.step_event())
+            now = time.monotonic()
+            work.elapsed = start_elapsed + now - began
+            if work.epoch_finished:
+                self._close_epoch(epoch_began, epoch_steps)
+                saved = epoch_began = time.monotonic()
+                epoch_steps = work.step
+            elif now - saved >= self.job.checkpoint_seconds:
+                self._save()
+                saved = now
+            if decision := self._decision(now - began):
+                self._save()
+                if decision != _TIME_IS_UP:
+                    raise InterruptedRunError(decision, self.job.again)
+                break
+        return work.epoch < work.epochs
+
+    def _decision(self, seconds: float) -> int:
+        """Return a signal's number, `_TIME_IS_UP` or 0: the same on every process."""
+        own = self.stop[0] if self.stop else 0
+        limit = self.options.max_seconds
+        if not own and limit is not None and seconds >= limit:
+            own = _TIME_IS_UP
+        return self.world.highest(own)
+
+    def _close_epoch(self, began: float, first_step: int) -> None:
+        work = self.work
+        event = work.finish_epoch()
+        for key in self.job.finite:
+            if key in event and not math.isfinite(event[key]):
+                raise DivergedError(f"{key} became {event[key]}.")
+        seconds = time.monotonic() - began
+        images = (work.step - first_step) * work.batch_size
+        event |= {
+            "t": time.time(),
+            "seconds": seconds,
+            "images_per_s": images / max(seconds, 1e-9),
+            "peak_memory": work.peak_memory(),
+            "elapsed": work.elapsed,
+        }
+        if self.world.is_main:
+            self.folder.append_event(event, sync=True)
+            work.write_epoch(self.folder)
+        self._save()
+        self._notify(event)
+
+    def _finish(self, truncated: bool) -> dict[str, Any]:
+        self.world.barrier()  # the event log is complete for every process
+        result = self.job.finish(self.work, truncated)
+        if self.world.is_main:
+            if truncated:
+                reason = f"stopped after epoch {self.work.epoch}"
+                self.folder.set_status("truncated", reason, exit_code=0)
+            write_json(self.folder.path / "result.json", result)
+            if not truncated:
+                self.folder.set_status("done", exit_code=0)
+        self.world.barrier()
+        self._notify({"kind": "result", **result})
+        return result
+
+
+class _LogFile(logging.FileHandler):
+    """A log in a file, which must not hide an error where it cannot be written (a full disk)."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Lose the message."""
+
+
+@contextlib.contextmanager
+def _logfile(folder: RunFolder) -> Iterator[None]:
+    """Write what is logged to ``run.log``, and the traceback of an error to it alone."""
+    handler = _LogFile(folder.path / "run.log")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    try:
+        yield
+    except InterruptedRunError:
+        raise
+    except Exception as error:
+        details = (type(error), error, error.__traceback__)
+        handler.handle(
+            logger.makeRecord(logger.name, logging.ERROR, __file__, 0, "failed", (), details)
+        )
+        raise
+    finally:
+        logger.removeHandler(handler)
+        with contextlib.suppress(OSError):
+            handler.close()

@@ -1,0 +1,120 @@
+"""Trackers: send a run's events to TensorBoard or Weights & Biases, behind one small protocol.
+
+A tracker is a callable that receives every event. It cannot stop the run: one that fails is
+dropped with a warning.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from nasbench_snas.errors import ConfigError, MissingDependencyError
+from nasbench_snas.runs.folder import RunFolder
+from nasbench_snas.settings.run import RunConfig
+
+_LOG = logging.getLogger("nasbench_snas")
+
+
+class Tracker(Protocol):
+    """Receives the events of one run."""
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Record one event."""
+
+
+def open_tracker(name: str, folder: RunFolder, config: RunConfig) -> Tracker:
+    """Return the tracker called ``name`` for one run.
+
+    Raises:
+        ConfigError: There is no such tracker.
+        MissingDependencyError: Its package is not installed.
+    """
+    makers: dict[str, Callable[[RunFolder, RunConfig], Tracker]] = {
+        "tensorboard": TensorBoardTracker,
+        "wandb": WandbTracker,
+    }
+    if name not in makers:
+        raise ConfigError(f"unknown tracker {name!r}.", f"Known: {', '.join(makers)}")
+    try:
+        return _Guarded(name, makers[name](folder, config))
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"tracker {name!r} needs a package that is not installed: {error.name}.",
+            fix=f"pip install 'nasbench-snas[{name}]'",
+        ) from error
+    except Exception as error:
+        raise ConfigError(
+            f"tracker {name!r} cannot be opened: {error}",
+            fix="Mend it (wandb: `wandb login`, or WANDB_MODE=offline), or --track none.",
+        ) from error
+
+
+class _Guarded:
+    """A tracker whose failure is told once and never reaches the run."""
+
+    def __init__(self, name: str, tracker: Tracker) -> None:
+        self._name = name
+        self._tracker: Tracker | None = tracker
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Pass an event on."""
+        if self._tracker is None:
+            return
+        try:
+            self._tracker(event)
+        except Exception as error:  # noqa: BLE001  whatever a tracker raises, the run goes on
+            _LOG.warning("tracker %s failed and is left out from now on: %s", self._name, error)
+            self._tracker = None
+
+
+def scalars(event: dict[str, Any]) -> dict[str, float]:
+    """Return the numbers of an event by name."""
+    return {
+        key: float(value)
+        for key, value in event.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }
+
+
+class TensorBoardTracker:
+    """Writes the scalars of every epoch into ``<run>/tensorboard``."""
+
+    def __init__(self, folder: RunFolder, config: RunConfig) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder.path / "tensorboard"))
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Record an epoch event; close at the result."""
+        if event["kind"] == "epoch":
+            for key, value in scalars(event).items():
+                self._writer.add_scalar(key, value, event["step"])
+            self._writer.flush()
+        elif event["kind"] == "result":
+            self._writer.close()
+
+
+class WandbTracker:
+    """Logs the scalars of every epoch to Weights & Biases (mode from ``WANDB_MODE``)."""
+
+    def __init__(self, folder: RunFolder, config: RunConfig) -> None:
+        import wandb
+
+        self._run = wandb.init(
+            project="nasbench_snas",
+            id=folder.run_id,
+            name=folder.run_id,
+            dir=str(folder.path),
+            config=config.model_dump(mode="json"),
+            resume="allow",
+        )
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Record an epoch event; close at the result."""
+        if event["kind"] == "epoch":
+            self._run.log(scalars(event), step=int(event["step"]))
+        elif event["kind"] == "result":
+            self._run.summary.update(scalars(event))
+            self._run.finish()

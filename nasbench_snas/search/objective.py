@@ -1,0 +1,97 @@
+"""The loss closure: ``L_theta(Z)`` of a parent network on one minibatch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from nasbench_snas.supernet.reference import Parent
+
+
+def losses_and_errors(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return cross-entropy and misclassified fraction of each architecture.
+
+    Args:
+        logits: Shape ``(S, B, classes)``.
+        labels: Class indices, shape ``(B,)``.
+
+    Returns:
+        Mean cross-entropy in nats, ``(S,)``, graph attached, and error in [0, 1], ``(S,)``,
+        detached.
+    """
+    draws = logits.shape[0]
+    targets = labels.expand(draws, -1).reshape(-1)
+    flat = functional.cross_entropy(logits.flatten(0, 1), targets, reduction="none")
+    wrong = (logits.detach().argmax(dim=-1) != labels).to(logits.dtype)
+    return flat.view(draws, -1).mean(dim=1), wrong.mean(dim=1)
+
+
+class SupernetLoss:
+    """Cross-entropy of weighted architectures on one batch; implements
+    :class:`nasbench_snas.api.Loss`.
+
+    Args:
+        parent: The parent network, in the mode (training or evaluation) that is wanted.
+        images: Normalised images, shape ``(B, C, H, W)``.
+        labels: Class indices, shape ``(B,)``.
+        all_operations: Whether operations of weight zero are run, so that their ``dL/dz`` is known.
+        edge_mask: Path-dropout factors, shape ``(cells, edges, B)``, or None.
+        draws_per_pass: Largest number of architectures in one pass, to bound memory; None: all.
+        autocast: Whether the network runs in bfloat16 where torch's autocast allows it.
+        share: Averages losses and errors over the processes of a job, differentiably; None: there
+            is one process.
+    """
+
+    def __init__(
+        self,
+        parent: Parent,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        all_operations: bool = False,
+        edge_mask: Tensor | None = None,
+        draws_per_pass: int | None = None,
+        autocast: bool = False,
+        share: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.parent, self.images, self.labels = parent, images, labels
+        self.all_operations, self.edge_mask = all_operations, edge_mask
+        self.draws_per_pass, self.autocast = draws_per_pass, autocast
+        self.share = share
+        self.evaluations = 0
+        self._last: tuple[Tensor, Tensor] | None = None
+
+    def __call__(self, z: Tensor, run: Tensor | None = None) -> Tensor:
+        """Return losses ``(R, n)`` of ``z``, shape ``(R, n, E, K)``; see ``api.Loss``."""
+        flat = z.flatten(0, 1)
+        size = self.draws_per_pass or flat.shape[0]
+        parts = flat.split(size)
+        masks = [None] * len(parts) if run is None else list(run.flatten(0, 1).split(size))
+        pairs = zip(parts, masks, strict=True)
+        results = [losses_and_errors(self._logits(part, m), self.labels) for part, m in pairs]
+        losses, errors = (torch.cat(column) for column in zip(*results, strict=True))
+        if self.share is not None:
+            losses, errors = self.share(losses), self.share(errors)
+        self.evaluations += flat.shape[0]
+        self._last = (z.detach(), errors.view(z.shape[:2]))
+        return losses.view(z.shape[:2])
+
+    def error(self, z: Tensor) -> Tensor:
+        """Return the misclassified fraction ``(R, n)``; free after the losses of ``z``."""
+        if self._last is None or not torch.equal(self._last[0], z.detach()):
+            with torch.no_grad():
+                self(z)
+        if self._last is None:
+            raise RuntimeError("no evaluation was recorded")
+        return self._last[1]
+
+    def _logits(self, z: Tensor, run: Tensor | None = None) -> Tensor:
+        everything = self.all_operations if self.all_operations or run is None else run
+        with torch.autocast(self.images.device.type, torch.bfloat16, enabled=self.autocast):
+            logits = self.parent(
+                self.images, z, all_operations=everything, edge_mask=self.edge_mask
+            )
+        return logits.float() if self.autocast else logits

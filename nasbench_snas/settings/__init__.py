@@ -1,0 +1,9 @@
+"""What a run may be told: validated settings, presets, and how both are read."""
+
+__all__ = [
+    "parameters",
+    "retrain",
+    "run",
+    "seed_list",
+    "where",
+]

@@ -1,0 +1,6 @@
+"""The study of gradients: bias, variance and error of estimators at points of real searches."""
+
+__all__ = [
+    "settings",
+    "study",
+]

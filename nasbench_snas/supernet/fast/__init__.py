@@ -1,0 +1,7 @@
+"""The fast parent: plans, passes and their derivative on fused kernels, equal to the reference."""
+
+__all__ = [
+    "packing",
+    "parent",
+    "units",
+]

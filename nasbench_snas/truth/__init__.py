@@ -1,0 +1,5 @@
+"""What is known of a whole space: tables of trained architectures and the regret of a search."""
+
+__all__ = [
+    "own",
+]

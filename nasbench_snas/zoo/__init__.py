@@ -1,1 +1,0 @@
-"""Published cells as JSON files; read by :mod:`nasbench_snas.genotype_zoo`."""

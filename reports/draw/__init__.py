@@ -1,0 +1,6 @@
+"""Pictures of cells."""
+
+__all__ = [
+    "cell",
+    "evolution",
+]

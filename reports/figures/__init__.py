@@ -1,0 +1,7 @@
+"""Figures: one module for each kind, one style."""
+
+__all__ = [
+    "files",
+    "gradients",
+    "style",
+]

@@ -1,0 +1,14 @@
+"""Tables: the model of a table, and one module for each kind."""
+
+__all__ = [
+    "cost",
+    "estimators",
+    "gradients",
+    "measure",
+    "model",
+    "retrained",
+    "rules",
+    "selection",
+    "studies",
+    "table1",
+]

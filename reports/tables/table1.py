@@ -1,0 +1,385 @@
+"""Table 1: accuracy in search against accuracy of the derived child, without retraining.
+
+Arranged as Table 1 of SNAS (arXiv:1812.09926, section 3.1), for every estimator found. The child
+of a row is derived by the estimator's declared rule and inherits the parent's batch-norm statistics
+(or has them recomputed: the column "recalibrated"); all other pairs stand in the child matrix.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from nasbench_snas.stats.bold import BoldRows, bold_rows
+from nasbench_snas.stats.paired import PairedComparison, compare_family
+
+from . import rules
+from .context import changed_settings
+from .measure import cost_columns, cost_value, failures_value, interval_text, mean_of, seeds_value
+from .model import DELTA, EMPTY, MEASURED, MISSING, PUBLISHED, Column, Table, Value, number, text
+from .published import Published, published_table
+from .selection import Comparable, Variant
+
+_PUBLISHED_OF = {("darts", "unrolled", "none"): "DARTS (2nd", ("snas", "joint", "mild"): "SNAS"}
+_RANDOM = "random"
+
+
+def table1(
+    found: Comparable,
+    *,
+    confidence: float = 0.95,
+    published: bool = True,
+    published_rows: bool = True,
+) -> list[Table]:
+    """Return Table 1 of comparable runs with its companions.
+
+    Args:
+        found: The runs.
+        confidence: Nominal coverage of intervals.
+        published: Whether published columns stand beside the measured ones.
+        published_rows: Whether published rows that nothing here repeats are shown, too. They are in
+            any case where the settings are the paper's.
+
+    Returns:
+        The table; the best of n seeds; differences from the random search (or the best row) paired
+        on seeds; the matrix of child derivations.
+    """
+    tables = [_main(found, confidence, published, published_rows)]
+    if any(len(variant.runs) > 1 for variant in found.variants):
+        tables += [_best_of(found)]
+    tables += [t for t in (_differences(found, confidence), _matrix(found, confidence)) if t]
+    return tables
+
+
+def _main(found: Comparable, confidence: float, published: bool, published_rows: bool) -> Table:
+    comparable = is_paper(found)
+    rows_published = published_table(1) if published else ()
+    published = published and (published_rows or comparable)
+    bold = _bold(found)
+    costs = cost_columns(found)
+    columns = _columns(published, comparable, [head for _, _, head in costs])
+    rows = []
+    used: set[str] = set()
+    for variant in found.variants:
+        beside = _beside(variant, found.constraint, rows_published)
+        used |= {beside.architecture} if beside else set()
+        row = [*_head(variant, found), *(_published_cells(beside) if published else [])]
+        row += _measured_cells(variant, confidence, bold=variant.label in bold.bold)
+        row += [cost_value(variant, unit, device, confidence) for unit, device, _ in costs]
+        row += [failures_value(variant)]
+        row += _delta_cells(variant, beside) if published and comparable else []
+        rows.append(tuple(row))
+    for beside in rows_published:
+        if beside.architecture not in used and (published_rows or comparable):
+            rows.append(_only_published(beside, columns))
+    notes = _notes(found, bold, published, comparable)
+    return Table(
+        key="1",
+        title="Table 1. Search accuracy and child accuracy without retraining",
+        columns=tuple(columns),
+        rows=tuple(rows),
+        notes=notes,
+        subject=found.subject,
+        provisional=found.provisional,
+        slug=f"table1-{found.slug}",
+    )
+
+
+def is_paper(found: Comparable) -> bool:
+    """Whether differences from the published numbers have a meaning."""
+    paper = (found.preset, found.space, found.dataset) == ("paper", "darts-cnn", "cifar10")
+    return paper and not found.truncated and not changed_settings(found)
+
+
+def _columns(published: bool, comparable: bool, costs: Sequence[str]) -> list[Column]:
+    columns = [
+        Column("estimator", "Estimator", numeric=False),
+        Column("level", "Level", numeric=False),
+        Column("n", "n"),
+    ]
+    if published:
+        columns += [
+            Column("published_search", "Search acc. (%)", PUBLISHED),
+            Column("published_child", "Child acc. (%)", PUBLISHED),
+            Column("published_gap", "Gap", PUBLISHED),
+            Column("published_gpu_days", "GPU-days (TITAN Xp)", PUBLISHED),
+        ]
+    columns += [
+        Column("search_valid_acc", "Search acc. (%)", MEASURED),
+        Column("child_valid_acc", "Child acc. (%), inherited", MEASURED),
+        Column("child_valid_acc_recalibrated", "Child acc. (%), recalibrated", MEASURED),
+        Column("child_gap", "Gap = search - child (inherited)", MEASURED),
+        Column("derived_by", "Derived by", MEASURED, numeric=False),
+    ]
+    columns += [Column(f"cost_{i}", head, MEASURED) for i, head in enumerate(costs)]
+    columns += [Column("failed", "Failed", MEASURED)]
+    if published and comparable:
+        columns += [
+            Column("delta_search", "Search acc.", DELTA),
+            Column("delta_child", "Child acc.", DELTA),
+            Column("delta_gap", "Gap", DELTA),
+        ]
+    return columns
+
+
+def _head(variant: Variant, found: Comparable) -> list[Value]:
+    dagger = " †" if found.provisional else ""
+    count = Value(str(len(variant.runs)), float(len(variant.runs)), variant.ids)
+    return [text(variant.label + dagger, runs=variant.ids), text(variant.level), count]
+
+
+def _published_cells(row: Published | None) -> list[Value]:
+    if row is None:
+        return [EMPTY] * 4
+    search, child = row.value("search_valid_acc"), row.value("child_valid_acc")
+    gap = None if search is None or child is None else search - child
+    cells = [number(value) for value in (search, child, gap)]
+    return [*cells, number(row.value("search_gpu_days"), 1)]
+
+
+def _measured_cells(variant: Variant, confidence: float, *, bold: bool) -> list[Value]:
+    cells = []
+    for column in ("search_valid_acc", "child_valid_acc", "child_valid_acc_recalibrated"):
+        value = seeds_value(variant.by_seed(column), variant.ids, confidence=confidence)
+        cells.append(value)
+    if bold:
+        first = cells[1]
+        cells[1] = Value(first.text, first.number, first.runs, first.detail, first.numbers, True)
+    gap = seeds_value(
+        variant.by_seed("child_gap"), variant.ids, confidence=confidence, with_interval=True
+    )
+    pairs = sorted({f"{run['search_view']} → {run['derive_rule']}" for run in variant.runs})
+    return [*cells, gap, text(", ".join(pairs))]
+
+
+def _delta_cells(variant: Variant, beside: Published | None) -> list[Value]:
+    if beside is None:
+        return [EMPTY] * 3
+    search, child = beside.value("search_valid_acc"), beside.value("child_valid_acc")
+    gap = None if search is None or child is None else search - child
+    cells = []
+    for column, printed in (
+        ("search_valid_acc", search),
+        ("child_valid_acc", child),
+        ("child_gap", gap),
+    ):
+        ours = mean_of(variant.by_seed(column))
+        known = ours is not None and printed is not None
+        cells.append(
+            number(ours - printed if known else None, runs=variant.ids, sign=True)  # type: ignore[operator]
+        )
+    return cells
+
+
+def _only_published(row: Published, columns: Sequence[Column]) -> tuple[Value, ...]:
+    cells = {
+        "estimator": text(row.architecture, detail=row.footnote),
+        "level": EMPTY,
+        "n": Value("not run"),
+    }
+    names = [column.key for column in columns if column.group == PUBLISHED]
+    cells |= dict(zip(names, _published_cells(row), strict=True))
+    return tuple(cells.get(column.key, EMPTY) for column in columns)
+
+
+def _beside(variant: Variant, constraint: str, rows: Sequence[Published]) -> Published | None:
+    start = _PUBLISHED_OF.get((variant.estimator, variant.level, constraint))
+    return next((r for r in rows if start and r.architecture.startswith(start)), None)
+
+
+def _notes(found: Comparable, bold: BoldRows, published: bool, comparable: bool) -> tuple[str, ...]:
+    notes = []
+    if found.provisional:
+        notes.append(rules.APART)
+    changed = changed_settings(found)
+    if changed:
+        notes.append(f"Settings that differ from preset {found.preset}: {', '.join(changed)}.")
+    if not any(variant.estimator == _RANDOM for variant in found.variants):
+        notes.append(
+            "There is no random-search row, so no estimator is shown to be better than chance: "
+            f"nasbench run -e random -s {found.space} -p {found.preset}"
+        )
+    if published and not comparable:
+        notes.append(
+            "Δ is left out: the published numbers are of CIFAR-10 with the paper's settings, these "
+            f"of {found.dataset} with preset {found.preset}, constraint {found.constraint}."
+        )
+    stale = [str(run["run_id"]) for run in found.runs if run["stale_source"]]
+    if stale:
+        words = ", ".join(stale[:3]) + (f" and {len(stale) - 3} more" if len(stale) > 3 else "")
+        notes.append(f"The source of the estimator has changed since these runs: {words}.")
+    if bold.reason:
+        start = "Not every row can be bold" if bold.bold else "Nothing is bold"
+        notes.append(f"{start}: {bold.reason}.")
+    if bold.powerless:
+        notes.append(f"Bold does not rank the rows here: {bold.powerless}.")
+    protocols = sorted({str(run["protocol_note"]) for run in found.runs if run["protocol_note"]})
+    notes += [f"Accuracies: {note}." for note in protocols]
+    rest = (rules.CELL, rules.INTERVAL, rules.UNIT, rules.FAILURES, rules.BOLD, rules.COST)
+    return (*notes, *rest, *((rules.SEPARATE,) if published else ()))
+
+
+def _bold(found: Comparable) -> BoldRows:
+    rows = {variant.label: variant.by_seed("child_valid_acc") for variant in found.variants}
+    settings = {}
+    for variant in found.variants:
+        classes = {_device_class(str(run["device_name"])) for run in variant.runs}
+        mixed = f"{variant.label}: {sorted(classes)}"
+        settings[variant.label] = {
+            "preset": found.preset,
+            "space": found.space,
+            "dataset": found.dataset,
+            "device_class": classes.pop() if len(classes) == 1 else mixed,
+        }
+    return bold_rows(rows, settings)
+
+
+def _device_class(name: str) -> str:
+    return "cpu" if name.startswith("cpu") else name
+
+
+def _best_of(found: Comparable) -> Table:
+    columns = (
+        Column("estimator", "Estimator", numeric=False),
+        Column("level", "Level", numeric=False),
+        Column("n", "best of n"),
+        Column("seed", "Seed", MEASURED),
+        Column("search_valid_acc", "Search acc. (%)", MEASURED),
+        Column("child_valid_acc", "Child acc. (%), inherited", MEASURED),
+        Column("child_valid_acc_recalibrated", "Child acc. (%), recalibrated", MEASURED),
+        Column("child_gap", "Gap", MEASURED),
+    )
+    rows = []
+    for variant in found.variants:
+        if not variant.runs:
+            continue
+        best = max(variant.runs, key=lambda run: (run["search_valid_acc"], -run["seed"]))
+        ids = (str(best["run_id"]),)
+        names = [column.key for column in columns[4:]]
+        cells = [number(best[name], runs=ids) for name in names]
+        seed = Value(str(best["seed"]), float(best["seed"]), ids)
+        rows.append((*_head(variant, found), seed, *cells))
+    notes = (rules.SELECTION, *((rules.APART,) if found.provisional else ()))
+    return Table(
+        key="1",
+        title="Table 1, selected. Best of n seeds by search validation accuracy",
+        columns=columns,
+        rows=tuple(rows),
+        notes=notes,
+        subject=found.subject,
+        provisional=found.provisional,
+        slug=f"table1-best-{found.slug}",
+    )
+
+
+def _differences(found: Comparable, confidence: float) -> Table | None:
+    rows = {}
+    for variant in found.variants:
+        known = {s: v for s, v in variant.by_seed("child_valid_acc").items() if v is not None}
+        if len(known) >= 2:
+            rows[variant.label] = known
+    random = [v.label for v in found.variants if v.estimator == _RANDOM and v.label in rows]
+    if len(rows) < 2:
+        return None
+    baseline = random[0] if random else max(rows, key=lambda name: mean_of(rows[name]) or 0.0)
+    kept = {
+        name: values
+        for name, values in rows.items()
+        if name == baseline or len(values.keys() & rows[baseline].keys()) >= 2
+    }
+    if len(kept) < 2:
+        return None
+    comparisons = compare_family(kept, baseline, confidence=confidence)
+    ids = {variant.label: variant.ids for variant in found.variants}
+    columns = (
+        Column("estimator", f"Estimator minus {baseline}", numeric=False),
+        Column("n", "Shared seeds"),
+        Column("difference", "Child acc., mean difference", MEASURED),
+        Column("interval", f"{100 * confidence:g} % CI (t)", MEASURED, numeric=False),
+        Column("p", "p (sign flips, Holm)", MEASURED),
+    )
+    body = tuple(_difference_row(c, ids[c.row] + ids[baseline]) for c in comparisons)
+    return Table(
+        key="1",
+        title=f"Table 1, differences. Child accuracy against {baseline}, paired on seeds",
+        columns=columns,
+        rows=body,
+        notes=(rules.PAIRED, *((rules.APART,) if found.provisional else ())),
+        subject=found.subject,
+        provisional=found.provisional,
+        slug=f"table1-differences-{found.slug}",
+    )
+
+
+def _difference_row(comparison: PairedComparison, ids: tuple[str, ...]) -> tuple[Value, ...]:
+    p = comparison.printed_p
+    interval = comparison.difference
+    detail = f"not paired: seeds {comparison.unmatched}" if comparison.unmatched else ""
+    return (
+        text(comparison.row, runs=ids),
+        Value(str(comparison.n), float(comparison.n), ids, detail),
+        number(interval.estimate, runs=ids, sign=True),
+        Value(
+            interval_text(interval, sign=True),
+            None,
+            ids,
+            "",
+            {
+                "low": interval.low,
+                "high": interval.high,
+            },
+        ),
+        Value(MISSING, detail="no p-value below six shared seeds")
+        if p is None
+        else Value(f"{p:.3f}" if p >= 0.001 else "< 0.001", p, ids, numbers={"value": p}),
+    )
+
+
+def _matrix(found: Comparable, confidence: float) -> Table | None:
+    views: list[str] = []
+    cells: dict[tuple[str, str, str], dict[int, float | None]] = {}
+    for variant in found.variants:
+        for run in variant.runs:
+            for entry in json.loads(run["child_matrix"] or "[]"):
+                if entry["view"] not in views:
+                    views.append(entry["view"])
+                key = (variant.label, entry["view"], entry["statistics"])
+                cells.setdefault(key, {})[int(run["seed"])] = float(entry["accuracy"])
+    if not cells:
+        return None
+    columns = [
+        Column("estimator", "Estimator", numeric=False),
+        Column("statistics", "Batch norm", numeric=False),
+        *(Column(f"view_{view}", _VIEWS.get(view, view), MEASURED) for view in views),
+    ]
+    rows = []
+    for variant in found.variants:
+        for statistics in ("inherited", "recalibrated"):
+            values = [cells.get((variant.label, view, statistics), {}) for view in views]
+            if variant.runs:
+                body = [seeds_value(v, variant.ids, confidence=confidence) for v in values]
+                rows.append((_head(variant, found)[0], text(statistics), *body))
+    note = (
+        "Accuracy (%) of every way to derive a child from the trained parent: a soft sample at the "
+        "last temperature, a hard sample, the probabilities themselves, the strongest operation of "
+        "every edge (none included), DARTS' two strongest edges of each node (none left out)."
+    )
+    return Table(
+        key="1",
+        title="Table 1, child matrix. Child accuracy by derivation and batch-norm statistics",
+        columns=tuple(columns),
+        rows=tuple(rows),
+        notes=(note, rules.UNIT, *((rules.APART,) if found.provisional else ())),
+        subject=found.subject,
+        provisional=found.provisional,
+        slug=f"table1-child-matrix-{found.slug}",
+    )
+
+
+_VIEWS = {
+    "soft": "soft sample",
+    "hard": "hard sample",
+    "mean": "probabilities",
+    "argmax": "argmax",
+    "top2": "DARTS top 2",
+}

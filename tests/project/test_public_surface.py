@@ -1,0 +1,54 @@
+"""What is public: the names of the package, the names for authors of plug-ins, nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import nasbench_snas
+from nasbench_snas import api
+
+PACKAGE = {
+    "__version__",
+    "compare_gradients",
+    "estimate",
+    "load",
+    "load_results",
+    "make_estimator",
+}
+FOR_PLUG_INS = {
+    "AnnealedPathwise",
+    "Categorical",
+    "Distribution",
+    "Estimator",
+    "Genotype",
+    "Loss",
+    "Pathwise",
+    "ScheduleKind",
+    "Score",
+    "Space",
+    "SpaceFamily",
+    "anneal",
+    "gumbel",
+    "one_hot",
+    "score_term",
+    "straight_through",
+}
+
+
+def test_the_package_offers_these_names_and_no_others() -> None:
+    assert set(nasbench_snas.__all__) == PACKAGE
+    assert set(dir(nasbench_snas)) == PACKAGE
+    for name in PACKAGE:
+        assert getattr(nasbench_snas, name) is not None
+
+
+def test_authors_of_plug_ins_are_offered_these_names_and_no_others() -> None:
+    assert set(api.__all__) == FOR_PLUG_INS
+    for name in FOR_PLUG_INS:
+        assert getattr(api, name) is not None
+
+
+def test_importing_the_package_brings_in_neither_torch_nor_numpy() -> None:
+    code = "import sys, nasbench_snas; sys.exit(bool({'torch', 'numpy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
