@@ -36,6 +36,9 @@ Atom = tuple[int, int]
 Sum = tuple[tuple[Atom, int], ...]
 """Atoms with their multiplicities, sorted."""
 
+Convolution = tuple[int, dict[Atom, int], int]
+"""Operation (or a constant), input, and the edge that it stands on."""
+
 
 def canonical(key: str, *, shift: bool, scaled: bool = False) -> tuple[object, ...]:
     """Return a form that is equal for cells of the same function.
@@ -45,26 +48,42 @@ def canonical(key: str, *, shift: bool, scaled: bool = False) -> tuple[object, .
         shift: Whether batch norms have a learned shift.
         scaled: Whether common factors of a convolution's input and of the output are dropped.
     """
+    return _canonical(key, shift, scaled)[0]
+
+
+def names(key: str, *, shift: bool) -> dict[int, int]:
+    """Return the canonical number of each edge's convolution, where the output depends on it.
+
+    Cells of one class whose convolutions of equal number share their weights have equal outputs.
+    """
+    return _canonical(key, shift, False)[1]
+
+
+def _canonical(
+    key: str, shift: bool, scaled: bool
+) -> tuple[tuple[object, ...], dict[int, int]]:
     simple = _without_factor if scaled else dict
     nodes: list[dict[Atom, int]] = [{(_INPUT, 0): 1}, {}, {}, {}]
-    convolutions: list[tuple[int, dict[Atom, int]]] = []
-    for digit, (source, target) in zip(key, EDGES, strict=True):
-        for atom, times in _apply(
-            int(digit), nodes[source], convolutions, shift, scaled
-        ).items():
+    convolutions: list[Convolution] = []
+    for edge, (source, target) in enumerate(EDGES):
+        operation = int(key[edge])
+        value = _apply(operation, edge, nodes[source], convolutions, shift, scaled)
+        for atom, times in value.items():
             nodes[target][atom] = nodes[target].get(atom, 0) + times
     output, used = simple(nodes[3]), _reached(nodes[3], convolutions)
-    forms = [
-        _renamed(output, convolutions, dict(zip(order, range(len(order)), strict=True)))
-        for order in permutations(used)
-    ]
-    return min(forms)
+    orders = [dict(zip(used, order, strict=True)) for order in permutations(range(len(used)))]
+    form, best = min(
+        ((_renamed(output, convolutions, order), order) for order in orders),
+        key=lambda pair: pair[0],
+    )
+    return form, {convolutions[i][2]: name for i, name in best.items()}
 
 
 def _apply(
     operation: int,
+    edge: int,
     value: dict[Atom, int],
-    convolutions: list[tuple[int, dict[Atom, int]]],
+    convolutions: list[Convolution],
     shift: bool,
     scaled: bool,
 ) -> dict[Atom, int]:
@@ -80,7 +99,7 @@ def _apply(
     if operation == NONE or (not value and not shift):
         return {}
     own = _without_factor(value) if scaled else dict(value)
-    convolutions.append((operation if value else _CONSTANT, own))
+    convolutions.append((operation if value else _CONSTANT, own, edge))
     return {(len(convolutions) - 1, 0): 1}
 
 
@@ -90,7 +109,7 @@ def _without_factor(value: dict[Atom, int]) -> dict[Atom, int]:
 
 
 def _reached(
-    output: dict[Atom, int], convolutions: Sequence[tuple[int, dict[Atom, int]]]
+    output: dict[Atom, int], convolutions: Sequence[Convolution]
 ) -> list[int]:
     found: set[int] = set()
     waiting = [atom for atom, _ in output]
@@ -104,7 +123,7 @@ def _reached(
 
 def _renamed(
     output: dict[Atom, int],
-    convolutions: Sequence[tuple[int, dict[Atom, int]]],
+    convolutions: Sequence[Convolution],
     names: dict[int, int],
 ) -> tuple[object, ...]:
     def form(value: dict[Atom, int]) -> Sum:

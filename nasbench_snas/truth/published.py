@@ -11,10 +11,12 @@ Source: Dong and Yang 2020, arXiv:2001.00326; Dong et al. 2021, arXiv:2009.00437
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -127,7 +129,7 @@ class PublishedTable:
                 self.latency: Array = arrays["latency"]
                 self.odd: Array = arrays["odd"]
                 self.classes: Array = arrays["classes"]
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
             raise DataError(
                 f"cannot read the NAS-Bench-201 table {file}: {error}",
                 fix="Install the package again.",
