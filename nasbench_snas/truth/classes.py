@@ -59,9 +59,7 @@ def names(key: str, *, shift: bool) -> dict[int, int]:
     return _canonical(key, shift, False)[1]
 
 
-def _canonical(
-    key: str, shift: bool, scaled: bool
-) -> tuple[tuple[object, ...], dict[int, int]]:
+def _canonical(key: str, shift: bool, scaled: bool) -> tuple[tuple[object, ...], dict[int, int]]:
     simple = _without_factor if scaled else dict
     nodes: list[dict[Atom, int]] = [{(_INPUT, 0): 1}, {}, {}, {}]
     convolutions: list[Convolution] = []
@@ -108,9 +106,7 @@ def _without_factor(value: dict[Atom, int]) -> dict[Atom, int]:
     return {atom: count // factor for atom, count in value.items()}
 
 
-def _reached(
-    output: dict[Atom, int], convolutions: Sequence[Convolution]
-) -> list[int]:
+def _reached(output: dict[Atom, int], convolutions: Sequence[Convolution]) -> list[int]:
     found: set[int] = set()
     waiting = [atom for atom, _ in output]
     while waiting:

@@ -71,9 +71,7 @@ def count(table: PublishedTable) -> Counts:
         else:
             other += 1
     records = int((~np.isnan(table.accuracies(DATASETS[0]))).sum())
-    return Counts(
-        records, len(table.odd), len(np.unique(table.odd[:, 0])), missing, extra, other
-    )
+    return Counts(records, len(table.odd), len(np.unique(table.odd[:, 0])), missing, extra, other)
 
 
 def shifts(table: PublishedTable) -> list[Shift]:
@@ -96,7 +94,9 @@ def _differences(table: PublishedTable) -> list[int]:
     return [int(stated) - parameters(key_of(int(a))) for a, _, stated in table.odd]
 
 
-def _shift(dataset: str, stated: str, values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Shift:
+def _shift(
+    dataset: str, stated: str, values: np.ndarray[tuple[int], np.dtype[np.float64]]
+) -> Shift:
     mean, error = float(values.mean()), float(stats.sem(values))
     low, high = stats.t.interval(0.95, len(values) - 1, mean, error)
     p = float(stats.wilcoxon(values).pvalue)

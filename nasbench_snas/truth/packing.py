@@ -53,7 +53,9 @@ def _counts(row: dict[str, str], dataset: str) -> list[int]:
     return [int(text) if text else NOT_RUN for text in texts]
 
 
-def _fixed(rows: list[dict[str, str]], column: str, unit: float, dtype: str) -> np.ndarray[Any, Any]:
+def _fixed(
+    rows: list[dict[str, str]], column: str, unit: float, dtype: str
+) -> np.ndarray[Any, Any]:
     values = np.array([[float(row[f"{name}_{column}"]) for name in DATASETS] for row in rows])
     scaled = np.rint(values * unit)
     if np.abs(scaled / unit - values).max() > 1e-9 or scaled.max() > np.iinfo(dtype).max:

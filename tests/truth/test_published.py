@@ -21,7 +21,11 @@ KEYS = ["".join(map(str, digits)) for digits in product(range(5), repeat=6)]
 
 @pytest.mark.parametrize(
     ("dataset", "key", "accuracy"),
-    [("cifar10", "333132", 91.607), ("cifar100", "333133", 73.493), ("imagenet16_120", "322133", 46.733)],
+    [
+        ("cifar10", "333132", 91.607),
+        ("cifar100", "333133", 73.493),
+        ("imagenet16_120", "322133", 46.733),
+    ],
 )
 def test_the_best_architectures_are_the_published_ones(
     dataset: str, key: str, accuracy: float
@@ -67,9 +71,8 @@ def test_every_key_comes_back_from_string_tuple_and_genotype() -> None:
 
 
 def test_edge_and_operation_order_are_those_of_a_published_string_and_its_parameters() -> None:
-    text = (
-        "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|"
-    )
+    text = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|"
+    text += "+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|"
     assert keys.read_key(text) == "333132"
     assert parameters("333132") == 1_073_466  # published for this string on CIFAR-10
     assert keys.key_to_tuple("333132") == (2, 2, 0, 2, 2, 3)  # 0->1 0->2 0->3 1->2 1->3 2->3
