@@ -1,0 +1,115 @@
+"""Names of NAS-Bench-201 architectures: keys, strings, genotypes and other libraries' tuples.
+
+A key is six digits in the order of the architecture string, which lists the edges by target:
+0->1, 0->2, 1->2, 0->3, 1->3, 2->3. The compact tuples of NASLib list them by source: 0->1, 0->2,
+0->3, 1->2, 1->3, 2->3, and number the operations skip_connect, none, nor_conv_3x3, nor_conv_1x1,
+avg_pool_3x3 (White et al., NASLib, ``nasbench201/conversions.py``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from nasbench_snas.architecture.genotype import CellGenotype, Edge, Genotype
+from nasbench_snas.errors import GenotypeError
+
+NAMES = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+OWN_NAMES = ("none", "skip_connect", "conv_1x1", "conv_3x3", "avg_pool_3x3")
+"""The same operations as our genotypes call them."""
+EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+"""Source and target of each digit of a key."""
+TUPLE_NAMES = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")
+TUPLE_EDGES = tuple(sorted(EDGES))
+CELL = "cell"
+_FORMS = "six digits 0-4, an architecture string, a tuple like (4, 0, 3, 1, 4, 3), or a run"
+
+
+def read_key(text: str) -> str:
+    """Return the key that ``text`` is, or writes as a string or tuple; blanks around it vanish.
+
+    Raises:
+        GenotypeError: It is none of them.
+    """
+    text = text.strip()
+    if re.fullmatch("[0-4]{6}", text, flags=re.ASCII):
+        return text
+    if text.startswith("|"):
+        return string_to_key(text)
+    if re.fullmatch(r"\(\s*\d(\s*,\s*\d){5}\s*,?\s*\)", text, flags=re.ASCII):
+        return tuple_to_key([int(digit) for digit in re.findall(r"\d", text)])
+    raise GenotypeError(f"{text!r} is no architecture of NAS-Bench-201.", f"Expected {_FORMS}.")
+
+
+def key_to_string(key: str) -> str:
+    """Return the architecture string of a key."""
+    steps = [f"{NAMES[int(d)]}~{source}" for d, (source, _) in zip(key, EDGES, strict=True)]
+    return f"|{steps[0]}|+|{'|'.join(steps[1:3])}|+|{'|'.join(steps[3:])}|"
+
+
+def string_to_key(text: str) -> str:
+    """Return the key of an architecture string.
+
+    Raises:
+        GenotypeError: An operation is unknown, or the steps are not complete and in order.
+    """
+    names = re.findall(r"\|?([a-z_0-9]+)~\d", text)
+    for name in names:
+        if name not in NAMES:
+            raise GenotypeError(f"unknown operation {name!r}.", f"Known: {', '.join(NAMES)}")
+    key = "".join(str(NAMES.index(name)) for name in names)
+    if len(key) != len(EDGES) or key_to_string(key) != text.strip():
+        raise GenotypeError(
+            f"{text!r} is not an architecture string.",
+            "Expected |a~0|+|b~0|c~1|+|d~0|e~1|f~2|, the steps in this order.",
+        )
+    return key
+
+
+def genotype_to_key(genotype: Genotype) -> str:
+    """Return the key of one of our genotypes of this space.
+
+    Raises:
+        GenotypeError: It is not one of this space.
+    """
+    cell = genotype.cells.get(CELL)
+    if cell is None or (cell.num_inputs, cell.num_nodes) != (1, 3):
+        raise GenotypeError(
+            "the genotype is not one of NAS-Bench-201.",
+            f"Expected one cell named {CELL!r} with one input and 3 nodes.",
+        )
+    chosen = {(edge.source, edge.target): edge.operation for edge in cell.edges}
+    if len(chosen) != len(cell.edges) or not set(chosen.values()) <= set(OWN_NAMES):
+        raise GenotypeError(
+            f"edges {cell.edges} are not possible in NAS-Bench-201.",
+            f"Expected at most one of {', '.join(OWN_NAMES)} between two nodes.",
+        )
+    return "".join(str(OWN_NAMES.index(chosen.get(edge, "none"))) for edge in EDGES)
+
+
+def key_to_genotype(key: str) -> Genotype:
+    """Return our genotype of a key; edges of ``none`` are dropped."""
+    edges = tuple(
+        Edge(OWN_NAMES[int(digit)], source, target)
+        for digit, (source, target) in zip(key, EDGES, strict=True)
+        if digit != "0"
+    )
+    return Genotype({CELL: CellGenotype(1, 3, edges, (3,))}, key_to_string(key))
+
+
+def tuple_to_key(values: Sequence[int]) -> str:
+    """Return the key of a compact tuple (source-major, its own numbering of operations).
+
+    Raises:
+        GenotypeError: It has not six entries between 0 and 4.
+    """
+    if len(values) != len(EDGES) or not all(0 <= value < len(NAMES) for value in values):
+        raise GenotypeError(f"{tuple(values)} is not a tuple of six operations 0 to 4.")
+    chosen = {e: TUPLE_NAMES[int(v)] for e, v in zip(TUPLE_EDGES, values, strict=True)}
+    return "".join(str(NAMES.index(chosen[edge])) for edge in EDGES)
+
+
+def key_to_tuple(key: str) -> tuple[int, ...]:
+    """Return the compact tuple of a key; the inverse of :func:`tuple_to_key`."""
+    chosen = dict(zip(EDGES, key, strict=True))
+    return tuple(TUPLE_NAMES.index(NAMES[int(chosen[edge])]) for edge in TUPLE_EDGES)
