@@ -27,7 +27,7 @@ _BAR = (
 def announce(session: Session, plan: PlannedRun, device: str) -> None:
     """Print what the preset is and where the run computes."""
     from nasbench_snas.runs.provenance import device_name, git_state, versions
-    from nasbench_snas.settings.run import load_preset
+    from nasbench_snas.settings.presets import load_preset
 
     console = session.console()
     config = plan.config

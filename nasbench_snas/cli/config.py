@@ -36,7 +36,7 @@ def show(
 ) -> None:
     """Print all settings of a run as TOML, with the source of each value."""
     from nasbench_snas.search.plan import plan_run
-    from nasbench_snas.settings.run import to_toml
+    from nasbench_snas.settings.toml import to_toml
 
     plan = plan_run(
         session.registry(),
@@ -54,7 +54,8 @@ def show(
 @click.option("--json", "as_json", is_flag=True, help="The JSON schema.")
 def schema(as_json: bool) -> None:
     """Describe every setting."""
-    from nasbench_snas.settings.run import RunConfig, flatten_fields
+    from nasbench_snas.settings.layers import flatten_fields
+    from nasbench_snas.settings.run import RunConfig
 
     if as_json:
         click.echo(json.dumps(RunConfig.model_json_schema(), indent=1))
@@ -70,7 +71,8 @@ def schema(as_json: bool) -> None:
 def diff(session: Session, first: str, second: str) -> None:
     """Print the settings in which two runs (or TOML files) differ."""
     from nasbench_snas.runs.folder import find_run
-    from nasbench_snas.settings.run import flatten, read_toml
+    from nasbench_snas.settings.layers import flatten
+    from nasbench_snas.settings.toml import read_toml
 
     def values(name: str) -> dict[str, object]:
         is_file = name.endswith(".toml") and Path(name).is_file()

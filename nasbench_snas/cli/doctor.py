@@ -57,7 +57,7 @@ def command(session: Session, preset: str | None, build: bool) -> None:
 def _check_data(preset: str) -> None:
     from nasbench_snas.data.presence import verify
     from nasbench_snas.data.settings import DataSettings
-    from nasbench_snas.settings.run import load_preset
+    from nasbench_snas.settings.presets import load_preset
 
     settings = DataSettings.model_validate(load_preset(preset).get("data", {}))
     report = verify(settings)

@@ -129,7 +129,7 @@ def _spaces(session: Session) -> list[dict[str, Any]]:
 
 
 def _presets() -> list[dict[str, Any]]:
-    from nasbench_snas.settings.run import load_preset, preset_names
+    from nasbench_snas.settings.presets import load_preset, preset_names
 
     return [{"name": name, "about": load_preset(name).get("about", "")} for name in preset_names()]
 

@@ -217,7 +217,7 @@ def _one(
 def _show_plans(
     session: Session, plans: list[tuple[RunFolder, PlannedRetraining]], options: dict[str, Any]
 ) -> None:
-    from nasbench_snas.settings.run import to_toml
+    from nasbench_snas.settings.toml import to_toml
 
     console = session.console()
     _, first = plans[0]

@@ -255,7 +255,7 @@ def _must_repeat(session: Session, folder: Any, plan: PlannedRun, rerun: str) ->
 def _show_plans(session: Session, plans: list[PlannedRun]) -> None:
     from nasbench_snas.runs.folder import RunFolder
     from nasbench_snas.search.estimate import estimate, measured_times
-    from nasbench_snas.settings.run import to_toml
+    from nasbench_snas.settings.toml import to_toml
 
     console = session.console()
     console.print(to_toml(plans[0].config, plans[0].sources), markup=False)

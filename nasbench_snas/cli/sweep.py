@@ -55,7 +55,7 @@ def command(session: Session, /, file: Path | None, **options: Any) -> int:
     from nasbench_snas.executors import make_executor
     from nasbench_snas.executors.sweep import arguments_of, execute, plan_sweep, summary
     from nasbench_snas.search.estimate import estimate, measured_times
-    from nasbench_snas.settings.run import read_toml
+    from nasbench_snas.settings.toml import read_toml
 
     settings = _settings(file, options)
     runs = plan_sweep(session.registry(), settings, session.root)

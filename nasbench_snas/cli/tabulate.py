@@ -54,7 +54,7 @@ def _tabulate(session: Session, options: dict[str, Any]) -> int:
     from nasbench_snas.executors import make_executor
     from nasbench_snas.executors.sweep import execute
     from nasbench_snas.search.plan import plan_run
-    from nasbench_snas.settings.run import read_toml
+    from nasbench_snas.settings.toml import read_toml
     from nasbench_snas.truth.own import TablePlan, make_shard, merge
 
     registry = session.registry()

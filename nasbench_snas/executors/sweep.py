@@ -22,7 +22,7 @@ from nasbench_snas.runs.index import index_row
 from nasbench_snas.search.estimate import Measured, duration, expected, told
 from nasbench_snas.search.plan import PlannedRun, plan_run
 from nasbench_snas.settings.parameters import config_error
-from nasbench_snas.settings.run import read_toml
+from nasbench_snas.settings.toml import read_toml
 
 
 class SweepSettings(BaseModel):

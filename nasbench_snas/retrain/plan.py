@@ -20,6 +20,7 @@ from nasbench_snas.registry import Registry
 from nasbench_snas.retrain.runner import canonical_genotype
 from nasbench_snas.runs.folder import RETRAININGS, RunFolder, find_run, run_folders
 from nasbench_snas.search.plan import load_config
+from nasbench_snas.settings.layers import Layers
 from nasbench_snas.settings.parameters import resolve_parameters
 from nasbench_snas.settings.retrain import (
     RetrainConfig,
@@ -28,7 +29,8 @@ from nasbench_snas.settings.retrain import (
     retraining_from_toml,
     validate_retraining,
 )
-from nasbench_snas.settings.run import Choice, Layers, read_toml
+from nasbench_snas.settings.run import Choice
+from nasbench_snas.settings.toml import read_toml
 
 _FROM_SEARCH = ("dataset", "root", "cache_dir", "resolution", "fake")
 

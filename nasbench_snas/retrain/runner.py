@@ -31,7 +31,7 @@ from nasbench_snas.runs.provenance import device_name, git_state, host_id, versi
 from nasbench_snas.runs.resume import kept_kernels
 from nasbench_snas.runs.start import Job, run_job
 from nasbench_snas.settings.retrain import RetrainConfig, changed_settings, retraining_from_toml
-from nasbench_snas.settings.run import to_toml
+from nasbench_snas.settings.toml import to_toml
 
 _OF_PARENT = (
     "estimator",

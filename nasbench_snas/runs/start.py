@@ -28,7 +28,7 @@ from nasbench_snas.runs.options import RunOptions
 from nasbench_snas.runs.provenance import environment, freeze, rounding
 from nasbench_snas.runs.resume import changed_note
 from nasbench_snas.runs.signals import stop_signals
-from nasbench_snas.settings.run import to_toml
+from nasbench_snas.settings.toml import to_toml
 
 logger = logging.getLogger("nasbench_snas")
 _TIME_IS_UP = 1000

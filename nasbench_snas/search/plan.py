@@ -11,7 +11,8 @@ from nasbench_snas.errors import ConfigError
 from nasbench_snas.registry import Registry
 from nasbench_snas.search.optimizers import alpha_defaults
 from nasbench_snas.settings.parameters import resolve_parameters
-from nasbench_snas.settings.run import Choice, RunConfig, read_toml, resolve, validate
+from nasbench_snas.settings.run import Choice, RunConfig, resolve, validate
+from nasbench_snas.settings.toml import read_toml
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nasbench_snas.data.settings import DataSettings
 from nasbench_snas.errors import ConfigError, suggest
+from nasbench_snas.settings.layers import check_known, flatten
 from nasbench_snas.settings.parameters import config_error
-from nasbench_snas.settings.run import Choice, check_known, flatten
+from nasbench_snas.settings.run import Choice
 
 _STRICT = ConfigDict(frozen=True, extra="forbid")
 _PREFIX = "retrain-"

@@ -11,18 +11,19 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
-import tomli_w
 from pydantic import BaseModel, ConfigDict, Field
 
 from nasbench_snas.cost.settings import CostSettings
 from nasbench_snas.data.settings import DataSettings
-from nasbench_snas.errors import ConfigError, suggest
+from nasbench_snas.errors import ConfigError
+from nasbench_snas.settings.layers import Layers, check_known, flatten
 from nasbench_snas.settings.parameters import config_error
+from nasbench_snas.settings.presets import load_constraint, load_preset
+from nasbench_snas.settings.toml import read_toml
 
 _STRICT = ConfigDict(frozen=True, extra="forbid")
 
@@ -184,124 +185,6 @@ class RunConfig(BaseModel):
         return f"{stem}-{self.digest(estimator_version)}"
 
 
-class Layers:
-    """Nested settings merged from several sources, remembering where each value came from.
-
-    Args:
-        model: The settings whose keys are known; None: those of a search.
-
-    Attributes:
-        values: The merged nested dictionary.
-        sources: Source of each dotted key.
-    """
-
-    def __init__(self, model: type[BaseModel] | None = None) -> None:
-        self._model = model or RunConfig
-        self.values: dict[str, Any] = {}
-        self.sources: dict[str, str] = {}
-
-    def add(self, values: Mapping[str, Any], source: str) -> None:
-        """Let ``values`` (nested) override what is there.
-
-        Raises:
-            ConfigError: A key is unknown, or belongs on the command line.
-        """
-        check_known(flatten(values), self._model)
-        for key, value in flatten(values).items():
-            target = self.values
-            *parents, last = key.split(".")
-            for parent in parents:
-                target = target.setdefault(parent, {})
-                if not isinstance(target, dict):
-                    raise ConfigError(f"setting {key}: {parent!r} is a value, not a group.")
-            target[last] = value
-            self.sources[key] = source
-
-    def set(self, assignment: str) -> None:
-        """Apply ``KEY=VALUE``, the value in TOML syntax or bare text.
-
-        Raises:
-            ConfigError: There is no ``=``.
-        """
-        key, equals, text = assignment.partition("=")
-        if not equals or not key.strip():
-            raise ConfigError(
-                f"--set {assignment!r} is not KEY=VALUE.", fix="Example: --set search.epochs=5"
-            )
-        try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text
-        nested: dict[str, Any] = {}
-        target = nested
-        *parents, last = key.strip().split(".")
-        for parent in parents:
-            target = target.setdefault(parent, {})
-        target[last] = value
-        self.add(nested, "--set")
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested ``values`` by dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Return the contents of a TOML file; :class:`ConfigError` if it cannot be read."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
-
-
-def preset_names() -> list[str]:
-    """Return the names of the presets, from least to most work."""
-    folder = resources.files("nasbench_snas.settings.presets")
-    found = {f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")}
-    found = {name for name in found if not name.startswith("retrain-")} - {"constraints"}
-    order = ("smoke", "small", "paper")
-    return [name for name in order if name in found] + sorted(found - set(order))
-
-
-def load_preset(name: str) -> dict[str, Any]:
-    """Return the preset ``name`` as nested settings; its ``spaces`` and ``about`` are kept."""
-    if name not in preset_names():
-        raise ConfigError(f"unknown preset {name!r}.", suggest(name, preset_names()))
-    text = (
-        resources.files("nasbench_snas.settings.presets")
-        .joinpath(f"{name}.toml")
-        .read_text("utf-8")
-    )
-    return tomllib.loads(text)
-
-
-def load_constraint(constraint: str, space: str, preset: str) -> dict[str, Any]:
-    """Return the cost settings of a calibrated level; empty for ``none``.
-
-    Raises:
-        ConfigError: The level has not been calibrated for this space and preset.
-    """
-    if constraint == "none":
-        return {}
-    file = resources.files("nasbench_snas.settings.presets").joinpath("constraints.toml")
-    table = tomllib.loads(file.read_text("utf-8"))
-    values = table.get(space, {}).get(preset, {}).get(constraint)
-    if values is None:
-        known = [f"{s}/{p}/{c}" for s, ps in table.items() for p, cs in ps.items() for c in cs]
-        raise ConfigError(
-            f"constraint {constraint!r} is not calibrated for {space!r} with preset {preset!r}.",
-            f"Known: {', '.join(known)}",
-            "Find eta with `nasbench calibrate`, then pass --set cost.eta=…",
-        )
-    return {"cost": values}
-
-
 def resolve(
     estimator: str,
     space: str,
@@ -319,7 +202,7 @@ def resolve(
     Raises:
         ConfigError: A name or a value is wrong, or a key is unknown.
     """
-    layers = Layers()
+    layers = Layers(RunConfig)
     command = {
         "estimator": {"name": estimator},
         "space": {"name": space},
@@ -350,63 +233,11 @@ def resolve(
 
 def validate(values: Mapping[str, Any]) -> RunConfig:
     """Return checked settings; unknown keys are an error that suggests the nearest one."""
-    check_known(flatten(values))
+    check_known(flatten(values), RunConfig)
     try:
         return RunConfig(**values)
     except pydantic.ValidationError as error:
         raise config_error(error) from error
-
-
-def check_known(keys: Iterable[str], model: type[BaseModel] = RunConfig) -> None:
-    """Raise a :class:`ConfigError` with a suggestion for the first unknown dotted key.
-
-    The settings of estimator and space are checked by the plug-ins themselves.
-    """
-    known = set(flatten_fields(model))
-    for key in keys:
-        if key not in known and not key.startswith(("estimator.", "space.")):
-            raise ConfigError(f"unknown setting {key!r}.", suggest(key, known))
-
-
-def flatten_fields(model: type[BaseModel], prefix: str = "") -> dict[str, str]:
-    """Return the description of every setting of ``model`` by dotted key."""
-    fields: dict[str, str] = {}
-    for name, field in model.model_fields.items():
-        annotation = field.annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            fields.update(flatten_fields(annotation, f"{prefix}{name}."))
-        else:
-            fields[f"{prefix}{name}"] = field.description or ""
-    return fields
-
-
-def to_toml(config: BaseModel, sources: Mapping[str, str]) -> str:
-    """Return TOML text of all settings, a comment behind each line naming its source.
-
-    Unset (None) values are written as comments.
-    """
-    lines: list[str] = []
-    _write_table(config.model_dump(mode="json"), sources, "", lines)
-    return "\n".join(lines) + "\n"
-
-
-def _write_table(
-    values: Mapping[str, Any], sources: Mapping[str, str], prefix: str, lines: list[str]
-) -> None:
-    tables = {key: value for key, value in values.items() if isinstance(value, Mapping)}
-    for key, value in values.items():
-        if key in tables:
-            continue
-        source = sources.get(f"{prefix}{key}", "default")
-        if value is None:
-            lines.append(f"# {key} is unset  # {source}")
-        else:
-            text = tomli_w.dumps({key: value}).strip()
-            parts = " ".join(part.strip() for part in text.splitlines())
-            lines.append(f"{parts}  # {source}")
-    for key, table in tables.items():
-        lines.append(f"\n[{prefix}{key}]")
-        _write_table(table, sources, f"{prefix}{key}.", lines)
 
 
 def from_toml(text: str) -> RunConfig:

@@ -21,7 +21,7 @@ from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder, read_json, write_atomic, write_json
 from nasbench_snas.runs.provenance import environment
 from nasbench_snas.seeding import stream
-from nasbench_snas.settings.run import to_toml
+from nasbench_snas.settings.toml import to_toml
 from nasbench_snas.stats.subspace import coordinate_groups
 from nasbench_snas.study.cells import Cell
 from nasbench_snas.study.claims import measure_claims

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from nasbench_snas.errors import NasbenchError
-from nasbench_snas.settings.run import flatten, from_toml, resolve
+from nasbench_snas.settings.layers import flatten
+from nasbench_snas.settings.run import from_toml, resolve
 
 from .selection import Comparable
 

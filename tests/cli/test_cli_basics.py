@@ -216,7 +216,7 @@ def test_an_unexpected_error_is_one_too_and_vv_shows_where(
     def fail() -> None:
         raise ZeroDivisionError("of a kind")
 
-    monkeypatch.setattr("nasbench_snas.settings.run.preset_names", fail)
+    monkeypatch.setattr("nasbench_snas.settings.presets.preset_names", fail)
     for option, traceback in (("-v", False), ("-vv", True)):
         with pytest.raises(SystemExit) as stop:
             main([option, "ls", "presets"])

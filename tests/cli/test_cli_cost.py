@@ -108,7 +108,7 @@ def test_a_run_is_reported_inside_its_own_space(tmp_path: Path) -> None:
     from nasbench_snas.architecture.genotype import from_choices
     from nasbench_snas.registry import Registry
     from nasbench_snas.search.plan import plan_run
-    from nasbench_snas.settings.run import to_toml
+    from nasbench_snas.settings.toml import to_toml
     from nasbench_snas.spaces.nasbench201 import NasBench201
 
     planned = plan_run(Registry(), "snas", "nasbench201")

@@ -47,7 +47,7 @@ def make_run(root: Path) -> str:
     from nasbench_snas.architecture.genotype import from_choices
     from nasbench_snas.registry import Registry
     from nasbench_snas.search.plan import plan_run
-    from nasbench_snas.settings.run import to_toml
+    from nasbench_snas.settings.toml import to_toml
     from nasbench_snas.spaces.darts_cnn import DartsCNN
 
     planned = plan_run(Registry(), "snas", "darts-cnn")

@@ -15,7 +15,7 @@ from nasbench_snas.errors import ConfigError, GenotypeError
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder, write_atomic, write_json
 from nasbench_snas.search.plan import plan_run
-from nasbench_snas.settings.run import to_toml
+from nasbench_snas.settings.toml import to_toml
 
 TINY = (
     "data.max_train_images=64",

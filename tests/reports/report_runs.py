@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from nasbench_snas.settings.run import RunConfig, resolve, to_toml
+from nasbench_snas.settings.run import RunConfig, resolve
+from nasbench_snas.settings.toml import to_toml
 
 OPERATIONS = 8
 EDGES = {"normal": 5, "reduce": 5}

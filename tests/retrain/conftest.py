@@ -10,8 +10,8 @@ import pytest
 from nasbench_snas.architecture.zoo import zoo
 from nasbench_snas.registry import Registry
 from nasbench_snas.retrain.plan import Target, plan_retraining
+from nasbench_snas.settings.layers import flatten
 from nasbench_snas.settings.retrain import RetrainConfig
-from nasbench_snas.settings.run import flatten
 
 Make = Callable[..., RetrainConfig]
 

@@ -14,12 +14,13 @@ from nasbench_snas.retrain.network import check_budget, network_plan
 from nasbench_snas.retrain.plan import Target, best_search, find_target, plan_retraining
 from nasbench_snas.runs.folder import RunFolder, write_atomic, write_json
 from nasbench_snas.search.plan import plan_run
+from nasbench_snas.settings.presets import preset_names
 from nasbench_snas.settings.retrain import (
     changed_settings,
     retrain_presets,
     retraining_from_toml,
 )
-from nasbench_snas.settings.run import preset_names, to_toml
+from nasbench_snas.settings.toml import to_toml
 
 
 def plan(preset: str, name: str = "darts-v2", *assignments: str) -> Any:

@@ -9,7 +9,9 @@ import pytest
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.registry import Registry
 from nasbench_snas.search.plan import plan_run
-from nasbench_snas.settings.run import from_toml, preset_names, resolve, to_toml
+from nasbench_snas.settings.presets import preset_names
+from nasbench_snas.settings.run import from_toml, resolve
+from nasbench_snas.settings.toml import to_toml
 
 
 def test_later_layers_override_earlier_ones_and_every_value_knows_its_source(
