@@ -217,6 +217,11 @@ class Layers:
             target[last] = value
             self.sources[key] = source
 
+    def update(self, other: Layers) -> None:
+        """Let the values of ``other`` override what is there, each with its own source."""
+        for key, value in flatten(other.values).items():
+            self.add(_nested(key, value), other.sources[key])
+
     def set(self, assignment: str) -> None:
         """Apply ``KEY=VALUE``, the value in TOML syntax or bare text.
 
@@ -232,13 +237,18 @@ class Layers:
             value = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             value = text
-        nested: dict[str, Any] = {}
-        target = nested
-        *parents, last = key.strip().split(".")
-        for parent in parents:
-            target = target.setdefault(parent, {})
-        target[last] = value
-        self.add(nested, "--set")
+        self.add(_nested(key.strip(), value), "--set")
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    """Return the nested dictionary with one value at a dotted key."""
+    nested: dict[str, Any] = {}
+    target = nested
+    *parents, last = key.split(".")
+    for parent in parents:
+        target = target.setdefault(parent, {})
+    target[last] = value
+    return nested
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -297,7 +307,7 @@ def load_constraint(constraint: str, space: str, preset: str) -> dict[str, Any]:
         raise ConfigError(
             f"constraint {constraint!r} is not calibrated for {space!r} with preset {preset!r}.",
             f"Known: {', '.join(known)}",
-            "Find eta with `nasbench calibrate`, then pass --set cost.eta=…",
+            "Find eta with `nasbench calibrate`, then pass --set cost.eta=… beside the constraint.",
         )
     return {"cost": values}
 
@@ -333,11 +343,14 @@ def resolve(
     content.pop("about", None)
     layers.add(content, f"preset {preset}")
     layers.add({"space": of_spaces.get(space, {})}, f"preset {preset}")
-    layers.add(load_constraint(constraint, space, preset), f"constraint {constraint}")
+    chosen = Layers()
     if file is not None:
-        layers.add(read_toml(file), str(file.name))
+        chosen.add(read_toml(file), str(file.name))
     for assignment in assignments:
-        layers.set(assignment)
+        chosen.set(assignment)
+    if not {"cost.eta", "cost.target"} & chosen.sources.keys():  # the level is given otherwise
+        layers.add(load_constraint(constraint, space, preset), f"constraint {constraint}")
+    layers.update(chosen)
     for key in flatten(command):
         if layers.sources[key] != "command line":
             option = key.removesuffix(".name")

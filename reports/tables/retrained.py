@@ -34,7 +34,7 @@ from .published import Published, published_table
 from .selection import PROVISIONAL, Run
 
 _LARGEST_MACS = 600e6
-_SEARCHES = {
+_SEARCHES_2 = {
     ("darts", "bilevel", "none"): "DARTS (1st order",
     ("darts", "unrolled", "none"): "DARTS (2nd order",
     ("darts", "joint", "none"): "DARTS (single-level)",
@@ -42,6 +42,10 @@ _SEARCHES = {
     ("snas", "joint", "mild"): "SNAS (single-level) + mild",
     ("snas", "joint", "moderate"): "SNAS (single-level) + moderate",
     ("snas", "joint", "aggressive"): "SNAS (single-level) + aggressive",
+}
+_SEARCHES_3 = {
+    ("darts", "unrolled", "none"): "DARTS (",
+    ("snas", "joint", "mild"): "SNAS (mild",
 }
 
 
@@ -150,7 +154,7 @@ def _table(
     costs = _constructed(table) if published else {}
     for row in published_table(table) if published else ():
         rows.append(_published_row(row, columns, errors, costs.get(row.architecture)))
-        for own in [own for own in left if _repeats(own, row)]:
+        for own in [own for own in left if _repeats(own, row, table)]:
             left.remove(own)
             beside = row if comparable else None
             rows.append(_measured_row(own, columns, errors, provisional, beside, confidence))
@@ -259,11 +263,11 @@ def _printed(row: Published, column: str) -> Value:
     return Value(printed or MISSING, row.value(column), numbers={"value": row.value(column)})
 
 
-def _repeats(own: Retrained, row: Published) -> bool:
+def _repeats(own: Retrained, row: Published, table: int) -> bool:
     run = own.runs[0]
     if run["parent_id"]:
         key = (str(run["estimator"]), str(run["level"]), str(run["constraint"]))
-        start = _SEARCHES.get(key)
+        start = (_SEARCHES_2 if table == 2 else _SEARCHES_3).get(key)
         return bool(start) and row.architecture.startswith(str(start))
     return bool(row.values["genotype"]) and str(run["name"]) == row.values["genotype"]
 
