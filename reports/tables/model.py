@@ -50,6 +50,7 @@ class Value:
         detail: Further words for a tooltip (interval, source).
         numbers: The numbers behind the text, for data files.
         bold: Whether it is printed bold.
+        failed: Ids of those of the runs that failed.
     """
 
     text: str
@@ -58,6 +59,7 @@ class Value:
     detail: str = ""
     numbers: Mapping[str, float | None] = field(default_factory=dict)
     bold: bool = False
+    failed: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:

@@ -8,14 +8,16 @@ there is one; measured rows stand under the published row they repeat, or at the
 from __future__ import annotations
 
 import json
+import math
+import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from nasbench_snas.stats.hierarchical import hierarchical_bootstrap
+from nasbench_snas.stats.cells import failed_note
 
 from . import rules
-from .measure import interval_text, mean_of, seeds_value
+from .measure import mean_of, seeds_value
 from .model import (
     CONSTRUCTED,
     DELTA,
@@ -31,7 +33,7 @@ from .model import (
     text,
 )
 from .published import Published, published_table
-from .selection import PROVISIONAL, Run
+from .selection import FAILED, PROVISIONAL, Run, chance_level
 
 _LARGEST_MACS = 600e6
 _SEARCHES_2 = {
@@ -57,26 +59,38 @@ class Retrained:
         label: Name of the row.
         selection: ``each seed`` or ``best of n``.
         runs: Finished retrainings.
+        failed: Retrainings that ended without a result.
     """
 
     label: str
     selection: str
     runs: tuple[Run, ...]
+    failed: tuple[Run, ...] = ()
 
     @property
     def ids(self) -> tuple[str, ...]:
         """Run ids, those of the searches included."""
-        own = [str(run["run_id"]) for run in self.runs]
-        return tuple(
-            dict.fromkeys([*own, *(str(r["parent_id"]) for r in self.runs if r["parent_id"])])
-        )
+        every = (*self.runs, *self.failed)
+        own = [str(run["run_id"]) for run in every]
+        return tuple(dict.fromkeys([*own, *(str(r["parent_id"]) for r in every if r["parent_id"])]))
+
+    @property
+    def failed_ids(self) -> tuple[str, ...]:
+        """Ids of the failed retrainings."""
+        return tuple(str(run["run_id"]) for run in self.failed)
+
+    @property
+    def chance(self) -> float | None:
+        """Top-1 error of guessing in percent; None if the number of classes is not known."""
+        accuracy = chance_level((*self.runs, *self.failed))
+        return None if accuracy is None else 100.0 - accuracy
 
     def groups(self, column: str) -> dict[str, dict[int, float | None]]:
         """Return search (or genotype) to retrain seed to value."""
         groups: dict[str, dict[int, float | None]] = {}
-        for run in self.runs:
+        for run in (*self.runs, *self.failed):
             key = str(run["parent_id"] or run["name"] or run["run_id"])
-            value = run[column]
+            value = None if run in self.failed else run[column]
             groups.setdefault(key, {})[int(run["retrain_seed"] or 0)] = (
                 None if value is None else float(value)
             )
@@ -102,10 +116,13 @@ def retrained_tables(
     """
     groups: dict[tuple[str, str, str, bool], list[Run]] = {}
     for row in rows:
+        failed = row["status"] in FAILED and row["setting"] is not None
         shown = row["status"] == "done" or (include_truncated and row["truncated"])
-        if row["stage"] not in ("retrain", "transfer") or not shown:
+        if row["stage"] not in ("retrain", "transfer") or not (shown or failed):
             continue
-        if row["test_err_top1"] is None or (row["preset"] == "imagenet") != (table == 3):
+        if (row["preset"] == "imagenet") != (table == 3):
+            continue
+        if row["test_err_top1"] is None and not failed:
             continue
         key = (str(row["preset"]), str(row["dataset"]), str(row["setting"]), bool(row["truncated"]))
         groups.setdefault(key, []).append(row)
@@ -129,7 +146,9 @@ def _rows(runs: Sequence[Run]) -> list[Retrained]:
         label = name or f"{estimator} ({level}), constraint {constraint}"
         if selection == "best of n":
             label += ", best of n by search validation"
-        result.append(Retrained(label, selection, tuple(members)))
+        finished = tuple(run for run in members if run["status"] not in FAILED)
+        failed = tuple(run for run in members if run["status"] in FAILED)
+        result.append(Retrained(label, selection, finished, failed))
     return result
 
 
@@ -264,7 +283,7 @@ def _printed(row: Published, column: str) -> Value:
 
 
 def _repeats(own: Retrained, row: Published, table: int) -> bool:
-    run = own.runs[0]
+    run = (*own.runs, *own.failed)[0]
     if run["parent_id"]:
         key = (str(run["estimator"]), str(run["level"]), str(run["constraint"]))
         start = (_SEARCHES_2 if table == 2 else _SEARCHES_3).get(key)
@@ -284,7 +303,10 @@ def _measured_row(
     cells = {"architecture": text(f"↳ {own.label}{dagger}", runs=own.ids)}
     sizes = [len(seeds) for seeds in own.groups("test_err_top1").values()]
     repeats = str(sizes[0]) if len(set(sizes)) == 1 else f"{min(sizes)}-{max(sizes)}"
-    cells["n"] = text(f"{len(sizes)} × {repeats}", runs=own.ids)
+    shown = f"{len(sizes)} × {repeats}"
+    if own.failed:
+        shown += f", {failed_note(len(own.failed), len(own.runs) + len(own.failed))}"
+    cells["n"] = Value(shown, runs=own.ids, failed=own.failed_ids)
     for column, printed in errors.items():
         cells[column] = _error(own, column, confidence)
         theirs = beside.value(printed) if beside else None
@@ -295,6 +317,8 @@ def _measured_row(
     for column in ("params", "macs"):
         by_search = {i: mean_of(g) for i, g in enumerate(own.groups(column).values())}
         millions = {i: v / 1e6 for i, v in by_search.items() if v is not None}
+        if not millions:
+            continue
         decimals = 1 if all(v >= 1 for v in millions.values()) else 4
         cells[column] = seeds_value(millions, own.ids, confidence=confidence, decimals=decimals)
         if column == "macs" and any(v > _LARGEST_MACS / 1e6 for v in millions.values()):
@@ -303,29 +327,35 @@ def _measured_row(
 
 
 def _error(own: Retrained, column: str, confidence: float) -> Value:
-    """Return mean over searches of the mean over retrainings, both levels in the interval.
+    """Return the cell of an error: one number a cell (the mean of its retrainings) is a replicate.
 
-    The repeats of one cell alone are shown as such: they say nothing about other searches.
+    A failed retraining counts with the error of guessing. The spread of one cell's retrainings is
+    named as theirs: it says nothing about other searches.
     """
-    groups = own.groups(column)
-    if len(groups) == 1:
-        return seeds_value(next(iter(groups.values())), own.ids, confidence=confidence)
-    means = {i: mean_of(group) for i, group in enumerate(groups.values())}
-    value = seeds_value(means, own.ids, confidence=confidence)
-    known = [[v for v in group.values() if v is not None] for group in groups.values()]
-    known = [group for group in known if group]
-    if len(known) < 2 or max(len(group) for group in known) < 2:
-        return value
-    two = hierarchical_bootstrap(known, confidence=confidence)
-    words = f"hierarchical bootstrap {interval_text(two.bootstrap)}"
-    numbers = {**value.numbers, "two_level_low": two.bootstrap.low}
-    numbers |= {"two_level_high": two.bootstrap.high, "n_retrain": float(two.n_retrain)}
-    return Value(value.text, value.number, value.runs, f"{value.detail}\n{words}", numbers)
+    worst = own.chance if column == "test_err_top1" else None
+    cells = [
+        [worst if v is None else v for v in group.values()] for group in own.groups(column).values()
+    ]
+    known = [[v for v in cell if v is not None] for cell in cells]
+    means = {i: math.fsum(cell) / len(cell) if cell else None for i, cell in enumerate(known)}
+    value = seeds_value(
+        means, own.ids, confidence=confidence, failed_value=worst, failed=own.failed_ids
+    )
+    numbers = {**value.numbers, "n_retrain": float(sum(len(cell) for cell in cells))}
+    numbers["failed"] = float(len(own.failed))
+    repeats = known[0] if len(known) == 1 else []
+    if len(repeats) < 2:
+        return replace(value, numbers=numbers)
+    spread = statistics.stdev(repeats)
+    numbers["retrain_std"] = spread
+    words = f"{value.text} (1 cell, {len(repeats)} retrainings, their std {spread:.2f})"
+    return replace(value, text=words, numbers=numbers)
 
 
 def _notes(
     table: int, measured: Sequence[Retrained], comparable: bool, provisional: bool, dataset: str
 ) -> tuple[str, ...]:
+    failed = [run for own in measured for run in own.failed]
     notes = [
         "Constructed: parameters and multiply-adds of the network that the public genotype gives "
         "in the published recipe, without the auxiliary head; `match` is within half of the last "
@@ -338,6 +368,9 @@ def _notes(
         notes.append("Nothing was retrained here yet: nasbench retrain --help")
     elif not comparable:
         notes.append(f"Δ is left out: {_what_differs(table, measured, dataset)}.")
+    if failed:
+        named = "; ".join(f"{run['run_id']} ({run['reason'] or run['status']})" for run in failed)
+        notes.append(f"Failed retrainings count with the top-1 error of guessing: {named}.")
     if provisional:
         notes.append(rules.APART)
     if measured:

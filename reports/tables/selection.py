@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nasbench_snas.data.catalogue import CATALOGUE
+
 from .model import slug
 
 Run = Mapping[str, Any]
@@ -48,6 +50,16 @@ class Variant:
         """Run ids, failed ones included."""
         return tuple(str(run["run_id"]) for run in (*self.runs, *self.failed))
 
+    @property
+    def failed_ids(self) -> tuple[str, ...]:
+        """Ids of the failed runs."""
+        return tuple(str(run["run_id"]) for run in self.failed)
+
+    @property
+    def chance(self) -> float | None:
+        """Accuracy of guessing in percent, which a failed run counts with; None if not known."""
+        return chance_level((*self.runs, *self.failed))
+
     def by_seed(self, column: str) -> dict[int, float | None]:
         """Return seed to value; None for runs that failed or lack the value."""
         values: dict[int, float | None] = {}
@@ -57,6 +69,18 @@ class Variant:
             if run["seed"] is not None:
                 values.setdefault(int(run["seed"]), None)
         return values
+
+
+def chance_level(runs: Sequence[Run]) -> float | None:
+    """Return the accuracy of guessing in percent, or None where the classes are not known."""
+    counts = {int(run["num_classes"] or _classes(str(run["dataset"]))) for run in runs} - {0}
+    return 100.0 / counts.pop() if len(counts) == 1 else None
+
+
+def _classes(dataset: str) -> int:
+    """Return the classes of a data set, or 0 where its files decide."""
+    info = CATALOGUE.get(dataset)
+    return (info.classes if info else None) or 0
 
 
 @dataclass(frozen=True)
@@ -138,7 +162,7 @@ def select(
     Args:
         rows: Rows of the result schema; other stages than ``search`` are ignored.
         include_truncated: Whether runs that were stopped early on purpose are shown.
-        min_seeds: Rows with fewer finished seeds are left out.
+        min_seeds: Rows with fewer seeds are left out; a failed seed is one, too.
     """
     excluded: list[Exclusion] = []
     groups: dict[tuple[Any, ...], dict[tuple[Any, ...], list[Run]]] = {}
@@ -154,14 +178,14 @@ def select(
     for key, variants in sorted(groups.items(), key=lambda item: _rank(item[0])):
         kept = []
         for variant in _variants(list(variants.values())):
-            if len(variant.runs) < min_seeds:
+            if len(variant.runs) + len(variant.failed) < min_seeds:
                 why = f"{len(variant.runs)} finished seed(s), fewer than --min-seeds {min_seeds}"
                 excluded += [
                     Exclusion(str(r["run_id"]), str(r["status"]), why) for r in variant.runs
                 ]
             else:
                 kept.append(variant)
-        if any(variant.runs for variant in kept):
+        if kept:
             preset, space, dataset, constraint, setting, truncated = key
             tables.append(
                 Comparable(preset, space, dataset, constraint, setting, truncated, tuple(kept))

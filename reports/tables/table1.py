@@ -9,13 +9,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 from nasbench_snas.stats.bold import BoldRows, bold_rows
 from nasbench_snas.stats.paired import PairedComparison, compare_family
 
 from . import rules
 from .context import changed_settings
-from .measure import cost_columns, cost_value, failures_value, interval_text, mean_of, seeds_value
+from .measure import (
+    cost_columns,
+    cost_value,
+    count_value,
+    counted,
+    failures_note,
+    failures_value,
+    interval_text,
+    mean_of,
+    seeds_value,
+    variant_value,
+)
 from .model import DELTA, EMPTY, MEASURED, MISSING, PUBLISHED, Column, Table, Value, number, text
 from .published import Published, published_table
 from .selection import Comparable, Variant
@@ -124,8 +136,8 @@ def _columns(published: bool, comparable: bool, costs: Sequence[str]) -> list[Co
 
 def _head(variant: Variant, found: Comparable) -> list[Value]:
     dagger = " †" if found.provisional else ""
-    count = Value(str(len(variant.runs)), float(len(variant.runs)), variant.ids)
-    return [text(variant.label + dagger, runs=variant.ids), text(variant.level), count]
+    label = text(variant.label + dagger, runs=variant.ids)
+    return [label, text(variant.level), count_value(variant)]
 
 
 def _published_cells(row: Published | None) -> list[Value]:
@@ -140,14 +152,11 @@ def _published_cells(row: Published | None) -> list[Value]:
 def _measured_cells(variant: Variant, confidence: float, *, bold: bool) -> list[Value]:
     cells = []
     for column in ("search_valid_acc", "child_valid_acc", "child_valid_acc_recalibrated"):
-        value = seeds_value(variant.by_seed(column), variant.ids, confidence=confidence)
-        cells.append(value)
+        cells.append(variant_value(variant, column, confidence=confidence, with_interval=True))
     if bold:
         first = cells[1]
-        cells[1] = Value(first.text, first.number, first.runs, first.detail, first.numbers, True)
-    gap = seeds_value(
-        variant.by_seed("child_gap"), variant.ids, confidence=confidence, with_interval=True
-    )
+        cells[1] = replace(first, bold=True)
+    gap = variant_value(variant, "child_gap", confidence=confidence, with_interval=True)
     pairs = sorted({f"{run['search_view']} → {run['derive_rule']}" for run in variant.runs})
     return [*cells, gap, text(", ".join(pairs))]
 
@@ -188,7 +197,7 @@ def _beside(variant: Variant, constraint: str, rows: Sequence[Published]) -> Pub
 
 
 def _notes(found: Comparable, bold: BoldRows, published: bool, comparable: bool) -> tuple[str, ...]:
-    notes = []
+    notes = [*failures_note(found.variants)]
     if found.provisional:
         notes.append(rules.APART)
     changed = changed_settings(found)
@@ -252,6 +261,7 @@ def _best_of(found: Comparable) -> Table:
     rows = []
     for variant in found.variants:
         if not variant.runs:
+            rows.append((*_head(variant, found), *[EMPTY] * (len(columns) - 3)))
             continue
         best = max(variant.runs, key=lambda run: (run["search_valid_acc"], -run["seed"]))
         ids = (str(best["run_id"]),)
@@ -259,7 +269,11 @@ def _best_of(found: Comparable) -> Table:
         cells = [number(best[name], runs=ids) for name in names]
         seed = Value(str(best["seed"]), float(best["seed"]), ids)
         rows.append((*_head(variant, found), seed, *cells))
-    notes = (rules.SELECTION, *((rules.APART,) if found.provisional else ()))
+    notes = (
+        rules.SELECTION,
+        *failures_note(found.variants),
+        *((rules.APART,) if found.provisional else ()),
+    )
     return Table(
         key="1",
         title="Table 1, selected. Best of n seeds by search validation accuracy",
@@ -275,7 +289,7 @@ def _best_of(found: Comparable) -> Table:
 def _differences(found: Comparable, confidence: float) -> Table | None:
     rows = {}
     for variant in found.variants:
-        known = {s: v for s, v in variant.by_seed("child_valid_acc").items() if v is not None}
+        known = counted(variant, "child_valid_acc")
         if len(known) >= 2:
             rows[variant.label] = known
     random = [v.label for v in found.variants if v.estimator == _RANDOM and v.label in rows]
@@ -304,7 +318,11 @@ def _differences(found: Comparable, confidence: float) -> Table | None:
         title=f"Table 1, differences. Child accuracy against {baseline}, paired on seeds",
         columns=columns,
         rows=body,
-        notes=(rules.PAIRED, *((rules.APART,) if found.provisional else ())),
+        notes=(
+            rules.PAIRED,
+            *failures_note(found.variants),
+            *((rules.APART,) if found.provisional else ()),
+        ),
         subject=found.subject,
         provisional=found.provisional,
         slug=f"table1-differences-{found.slug}",
@@ -356,8 +374,18 @@ def _matrix(found: Comparable, confidence: float) -> Table | None:
     for variant in found.variants:
         for statistics in ("inherited", "recalibrated"):
             values = [cells.get((variant.label, view, statistics), {}) for view in views]
-            if variant.runs:
-                body = [seeds_value(v, variant.ids, confidence=confidence) for v in values]
+            if variant.runs or variant.failed:
+                lost = {int(r["seed"]): None for r in variant.failed if r["seed"] is not None}
+                body = [
+                    seeds_value(
+                        {**lost, **known},
+                        variant.ids,
+                        confidence=confidence,
+                        failed_value=variant.chance,
+                        failed=variant.failed_ids,
+                    )
+                    for known in values
+                ]
                 rows.append((_head(variant, found)[0], text(statistics), *body))
     note = (
         "Accuracy (%) of every way to derive a child from the trained parent: a soft sample at the "
@@ -369,7 +397,12 @@ def _matrix(found: Comparable, confidence: float) -> Table | None:
         title="Table 1, child matrix. Child accuracy by derivation and batch-norm statistics",
         columns=tuple(columns),
         rows=tuple(rows),
-        notes=(note, rules.UNIT, *((rules.APART,) if found.provisional else ())),
+        notes=(
+            note,
+            rules.UNIT,
+            *failures_note(found.variants),
+            *((rules.APART,) if found.provisional else ()),
+        ),
         subject=found.subject,
         provisional=found.provisional,
         slug=f"table1-child-matrix-{found.slug}",
