@@ -17,6 +17,7 @@ from typing import Any
 from nasbench_snas.stats.cells import failed_note
 
 from . import rules
+from .context import paper_search
 from .measure import mean_of, seeds_value
 from .model import (
     CONSTRUCTED,
@@ -28,12 +29,14 @@ from .model import (
     Column,
     Table,
     Value,
+    difference,
+    footnotes,
     number,
     slug,
     text,
 )
 from .published import Published, published_table
-from .selection import FAILED, PROVISIONAL, Run, chance_level
+from .selection import FAILED, PROVISIONAL, Run, chance_level, one_a_seed
 
 _LARGEST_MACS = 600e6
 _SEARCHES_2 = {
@@ -60,12 +63,14 @@ class Retrained:
         selection: ``each seed`` or ``best of n``.
         runs: Finished retrainings.
         failed: Retrainings that ended without a result.
+        paper: Whether they, and the searches they come from, were made with the paper's settings.
     """
 
     label: str
     selection: str
     runs: tuple[Run, ...]
     failed: tuple[Run, ...] = ()
+    paper: bool = True
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -73,6 +78,11 @@ class Retrained:
         every = (*self.runs, *self.failed)
         own = [str(run["run_id"]) for run in every]
         return tuple(dict.fromkeys([*own, *(str(r["parent_id"]) for r in every if r["parent_id"])]))
+
+    @property
+    def parent(self) -> str:
+        """Id of a search it comes from; empty for genotypes."""
+        return str((*self.runs, *self.failed)[0]["parent_id"] or "")
 
     @property
     def failed_ids(self) -> tuple[str, ...]:
@@ -128,32 +138,74 @@ def retrained_tables(
         groups.setdefault(key, []).append(row)
     if not groups:
         return [_table(table, (), None, confidence)] if published else []
+    searches = {str(row["run_id"]): row for row in rows if row["stage"] == "search"}
     return [
-        _table(table, tuple(_rows(runs)), key, confidence, published)
+        _table(table, tuple(_rows(runs, searches, table)), key, confidence, published)
         for key, runs in sorted(groups.items())
     ]
 
 
-def _rows(runs: Sequence[Run]) -> list[Retrained]:
+def _rows(runs: Sequence[Run], searches: Mapping[str, Run], table: int) -> list[Retrained]:
+    """Return the rows of one table: retrainings that share how their cells were found.
+
+    That is the whole setting of the search: preset, images, network, estimator and its settings.
+    """
     groups: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
-        what = (run["estimator"], run["level"], run["constraint"]) if run["parent_id"] else None
-        name = str(run["name"] or run["run_id"]) if what is None or what[0] is None else ""
-        key = (*(str(part or "") for part in what or ("", "", "")), name)
-        groups.setdefault((*key, str(run["selection"] or "each seed")), []).append(run)
+        selection = str(run["selection"] or "each seed")
+        groups.setdefault((*_origin(run, searches), selection), []).append(run)
     result = []
-    for (estimator, level, constraint, name, selection), members in _each_first(groups):
-        label = name or f"{estimator} ({level}), constraint {constraint}"
-        if selection == "best of n":
-            label += ", best of n by search validation"
-        finished = tuple(run for run in members if run["status"] not in FAILED)
-        failed = tuple(run for run in members if run["status"] in FAILED)
-        result.append(Retrained(label, selection, finished, failed))
+    for key, members in sorted(groups.items(), key=lambda g: (*g[0][:-1], g[0][-1] == "best of n")):
+        parts = one_a_seed(members, lambda r: (r["parent_id"] or r["name"], r["retrain_seed"]))
+        for index, part in enumerate(parts):
+            label = _label(part[0], searches, key[-1])
+            label += f", repeat {index + 1} of its seeds" if index else ""
+            finished = tuple(run for run in part if run["status"] not in FAILED)
+            failed = tuple(run for run in part if run["status"] in FAILED)
+            paper = all(_is_paper(run, searches, table) for run in part)
+            result.append(Retrained(label, key[-1], finished, failed, paper))
     return result
 
 
-def _each_first(groups: dict[tuple[str, ...], list[Run]]) -> list[Any]:
-    return sorted(groups.items(), key=lambda item: (*item[0][:4], item[0][4] == "best of n"))
+_SEARCH = (
+    "preset space space_params dataset setting comparison estimator_params alpha_settings "
+    "estimator_version truncated"
+).split()
+
+
+def _origin(run: Run, searches: Mapping[str, Run]) -> tuple[str, ...]:
+    """Return what retrainings of one row share: the search's whole setting, or the genotype."""
+    if not run["parent_id"] or not run["estimator"]:
+        return ("", "", "", str(run["name"] or run["run_id"]))
+    names = tuple(str(run[name] or "") for name in ("estimator", "level", "constraint"))
+    search = searches.get(str(run["parent_id"]))
+    return (*names, "" if search else "unknown", *(str((search or {}).get(n)) for n in _SEARCH))
+
+
+def _label(run: Run, searches: Mapping[str, Run], selection: str) -> str:
+    label = str(run["name"] or run["run_id"])
+    if run["parent_id"] and run["estimator"]:
+        label = f"{run['estimator']} ({run['level']}), constraint {run['constraint']}"
+        search = searches.get(str(run["parent_id"]))
+        if search is None:
+            label += ", its search is not here"
+        elif not paper_search(search):
+            what = f"{search['space']}, {search['dataset']}, preset {search['preset']}"
+            label += f", searched on {what}, setting {search['comparison'] or search['setting']}"
+    return label + (", best of n by search validation" if selection == "best of n" else "")
+
+
+def _is_paper(run: Run, searches: Mapping[str, Run], table: int) -> bool:
+    """Whether a difference from the published error has a meaning."""
+    parent = searches.get(str(run["parent_id"])) if run["parent_id"] else None
+    if run["parent_id"] and (parent is None or not paper_search(parent)):
+        return False
+    if run["truncated"] or (run["changed_settings"] or "[]") != "[]":
+        return False
+    if table == 2:
+        return bool(run["preset"] == "paper" and run["dataset"] == "cifar10")
+    failed = run["status"] in FAILED
+    return bool(run["preset"] == "imagenet" and (failed or run["num_classes"] == 1000))
 
 
 def _table(
@@ -166,16 +218,18 @@ def _table(
     preset, dataset, setting, truncated = key or ("", "", "", False)
     errors = _errors(table)
     provisional = preset in PROVISIONAL or truncated
-    comparable = _comparable(table, preset, dataset, truncated, measured)
+    comparable = any(own.paper for own in measured)
     columns = _columns(table, bool(measured), comparable)
     left = list(measured)
     rows: list[tuple[Value, ...]] = []
     costs = _constructed(table) if published else {}
     for row in published_table(table) if published else ():
         rows.append(_published_row(row, columns, errors, costs.get(row.architecture)))
-        for own in [own for own in left if _repeats(own, row, table)]:
+        for own in [
+            own for own in left if (own.paper or not own.parent) and _repeats(own, row, table)
+        ]:
             left.remove(own)
-            beside = row if comparable else None
+            beside = row if own.paper else None
             rows.append(_measured_row(own, columns, errors, provisional, beside, confidence))
     for own in left:
         rows.append(_measured_row(own, columns, errors, provisional, None, confidence))
@@ -198,18 +252,6 @@ def _errors(table: int) -> dict[str, str]:
     if table == 2:
         return {"test_err_top1": "test_error"}
     return {"test_err_top1": "top1_error", "test_err_top5": "top5_error"}
-
-
-def _comparable(
-    table: int, preset: str, dataset: str, truncated: bool, measured: Sequence[Retrained]
-) -> bool:
-    """Whether differences from the published errors have a meaning."""
-    runs = [run for own in measured for run in own.runs]
-    if truncated or not runs or any(run["changed_settings"] != "[]" for run in runs):
-        return False
-    if table == 2:
-        return preset == "paper" and dataset == "cifar10"
-    return preset == "imagenet" and all(run["num_classes"] == 1000 for run in runs)
 
 
 def _columns(table: int, measured: bool, comparable: bool) -> list[Column]:
@@ -310,10 +352,8 @@ def _measured_row(
     for column, printed in errors.items():
         cells[column] = _error(own, column, confidence)
         theirs = beside.value(printed) if beside else None
-        ours = cells[column].number
-        known = ours is not None and theirs is not None
-        difference = ours - theirs if known else None  # type: ignore[operator]
-        cells[f"delta_{column}"] = number(difference, runs=own.ids, sign=True)
+        means = [m for m in map(mean_of, own.groups(column).values()) if m is not None]
+        cells[f"delta_{column}"] = difference(cells[column], theirs, means, own.ids)
     for column in ("params", "macs"):
         by_search = {i: mean_of(g) for i, g in enumerate(own.groups(column).values())}
         millions = {i: v / 1e6 for i, v in by_search.items() if v is not None}
@@ -373,6 +413,7 @@ def _notes(
         notes.append(f"Failed retrainings count with the top-1 error of guessing: {named}.")
     if provisional:
         notes.append(rules.APART)
+    notes += footnotes([(r.architecture, r.footnote) for r in published_table(table)])
     if measured:
         notes += [rules.CELL, rules.UNIT, rules.SELECTION]
     return (*notes, rules.SEPARATE)

@@ -60,7 +60,9 @@ AGGREGATE = (
 )
 SEPARATE = (
     "Published and measured numbers never share a column, and Δ (measured minus published) is "
-    "printed only where data set, preset and constraint are those of the paper."
+    "printed only for rows whose whole resolved configuration is that of the paper's preset. It "
+    "compares a mean over seeds (the IQM where runs failed or collapsed) with a published value "
+    "that may be of a selected run; its range is that over our seeds."
 )
 
 ALL: tuple[str, ...] = (

@@ -8,11 +8,14 @@ keep to themselves. Runs share a row if they differ in nothing but the seed.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from nasbench_snas.data.catalogue import CATALOGUE
+from nasbench_snas.errors import NasbenchError
+from nasbench_snas.settings.run import from_toml
 
 from .model import slug
 
@@ -217,7 +220,7 @@ def _table_key(row: Run) -> tuple[Any, ...]:
 
 
 def _row_key(row: Run) -> tuple[Any, ...]:
-    names = ("estimator", "estimator_params", "level", "alpha_settings")
+    names = ("estimator", "estimator_params", "level", "alpha_settings", "comparison")
     return tuple(str(row[name] or "") for name in names)
 
 
@@ -230,15 +233,39 @@ def _rank(key: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _variants(groups: list[list[Run]]) -> list[Variant]:
     """Return the rows by label; estimators that occur twice are told apart by what differs."""
-    groups = [part for group in groups for part in _by_version(group)]
+    layers = [
+        (index, layer)
+        for group in groups
+        for part in _by_version(group)
+        for index, layer in enumerate(one_a_seed(part, lambda run: run["seed"]))
+    ]
+    groups = [layer for _, layer in layers]
     labels = _labels([group[0] for group in groups])
     result = []
-    for group, label in zip(groups, labels, strict=True):
+    for (index, group), name in zip(layers, labels, strict=True):
+        label = f"{name}, repeat {index + 1} of its seeds" if index else name
         ordered = sorted(group, key=lambda r: (r["seed"] is None, r["seed"] or 0, r["run_id"]))
         finished = tuple(r for r in ordered if r["status"] not in FAILED)
         failed = tuple(r for r in ordered if r["status"] in FAILED)
         result.append(Variant(label, str(group[0]["level"] or "?"), finished, failed))
     return sorted(result, key=lambda v: v.label)
+
+
+def one_a_seed(runs: Sequence[Run], seed: Callable[[Run], Any]) -> list[list[Run]]:
+    """Split runs so that no part holds two of one seed; the first part is the fullest.
+
+    Two runs of one seed and one setting are no two replicates, and neither may hide the other.
+    """
+    parts: list[dict[Any, Run]] = []
+    ordered = sorted(runs, key=lambda run: (run["status"] in FAILED, str(run["run_id"])))
+    for run in ordered:
+        key = seed(run) if seed(run) is not None else run["run_id"]
+        free = next((part for part in parts if key not in part), None)
+        if free is None:
+            free = {}
+            parts.append(free)
+        free[key] = run
+    return [list(part.values()) for part in parts]
 
 
 def _by_version(group: list[Run]) -> list[list[Run]]:
@@ -272,6 +299,17 @@ def _labels(rows: list[Run]) -> list[str]:
     return labels
 
 
+def _hessian(row: Run) -> dict[str, str]:
+    """Return how an unrolled run computes its Hessian-vector product."""
+    if row["level"] != "unrolled":
+        return {}
+    file = Path(str(row["folder"])) / "config.toml"
+    try:
+        return {"hessian": from_toml(file.read_text(encoding="utf-8")).search.unrolled_hessian}
+    except (NasbenchError, OSError, UnicodeDecodeError):
+        return {"hessian": "?"}
+
+
 def _flat(row: Run) -> dict[str, Any]:
     parameters = json.loads(row["estimator_params"] or "{}")
     alpha = json.loads(row["alpha_settings"] or "{}")
@@ -279,5 +317,6 @@ def _flat(row: Run) -> dict[str, Any]:
         **parameters,
         **{f"alpha.{key}": value for key, value in alpha.items()},
         "level": row["level"],
+        **_hessian(row),
         "version": row["estimator_version"],
     }

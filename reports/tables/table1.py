@@ -15,8 +15,9 @@ from nasbench_snas.stats.bold import BoldRows, bold_rows
 from nasbench_snas.stats.paired import PairedComparison, compare_family
 
 from . import rules
-from .context import changed_settings
+from .context import changed_settings, paper_search
 from .measure import (
+    ACCURACIES,
     cost_columns,
     cost_value,
     count_value,
@@ -28,12 +29,29 @@ from .measure import (
     seeds_value,
     variant_value,
 )
-from .model import DELTA, EMPTY, MEASURED, MISSING, PUBLISHED, Column, Table, Value, number, text
+from .model import (
+    DELTA,
+    EMPTY,
+    MEASURED,
+    MISSING,
+    PUBLISHED,
+    Column,
+    Table,
+    Value,
+    difference,
+    footnotes,
+    number,
+    text,
+)
 from .published import Published, published_table
 from .selection import Comparable, Variant
 
 _PUBLISHED_OF = {("darts", "unrolled", "none"): "DARTS (2nd", ("snas", "joint", "mild"): "SNAS"}
 _RANDOM = "random"
+_GPU = (
+    "Published GPU-days: the paper says of its own experiments that they used NVIDIA TITAN Xp; of "
+    "numbers that it takes from others it does not say on what they were measured."
+)
 
 
 def table1(
@@ -79,7 +97,8 @@ def _main(found: Comparable, confidence: float, published: bool, published_rows:
         row += _measured_cells(variant, confidence, bold=variant.label in bold.bold)
         row += [cost_value(variant, unit, device, confidence) for unit, device, _ in costs]
         row += [failures_value(variant)]
-        row += _delta_cells(variant, beside) if published and comparable else []
+        if published and comparable:
+            row += _delta_cells(variant, row, columns, beside if _is_paper_row(variant) else None)
         rows.append(tuple(row))
     for beside in rows_published:
         if beside.architecture not in used and (published_rows or comparable):
@@ -99,8 +118,11 @@ def _main(found: Comparable, confidence: float, published: bool, published_rows:
 
 def is_paper(found: Comparable) -> bool:
     """Whether differences from the published numbers have a meaning."""
-    paper = (found.preset, found.space, found.dataset) == ("paper", "darts-cnn", "cifar10")
-    return paper and not found.truncated and not changed_settings(found)
+    return any(_is_paper_row(variant) for variant in found.variants)
+
+
+def _is_paper_row(variant: Variant) -> bool:
+    return all(paper_search(run) for run in (*variant.runs, *variant.failed))
 
 
 def _columns(published: bool, comparable: bool, costs: Sequence[str]) -> list[Column]:
@@ -113,8 +135,8 @@ def _columns(published: bool, comparable: bool, costs: Sequence[str]) -> list[Co
         columns += [
             Column("published_search", "Search acc. (%)", PUBLISHED),
             Column("published_child", "Child acc. (%)", PUBLISHED),
-            Column("published_gap", "Gap", PUBLISHED),
-            Column("published_gpu_days", "GPU-days (TITAN Xp)", PUBLISHED),
+            Column("published_gap", "Gap (computed here)", PUBLISHED),
+            Column("published_gpu_days", "GPU-days", PUBLISHED),
         ]
     columns += [
         Column("search_valid_acc", "Search acc. (%)", MEASURED),
@@ -161,9 +183,13 @@ def _measured_cells(variant: Variant, confidence: float, *, bold: bool) -> list[
     return [*cells, gap, text(", ".join(pairs))]
 
 
-def _delta_cells(variant: Variant, beside: Published | None) -> list[Value]:
+def _delta_cells(
+    variant: Variant, row: Sequence[Value], columns: Sequence[Column], beside: Published | None
+) -> list[Value]:
+    """Return the differences from a published row; none where the settings are not the paper's."""
     if beside is None:
         return [EMPTY] * 3
+    at = {column.key: index for index, column in enumerate(columns)}
     search, child = beside.value("search_valid_acc"), beside.value("child_valid_acc")
     gap = None if search is None or child is None else search - child
     cells = []
@@ -172,11 +198,10 @@ def _delta_cells(variant: Variant, beside: Published | None) -> list[Value]:
         ("child_valid_acc", child),
         ("child_gap", gap),
     ):
-        ours = mean_of(variant.by_seed(column))
-        known = ours is not None and printed is not None
-        cells.append(
-            number(ours - printed if known else None, runs=variant.ids, sign=True)  # type: ignore[operator]
-        )
+        chance = variant.chance if column in ACCURACIES else None
+        seeds = [chance if v is None else v for v in variant.by_seed(column).values()]
+        known = [v for v in seeds if v is not None]
+        cells.append(difference(row[at[column]], printed, known, variant.ids))
     return cells
 
 
@@ -211,8 +236,12 @@ def _notes(found: Comparable, bold: BoldRows, published: bool, comparable: bool)
     if published and not comparable:
         notes.append(
             "Δ is left out: the published numbers are of CIFAR-10 with the paper's settings, these "
-            f"of {found.dataset} with preset {found.preset}, constraint {found.constraint}."
+            f"of {found.dataset} with preset {found.preset}, constraint {found.constraint}"
+            + (" and the changed settings above." if changed else ".")
         )
+    if published:
+        notes += footnotes([(row.architecture, row.footnote) for row in published_table(1)])
+        notes.append(_GPU)
     stale = [str(run["run_id"]) for run in found.runs if run["stale_source"]]
     if stale:
         words = ", ".join(stale[:3]) + (f" and {len(stale) - 3} more" if len(stale) > 3 else "")
