@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     help="Take the search with the best search validation accuracy over its seeds.",
 )
 @click.option("--search-preset", help="With --select: preset of the searches.")
+@click.option(
+    "--search-level",
+    type=click.Choice(["joint", "bilevel", "unrolled"]),
+    help="With --select: optimisation level of the searches.",
+)
 @click.option("--search-dataset", help="With --select: data set of the searches.")
 @click.option(
     "--constraint",
@@ -117,6 +122,7 @@ def _targets(session: Session, options: dict[str, Any]) -> list[Target]:
                 space,
                 preset=options["search_preset"],
                 constraint=options["constraint"],
+                level=options["search_level"],
                 dataset=options["search_dataset"],
             )
         )

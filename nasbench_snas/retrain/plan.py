@@ -122,6 +122,7 @@ def best_search(
     *,
     preset: str | None = None,
     constraint: str | None = None,
+    level: str | None = None,
     dataset: str | None = None,
 ) -> Target:
     """Return the search with the highest search validation accuracy over its seeds.
@@ -135,6 +136,7 @@ def best_search(
         space: Name of the space.
         preset: Preset of the searches; None: any.
         constraint: Their level of resource constraint; None: any.
+        level: Their optimisation level; None: any.
         dataset: Their data set; None: any.
 
     Raises:
@@ -151,6 +153,8 @@ def best_search(
         if any(v is not None and getattr(config, k) != v for k, v in wanted.items()):
             continue
         if dataset is not None and config.data.dataset != dataset:
+            continue
+        if level is not None and config.search.level != level:
             continue
         alpha = config.search.alpha.model_dump_json()
         key = f"{config.comparison()} {sorted(config.estimator.parameters.items())} {alpha}"
@@ -172,7 +176,8 @@ def best_search(
         raise ConfigError(
             f"searches of {estimator!r} in {space!r} differ in more than the seed.",
             f"Preset/constraint/data set: {kinds}",
-            "Say which: --search-preset, --constraint, --search-dataset, or name the run.",
+            "Say which: --search-preset, --constraint, --search-level, --search-dataset, "
+            "or name the run.",
         )
     ((key, found),) = groups.items()
     found.sort(key=lambda entry: (-entry[0], entry[1]))

@@ -47,6 +47,11 @@ class Layers:
             target[last] = value
             self.sources[key] = source
 
+    def update(self, other: Layers) -> None:
+        """Let the values of ``other`` override what is there, each with its own source."""
+        for key, value in flatten(other.values).items():
+            self.add(_nested(key, value), other.sources[key])
+
     def set(self, assignment: str) -> None:
         """Apply ``KEY=VALUE``, the value in TOML syntax or bare text.
 
@@ -62,13 +67,18 @@ class Layers:
             value = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             value = text
-        nested: dict[str, Any] = {}
-        target = nested
-        *parents, last = key.strip().split(".")
-        for parent in parents:
-            target = target.setdefault(parent, {})
-        target[last] = value
-        self.add(nested, "--set")
+        self.add(_nested(key.strip(), value), "--set")
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    """Return the nested dictionary with one value at a dotted key."""
+    nested: dict[str, Any] = {}
+    target = nested
+    *parents, last = key.split(".")
+    for parent in parents:
+        target = target.setdefault(parent, {})
+    target[last] = value
+    return nested
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -216,11 +216,14 @@ def resolve(
     content.pop("about", None)
     layers.add(content, f"preset {preset}")
     layers.add({"space": of_spaces.get(space, {})}, f"preset {preset}")
-    layers.add(load_constraint(constraint, space, preset), f"constraint {constraint}")
+    chosen = Layers()
     if file is not None:
-        layers.add(read_toml(file), str(file.name))
+        chosen.add(read_toml(file), str(file.name))
     for assignment in assignments:
-        layers.set(assignment)
+        chosen.set(assignment)
+    if not {"cost.eta", "cost.target"} & chosen.sources.keys():  # the level is given otherwise
+        layers.add(load_constraint(constraint, space, preset), f"constraint {constraint}")
+    layers.update(chosen)
     for key in flatten(command):
         if layers.sources[key] != "command line":
             option = key.removesuffix(".name")

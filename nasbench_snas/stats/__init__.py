@@ -91,7 +91,6 @@ __all__ = [
     "fit_power_law",
     "format_cell",
     "gradient_summary",
-    "hierarchical",
     "hierarchical_bootstrap",
     "holm",
     "hotelling",

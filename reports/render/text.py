@@ -49,7 +49,8 @@ def _escape(content: str) -> str:
 def csv_text(table: Table) -> str:
     """Return a table as CSV: for each column its text, then the numbers behind it, then the runs.
 
-    Columns that hold no number in any row have no further columns; ``runs`` of a row stands last.
+    Columns that hold no number in any row have no further columns; ``runs`` of a row and those of
+    them that failed stand last.
     """
     heads: list[str] = []
     names: list[list[str]] = []
@@ -64,7 +65,7 @@ def csv_text(table: Table) -> str:
         heads += [key] if single else [key, *(f"{key}_{name}" for name in known)]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*heads, "provisional", "subject", "runs"])
+    writer.writerow([*heads, "provisional", "subject", "runs", "failed_runs"])
     for row in table.rows:
         cells: list[object] = []
         for value, known_names in zip(row, names, strict=True):
@@ -72,7 +73,9 @@ def csv_text(table: Table) -> str:
                 cells.append(_guard(value.text))
             cells += [value.numbers.get(name) for name in known_names]
         runs = dict.fromkeys(run for value in row for run in value.runs)
-        writer.writerow([*cells, table.provisional, table.subject, " ".join(runs)])
+        failed = dict.fromkeys(run for value in row for run in value.failed)
+        ends = [table.provisional, table.subject, " ".join(runs), " ".join(failed)]
+        writer.writerow([*cells, *ends])
     return buffer.getvalue()
 
 

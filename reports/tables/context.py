@@ -1,7 +1,13 @@
-"""What runs were made with: settings that differ from their preset, commands, versions."""
+"""How the settings of runs differ from their preset's: all of them, compared as a whole.
+
+A run stands beside a published number only if its resolved configuration is that of the paper's
+preset, value by value, for its estimator, space, constraint level and optimisation level. One that
+cannot be read is never comparable.
+"""
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,45 +15,76 @@ from nasbench_snas.errors import NasbenchError
 from nasbench_snas.settings.layers import flatten
 from nasbench_snas.settings.run import from_toml, resolve
 
-from .selection import Comparable
+from .selection import Comparable, Run, Variant
 
-_OWN = ("estimator", "seed", "preset", "constraint", "checkpoint_seconds", "search.alpha.")
-_SKIPPED = (
-    "data.root",
-    "data.cache_dir",
-    "data.workers",
-    "search.level",
-    "search.unrolled",
-    "cost.",
-)
+_FREE = ("seed", "checkpoint_seconds", "search.level", "search.track_gradients")
+_PATHS = ("data.root", "data.cache_dir", "data.workers")
+UNREADABLE = "its configuration cannot be read"
 
 
-def changed_settings(found: Comparable) -> list[str]:
-    """Return ``key=value (preset: value)`` for what the runs share and the preset does not say.
+def run_changes(run: Run) -> tuple[str, ...]:
+    """Return ``key=value (preset: value)`` for every setting of a run that is not its preset's.
 
-    The level and the constraint stand in the table already.
+    Seed, paths and the optimisation level (part of the row) are free. An unreadable configuration
+    is a difference, too.
     """
-    runs = found.runs
-    if not runs:
-        return []
-    file = Path(str(runs[0]["folder"])) / "config.toml"
+    file = Path(str(run["folder"])) / "config.toml"
     try:
-        config = from_toml(file.read_text(encoding="utf-8"))
-        plain, _ = resolve(config.estimator.name, config.space.name, preset=found.preset)
-    except (NasbenchError, OSError):
-        return []
-    ours, theirs = (_shared(c.model_dump(mode="json")) for c in (config, plain))
-    return [
-        f"{key}={_text(value)} (preset: {_text(theirs[key])})"
-        for key, value in ours.items()
-        if key in theirs and theirs[key] != value
-    ]
+        text = file.read_text(encoding="utf-8")
+        return _changes(text)
+    except (NasbenchError, OSError, UnicodeDecodeError):
+        return (UNREADABLE,)
 
 
-def _shared(values: dict[str, Any]) -> dict[str, Any]:
-    flat = flatten(values)
-    return {k: v for k, v in flat.items() if not k.startswith(_OWN + _SKIPPED)}
+@cache
+def _changes(text: str) -> tuple[str, ...]:
+    """Return the changed settings of a ``config.toml``."""
+    from nasbench_snas.registry import Registry
+    from nasbench_snas.search.plan import complete
+
+    registry = Registry()
+    config = from_toml(text)
+    plain, sources = resolve(
+        config.estimator.name,
+        config.space.name,
+        preset=config.preset,
+        constraint=config.constraint,
+        assignments=[f'search.level="{config.search.level}"'],
+    )
+    ours = _flat(complete(registry, config, {}).config.model_dump(mode="json"))
+    theirs = _flat(complete(registry, plain, sources).config.model_dump(mode="json"))
+    return tuple(
+        f"{key}={_text(ours.get(key))} (preset: {_text(theirs.get(key))})"
+        for key in sorted({*ours, *theirs})
+        if ours.get(key) != theirs.get(key)
+    )
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in flatten(values).items() if k not in _FREE + _PATHS}
 
 
 def _text(value: Any) -> str:
     return "unset" if value is None else str(value)
+
+
+def variant_changes(variant: Variant) -> tuple[str, ...]:
+    """Return what the runs of a row changed, each difference once."""
+    found = [change for run in (*variant.runs, *variant.failed) for change in run_changes(run)]
+    return tuple(dict.fromkeys(found))
+
+
+def paper_search(run: Run) -> bool:
+    """Whether a search was made with the paper's settings: preset, space, images, all values."""
+    names = tuple(run[name] for name in ("preset", "space", "dataset"))
+    return (
+        names == ("paper", "darts-cnn", "cifar10") and not run["truncated"] and not run_changes(run)
+    )
+
+
+def changed_settings(found: Comparable) -> list[str]:
+    """Return what rows of a table changed, row by row where they differ in it."""
+    by_row = {variant.label: variant_changes(variant) for variant in found.variants}
+    if len(set(by_row.values())) == 1:
+        return list(next(iter(by_row.values())))
+    return [f"{label}: {', '.join(c)}" for label, c in by_row.items() if c]

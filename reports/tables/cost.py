@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from . import rules
-from .measure import seeds_value
+from .measure import ACCURACIES, count_value, failures_note, seeds_value
 from .model import EMPTY, MEASURED, Column, Table, Value, slug, text
 from .selection import Comparable, Run, Variant
 
@@ -74,7 +74,7 @@ def _constraints(groups: Sequence[Comparable], confidence: float) -> Table:
         Column("n", "n"),
         *(Column(key, head, MEASURED) for key, head, _, _ in _CONSTRAINT_COLUMNS),
     ]
-    entries = [(v, group) for group in groups for v in group.variants if v.runs]
+    entries = [(v, group) for group in groups for v in group.variants]
     entries.sort(key=lambda e: (e[0].label, _level(e[1].constraint)))
     rows = []
     for variant, group in entries:
@@ -82,11 +82,10 @@ def _constraints(groups: Sequence[Comparable], confidence: float) -> Table:
         row = [
             text(variant.label + dagger, runs=variant.ids),
             Value(group.constraint, float(_level(group.constraint)), variant.ids),
-            _count(variant),
+            count_value(variant),
         ]
-        for _, _, decimals, read in _CONSTRAINT_COLUMNS:
-            values = {int(run["seed"]): read(run) for run in variant.runs}
-            row.append(_cell(values, variant, confidence, decimals))
+        for column, _, decimals, read in _CONSTRAINT_COLUMNS:
+            row.append(_cell(variant, read, column, confidence, decimals))
         rows.append(tuple(row))
     first = groups[0]
     words = [first.space, first.dataset, f"preset {first.preset}"]
@@ -95,6 +94,7 @@ def _constraints(groups: Sequence[Comparable], confidence: float) -> Table:
         "Costs are of the derived child in the search network; cost 1 is that of an average choice "
         "on every edge unless the settings say otherwise. Edges with none are counted where the "
         "child is the strongest operation of every edge; DARTS' rule never keeps none.",
+        *failures_note([variant for variant, _ in entries]),
         rules.CELL,
         rules.UNIT,
         *((rules.APART,) if first.provisional else ()),
@@ -115,17 +115,29 @@ def _level(constraint: str) -> int:
     return LEVELS.index(constraint) if constraint in LEVELS else len(LEVELS)
 
 
-def _count(variant: Variant) -> Value:
-    return Value(str(len(variant.runs)), float(len(variant.runs)), variant.ids)
-
-
 def _cell(
-    values: dict[int, float | None], variant: Variant, confidence: float, decimals: int
+    variant: Variant,
+    read: Callable[[Run], float | None],
+    column: str,
+    confidence: float,
+    decimals: int,
 ) -> Value:
-    known = {seed: v for seed, v in values.items() if v is not None}
-    if not known:
+    """Return one cell; what no finished run knows is missing, a failed run is counted."""
+    values = {int(run["seed"]): read(run) for run in variant.runs}
+    known: dict[int, float | None] = {s: v for s, v in values.items() if v is not None}
+    if not known and not variant.failed:
         return EMPTY
-    return seeds_value(known, variant.ids, confidence=confidence, decimals=decimals)
+    for run in variant.failed:
+        if run["seed"] is not None:
+            known.setdefault(int(run["seed"]), None)
+    return seeds_value(
+        known,
+        variant.ids,
+        confidence=confidence,
+        decimals=decimals,
+        failed_value=variant.chance if column in ACCURACIES else None,
+        failed=variant.failed_ids,
+    )
 
 
 _TIMING_COLUMNS: tuple[tuple[str, str, int, Callable[[Run], float | None]], ...] = (
@@ -156,18 +168,19 @@ def timing_table(group: Comparable, *, confidence: float = 0.95) -> Table:
     )
     rows = []
     for variant in group.variants:
-        for device in sorted({str(run["device_name"]) for run in variant.runs}):
+        for device in sorted({str(r["device_name"]) for r in (*variant.runs, *variant.failed)}):
             runs = tuple(run for run in variant.runs if str(run["device_name"]) == device)
-            part = Variant(variant.label, variant.level, runs)
+            lost = tuple(run for run in variant.failed if str(run["device_name"]) == device)
+            part = Variant(variant.label, variant.level, runs, lost)
             cells = [text(variant.label + (" †" if group.provisional else ""), runs=part.ids)]
-            cells += [text(device), _count(part)]
-            for _, _, decimals, read in _TIMING_COLUMNS:
-                values = {int(run["seed"]): read(run) for run in runs}
-                cells.append(_cell(values, part, confidence, decimals))
+            cells += [text(device), count_value(part)]
+            for column, _, decimals, read in _TIMING_COLUMNS:
+                cells.append(_cell(part, read, column, confidence, decimals))
             rows.append(tuple(cells))
     notes = (
         "Times of one machine under whatever else it did; peak memory is the process's on a CPU "
         "and the allocator's on a GPU. Compare rows of one device only.",
+        *failures_note(group.variants),
         rules.COST,
         rules.CELL,
         *((rules.APART,) if group.provisional else ()),

@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 from . import rules
-from .measure import seeds_value
+from .measure import count_value, failures_note, variant_value
 from .model import EMPTY, MEASURED, Column, Table, Value, slug, text
 from .selection import Comparable, Run, Variant
 
@@ -74,6 +74,7 @@ def _table(study: Sequence[Run], group: Comparable, confidence: float) -> Table:
             "Bias² is debiased and may be negative by noise; a cosine may exceed 1 by it.",
             "Gap: search minus child accuracy, without retraining, batch norms as in the search. "
             "A search anneals its temperature; its accuracies stand at each temperature studied.",
+            *failures_note(group.variants),
             rules.CELL,
             rules.BIAS,
             *((rules.APART,) if group.provisional else ()),
@@ -132,10 +133,9 @@ def _number(value: float | None, runs: tuple[str, ...]) -> Value:
 
 def _search(variant: Variant | None, confidence: float) -> list[Value]:
     """Return the cells of the searches: seeds and accuracies."""
-    if variant is None or not variant.runs:
+    if variant is None:
         return [EMPTY] * (1 + len(_SEARCH))
-    count = Value(str(len(variant.runs)), float(len(variant.runs)), variant.ids)
     return [
-        count,
-        *(seeds_value(variant.by_seed(c), variant.ids, confidence=confidence) for c in _SEARCH),
+        count_value(variant),
+        *(variant_value(variant, column, confidence=confidence) for column in _SEARCH),
     ]

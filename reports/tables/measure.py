@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from nasbench_snas.stats.cells import Cell, format_cell
 from nasbench_snas.stats.interval import Interval
 
-from .model import MISSING, Value
+from .model import Value
 from .selection import Comparable, Variant
 
 
@@ -28,10 +28,11 @@ def cell_numbers(cell: Cell) -> dict[str, float | None]:
         "n": float(cell.n),
         "failed": float(cell.n_failed),
     }
-    for name, interval in (("ci", cell.interval), ("iqm", cell.iqm)):
-        numbers[f"{name}_low"] = interval.low if interval else None
-        numbers[f"{name}_high"] = interval.high if interval else None
-    numbers["iqm"] = cell.iqm.estimate if cell.iqm else None
+    numbers["collapsed"] = float(cell.n_collapsed)
+    numbers["median"] = cell.median
+    numbers["ci_low"] = cell.interval.low if cell.interval else None
+    numbers["ci_high"] = cell.interval.high if cell.interval else None
+    numbers["iqm"] = cell.iqm
     return numbers
 
 
@@ -42,7 +43,8 @@ def seeds_value(
     confidence: float = 0.95,
     decimals: int = 2,
     with_interval: bool = False,
-    note_failures: bool = False,
+    failed_value: float | None = None,
+    failed: tuple[str, ...] = (),
 ) -> Value:
     """Return the cell of one number a seed.
 
@@ -51,26 +53,71 @@ def seeds_value(
         runs: Ids of the runs.
         confidence: Nominal coverage.
         decimals: Largest number of decimals.
-        with_interval: Print the t interval in the cell, too (from five seeds on).
-        note_failures: Whether ``k/n failed`` is part of the text.
+        with_interval: Print the interval of the median in the cell, too (from six seeds on).
+        failed_value: What a failed run counts as; None: it only is counted.
+        failed: Ids of the failed runs.
     """
     ordered = [values[seed] for seed in sorted(values)]
     shown: Sequence[float | None] = ordered
-    cell = format_cell(shown, decimals=decimals, confidence=confidence)
+    cell = format_cell(shown, decimals=decimals, confidence=confidence, failed_value=failed_value)
     text = cell.text
-    if not note_failures and cell.n_failed:
-        text = text.rpartition(", ")[0] if ", " in text else MISSING
-        text = text or MISSING
-    interval = interval_text(cell.interval, decimals)
-    if with_interval and interval and not text.startswith("IQM"):
-        text += f" {interval}"
-    percent = f"{100 * confidence:g} % CI {interval}" if interval else ""
+    interval = interval_text(cell.interval, cell.decimals)
+    percent = f"median's {100 * confidence:g} % CI {interval}" if interval else ""
+    if with_interval and percent:
+        text += f"; {percent}"
     seeds = ", ".join(
-        f"seed {seed}: {'failed' if v is None else format(v, f'.{decimals}f')}"
+        f"seed {seed}: {'failed' if v is None else format(v, f'.{cell.decimals}f')}"
         for seed, v in sorted(values.items())
     )
     detail = "\n".join(part for part in (percent, seeds) if part)
-    return Value(text, cell.mean, runs, detail, cell_numbers(cell))
+    return Value(text, cell.centre, runs, detail, cell_numbers(cell), failed=failed)
+
+
+ACCURACIES = ("search_valid_acc", "child_valid_acc", "child_valid_acc_recalibrated")
+"""Columns in which a failed search counts with the accuracy of guessing."""
+
+
+def variant_value(
+    variant: Variant, column: str, *, confidence: float = 0.95, with_interval: bool = False
+) -> Value:
+    """Return the cell of a row's column, failed runs counted."""
+    return seeds_value(
+        variant.by_seed(column),
+        variant.ids,
+        confidence=confidence,
+        with_interval=with_interval,
+        failed_value=variant.chance if column in ACCURACIES else None,
+        failed=variant.failed_ids,
+    )
+
+
+def counted(variant: Variant, column: str) -> dict[int, float]:
+    """Return seed to accuracy, failed runs with that of guessing (left out where not known)."""
+    chance = variant.chance
+    values = {s: chance if v is None else v for s, v in variant.by_seed(column).items()}
+    return {seed: value for seed, value in values.items() if value is not None}
+
+
+def count_value(variant: Variant) -> Value:
+    """Return the cell of the number of finished runs: ``n``, or ``n of all`` where some failed."""
+    finished, total = len(variant.runs), len(variant.runs) + len(variant.failed)
+    shown = str(finished) if finished == total else f"{finished} of {total}"
+    return Value(shown, float(finished), variant.ids, failed=variant.failed_ids)
+
+
+def failures_note(variants: Sequence[Variant]) -> tuple[str, ...]:
+    """Return a note that names every failed run of a table and what it counts as."""
+    failed = [run for variant in variants for run in variant.failed]
+    if not failed:
+        return ()
+    chance = variants[0].chance
+    counted = (
+        f"count with the accuracy of guessing, {chance:g} %, in medians, quartiles and IQM"
+        if chance is not None
+        else "enter no number, because the number of classes is not known"
+    )
+    named = "; ".join(f"{run['run_id']} ({run['reason'] or run['status']})" for run in failed)
+    return (f"Failed runs {counted}: {named}.",)
 
 
 def failures_value(variant: Variant) -> Value:
@@ -80,7 +127,8 @@ def failures_value(variant: Variant) -> Value:
         f"{run['run_id']}: {run['reason'] or run['status']}" for run in variant.failed
     )
     numbers = {"failed": float(failed), "runs": float(total)}
-    return Value(f"{failed}/{total}", float(failed), variant.ids, reasons, numbers)
+    text = f"{failed}/{total}"
+    return Value(text, float(failed), variant.ids, reasons, numbers, failed=variant.failed_ids)
 
 
 def cost_columns(table: Comparable) -> list[tuple[str, str, str]]:

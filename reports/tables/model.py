@@ -50,6 +50,7 @@ class Value:
         detail: Further words for a tooltip (interval, source).
         numbers: The numbers behind the text, for data files.
         bold: Whether it is printed bold.
+        failed: Ids of those of the runs that failed.
     """
 
     text: str
@@ -58,6 +59,7 @@ class Value:
     detail: str = ""
     numbers: Mapping[str, float | None] = field(default_factory=dict)
     bold: bool = False
+    failed: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -136,6 +138,35 @@ def number(
         return Value(MISSING, runs=runs)
     text = f"{value:{'+' if sign else ''}.{decimals}f}"
     return Value(text, float(value), runs, numbers={"value": float(value)})
+
+
+def difference(
+    measured: Value, published: float | None, seeds: Sequence[float], runs: tuple[str, ...]
+) -> Value:
+    """Return measured minus published, with the range of that difference over the seeds.
+
+    Args:
+        measured: The measured cell; its ``number`` is compared.
+        published: The published number, or None.
+        seeds: The measured values, one a seed.
+        runs: Ids of the runs.
+    """
+    if measured.number is None or published is None:
+        return Value(MISSING, runs=runs)
+    value = measured.number - published
+    numbers: dict[str, float | None] = {"value": value, "low": None, "high": None}
+    text = f"{value:+.2f}"
+    if len(seeds) > 1:
+        low, high = min(seeds) - published, max(seeds) - published
+        numbers |= {"low": low, "high": high}
+        text += f", range [{low:+.2f}, {high:+.2f}]"
+    return Value(text, value, runs, numbers=numbers)
+
+
+def footnotes(rows: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """Return a note that quotes what is remarked on published rows, for every format."""
+    told = [f"{name}: {remark}" for name, remark in rows if remark]
+    return (f"Remarks on published rows. {'; '.join(told)}.",) if told else ()
 
 
 def text(content: str, *, runs: tuple[str, ...] = (), detail: str = "") -> Value:

@@ -8,14 +8,17 @@ there is one; measured rows stand under the published row they repeat, or at the
 from __future__ import annotations
 
 import json
+import math
+import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from nasbench_snas.stats.hierarchical import hierarchical_bootstrap
+from nasbench_snas.stats.cells import failed_note
 
 from . import rules
-from .measure import interval_text, mean_of, seeds_value
+from .context import paper_search
+from .measure import mean_of, seeds_value
 from .model import (
     CONSTRUCTED,
     DELTA,
@@ -26,15 +29,17 @@ from .model import (
     Column,
     Table,
     Value,
+    difference,
+    footnotes,
     number,
     slug,
     text,
 )
 from .published import Published, published_table
-from .selection import PROVISIONAL, Run
+from .selection import FAILED, PROVISIONAL, Run, chance_level, one_a_seed
 
 _LARGEST_MACS = 600e6
-_SEARCHES = {
+_SEARCHES_2 = {
     ("darts", "bilevel", "none"): "DARTS (1st order",
     ("darts", "unrolled", "none"): "DARTS (2nd order",
     ("darts", "joint", "none"): "DARTS (single-level)",
@@ -42,6 +47,10 @@ _SEARCHES = {
     ("snas", "joint", "mild"): "SNAS (single-level) + mild",
     ("snas", "joint", "moderate"): "SNAS (single-level) + moderate",
     ("snas", "joint", "aggressive"): "SNAS (single-level) + aggressive",
+}
+_SEARCHES_3 = {
+    ("darts", "unrolled", "none"): "DARTS (",
+    ("snas", "joint", "mild"): "SNAS (mild",
 }
 
 
@@ -53,26 +62,45 @@ class Retrained:
         label: Name of the row.
         selection: ``each seed`` or ``best of n``.
         runs: Finished retrainings.
+        failed: Retrainings that ended without a result.
+        paper: Whether they, and the searches they come from, were made with the paper's settings.
     """
 
     label: str
     selection: str
     runs: tuple[Run, ...]
+    failed: tuple[Run, ...] = ()
+    paper: bool = True
 
     @property
     def ids(self) -> tuple[str, ...]:
         """Run ids, those of the searches included."""
-        own = [str(run["run_id"]) for run in self.runs]
-        return tuple(
-            dict.fromkeys([*own, *(str(r["parent_id"]) for r in self.runs if r["parent_id"])])
-        )
+        every = (*self.runs, *self.failed)
+        own = [str(run["run_id"]) for run in every]
+        return tuple(dict.fromkeys([*own, *(str(r["parent_id"]) for r in every if r["parent_id"])]))
+
+    @property
+    def parent(self) -> str:
+        """Id of a search it comes from; empty for genotypes."""
+        return str((*self.runs, *self.failed)[0]["parent_id"] or "")
+
+    @property
+    def failed_ids(self) -> tuple[str, ...]:
+        """Ids of the failed retrainings."""
+        return tuple(str(run["run_id"]) for run in self.failed)
+
+    @property
+    def chance(self) -> float | None:
+        """Top-1 error of guessing in percent; None if the number of classes is not known."""
+        accuracy = chance_level((*self.runs, *self.failed))
+        return None if accuracy is None else 100.0 - accuracy
 
     def groups(self, column: str) -> dict[str, dict[int, float | None]]:
         """Return search (or genotype) to retrain seed to value."""
         groups: dict[str, dict[int, float | None]] = {}
-        for run in self.runs:
+        for run in (*self.runs, *self.failed):
             key = str(run["parent_id"] or run["name"] or run["run_id"])
-            value = run[column]
+            value = None if run in self.failed else run[column]
             groups.setdefault(key, {})[int(run["retrain_seed"] or 0)] = (
                 None if value is None else float(value)
             )
@@ -98,39 +126,86 @@ def retrained_tables(
     """
     groups: dict[tuple[str, str, str, bool], list[Run]] = {}
     for row in rows:
+        failed = row["status"] in FAILED and row["setting"] is not None
         shown = row["status"] == "done" or (include_truncated and row["truncated"])
-        if row["stage"] not in ("retrain", "transfer") or not shown:
+        if row["stage"] not in ("retrain", "transfer") or not (shown or failed):
             continue
-        if row["test_err_top1"] is None or (row["preset"] == "imagenet") != (table == 3):
+        if (row["preset"] == "imagenet") != (table == 3):
+            continue
+        if row["test_err_top1"] is None and not failed:
             continue
         key = (str(row["preset"]), str(row["dataset"]), str(row["setting"]), bool(row["truncated"]))
         groups.setdefault(key, []).append(row)
     if not groups:
         return [_table(table, (), None, confidence)] if published else []
+    searches = {str(row["run_id"]): row for row in rows if row["stage"] == "search"}
     return [
-        _table(table, tuple(_rows(runs)), key, confidence, published)
+        _table(table, tuple(_rows(runs, searches, table)), key, confidence, published)
         for key, runs in sorted(groups.items())
     ]
 
 
-def _rows(runs: Sequence[Run]) -> list[Retrained]:
+def _rows(runs: Sequence[Run], searches: Mapping[str, Run], table: int) -> list[Retrained]:
+    """Return the rows of one table: retrainings that share how their cells were found.
+
+    That is the whole setting of the search: preset, images, network, estimator and its settings.
+    """
     groups: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
-        what = (run["estimator"], run["level"], run["constraint"]) if run["parent_id"] else None
-        name = str(run["name"] or run["run_id"]) if what is None or what[0] is None else ""
-        key = (*(str(part or "") for part in what or ("", "", "")), name)
-        groups.setdefault((*key, str(run["selection"] or "each seed")), []).append(run)
+        selection = str(run["selection"] or "each seed")
+        groups.setdefault((*_origin(run, searches), selection), []).append(run)
     result = []
-    for (estimator, level, constraint, name, selection), members in _each_first(groups):
-        label = name or f"{estimator} ({level}), constraint {constraint}"
-        if selection == "best of n":
-            label += ", best of n by search validation"
-        result.append(Retrained(label, selection, tuple(members)))
+    for key, members in sorted(groups.items(), key=lambda g: (*g[0][:-1], g[0][-1] == "best of n")):
+        parts = one_a_seed(members, lambda r: (r["parent_id"] or r["name"], r["retrain_seed"]))
+        for index, part in enumerate(parts):
+            label = _label(part[0], searches, key[-1])
+            label += f", repeat {index + 1} of its seeds" if index else ""
+            finished = tuple(run for run in part if run["status"] not in FAILED)
+            failed = tuple(run for run in part if run["status"] in FAILED)
+            paper = all(_is_paper(run, searches, table) for run in part)
+            result.append(Retrained(label, key[-1], finished, failed, paper))
     return result
 
 
-def _each_first(groups: dict[tuple[str, ...], list[Run]]) -> list[Any]:
-    return sorted(groups.items(), key=lambda item: (*item[0][:4], item[0][4] == "best of n"))
+_SEARCH = (
+    "preset space space_params dataset setting comparison estimator_params alpha_settings "
+    "estimator_version truncated"
+).split()
+
+
+def _origin(run: Run, searches: Mapping[str, Run]) -> tuple[str, ...]:
+    """Return what retrainings of one row share: the search's whole setting, or the genotype."""
+    if not run["parent_id"] or not run["estimator"]:
+        return ("", "", "", str(run["name"] or run["run_id"]))
+    names = tuple(str(run[name] or "") for name in ("estimator", "level", "constraint"))
+    search = searches.get(str(run["parent_id"]))
+    return (*names, "" if search else "unknown", *(str((search or {}).get(n)) for n in _SEARCH))
+
+
+def _label(run: Run, searches: Mapping[str, Run], selection: str) -> str:
+    label = str(run["name"] or run["run_id"])
+    if run["parent_id"] and run["estimator"]:
+        label = f"{run['estimator']} ({run['level']}), constraint {run['constraint']}"
+        search = searches.get(str(run["parent_id"]))
+        if search is None:
+            label += ", its search is not here"
+        elif not paper_search(search):
+            what = f"{search['space']}, {search['dataset']}, preset {search['preset']}"
+            label += f", searched on {what}, setting {search['comparison'] or search['setting']}"
+    return label + (", best of n by search validation" if selection == "best of n" else "")
+
+
+def _is_paper(run: Run, searches: Mapping[str, Run], table: int) -> bool:
+    """Whether a difference from the published error has a meaning."""
+    parent = searches.get(str(run["parent_id"])) if run["parent_id"] else None
+    if run["parent_id"] and (parent is None or not paper_search(parent)):
+        return False
+    if run["truncated"] or (run["changed_settings"] or "[]") != "[]":
+        return False
+    if table == 2:
+        return bool(run["preset"] == "paper" and run["dataset"] == "cifar10")
+    failed = run["status"] in FAILED
+    return bool(run["preset"] == "imagenet" and (failed or run["num_classes"] == 1000))
 
 
 def _table(
@@ -143,16 +218,18 @@ def _table(
     preset, dataset, setting, truncated = key or ("", "", "", False)
     errors = _errors(table)
     provisional = preset in PROVISIONAL or truncated
-    comparable = _comparable(table, preset, dataset, truncated, measured)
+    comparable = any(own.paper for own in measured)
     columns = _columns(table, bool(measured), comparable)
     left = list(measured)
     rows: list[tuple[Value, ...]] = []
     costs = _constructed(table) if published else {}
     for row in published_table(table) if published else ():
         rows.append(_published_row(row, columns, errors, costs.get(row.architecture)))
-        for own in [own for own in left if _repeats(own, row)]:
+        for own in [
+            own for own in left if (own.paper or not own.parent) and _repeats(own, row, table)
+        ]:
             left.remove(own)
-            beside = row if comparable else None
+            beside = row if own.paper else None
             rows.append(_measured_row(own, columns, errors, provisional, beside, confidence))
     for own in left:
         rows.append(_measured_row(own, columns, errors, provisional, None, confidence))
@@ -175,18 +252,6 @@ def _errors(table: int) -> dict[str, str]:
     if table == 2:
         return {"test_err_top1": "test_error"}
     return {"test_err_top1": "top1_error", "test_err_top5": "top5_error"}
-
-
-def _comparable(
-    table: int, preset: str, dataset: str, truncated: bool, measured: Sequence[Retrained]
-) -> bool:
-    """Whether differences from the published errors have a meaning."""
-    runs = [run for own in measured for run in own.runs]
-    if truncated or not runs or any(run["changed_settings"] != "[]" for run in runs):
-        return False
-    if table == 2:
-        return preset == "paper" and dataset == "cifar10"
-    return preset == "imagenet" and all(run["num_classes"] == 1000 for run in runs)
 
 
 def _columns(table: int, measured: bool, comparable: bool) -> list[Column]:
@@ -259,11 +324,11 @@ def _printed(row: Published, column: str) -> Value:
     return Value(printed or MISSING, row.value(column), numbers={"value": row.value(column)})
 
 
-def _repeats(own: Retrained, row: Published) -> bool:
-    run = own.runs[0]
+def _repeats(own: Retrained, row: Published, table: int) -> bool:
+    run = (*own.runs, *own.failed)[0]
     if run["parent_id"]:
         key = (str(run["estimator"]), str(run["level"]), str(run["constraint"]))
-        start = _SEARCHES.get(key)
+        start = (_SEARCHES_2 if table == 2 else _SEARCHES_3).get(key)
         return bool(start) and row.architecture.startswith(str(start))
     return bool(row.values["genotype"]) and str(run["name"]) == row.values["genotype"]
 
@@ -280,17 +345,20 @@ def _measured_row(
     cells = {"architecture": text(f"↳ {own.label}{dagger}", runs=own.ids)}
     sizes = [len(seeds) for seeds in own.groups("test_err_top1").values()]
     repeats = str(sizes[0]) if len(set(sizes)) == 1 else f"{min(sizes)}-{max(sizes)}"
-    cells["n"] = text(f"{len(sizes)} × {repeats}", runs=own.ids)
+    shown = f"{len(sizes)} × {repeats}"
+    if own.failed:
+        shown += f", {failed_note(len(own.failed), len(own.runs) + len(own.failed))}"
+    cells["n"] = Value(shown, runs=own.ids, failed=own.failed_ids)
     for column, printed in errors.items():
         cells[column] = _error(own, column, confidence)
         theirs = beside.value(printed) if beside else None
-        ours = cells[column].number
-        known = ours is not None and theirs is not None
-        difference = ours - theirs if known else None  # type: ignore[operator]
-        cells[f"delta_{column}"] = number(difference, runs=own.ids, sign=True)
+        means = [m for m in map(mean_of, own.groups(column).values()) if m is not None]
+        cells[f"delta_{column}"] = difference(cells[column], theirs, means, own.ids)
     for column in ("params", "macs"):
         by_search = {i: mean_of(g) for i, g in enumerate(own.groups(column).values())}
         millions = {i: v / 1e6 for i, v in by_search.items() if v is not None}
+        if not millions:
+            continue
         decimals = 1 if all(v >= 1 for v in millions.values()) else 4
         cells[column] = seeds_value(millions, own.ids, confidence=confidence, decimals=decimals)
         if column == "macs" and any(v > _LARGEST_MACS / 1e6 for v in millions.values()):
@@ -299,29 +367,35 @@ def _measured_row(
 
 
 def _error(own: Retrained, column: str, confidence: float) -> Value:
-    """Return mean over searches of the mean over retrainings, both levels in the interval.
+    """Return the cell of an error: one number a cell (the mean of its retrainings) is a replicate.
 
-    The repeats of one cell alone are shown as such: they say nothing about other searches.
+    A failed retraining counts with the error of guessing. The spread of one cell's retrainings is
+    named as theirs: it says nothing about other searches.
     """
-    groups = own.groups(column)
-    if len(groups) == 1:
-        return seeds_value(next(iter(groups.values())), own.ids, confidence=confidence)
-    means = {i: mean_of(group) for i, group in enumerate(groups.values())}
-    value = seeds_value(means, own.ids, confidence=confidence)
-    known = [[v for v in group.values() if v is not None] for group in groups.values()]
-    known = [group for group in known if group]
-    if len(known) < 2 or max(len(group) for group in known) < 2:
-        return value
-    two = hierarchical_bootstrap(known, confidence=confidence)
-    words = f"hierarchical bootstrap {interval_text(two.bootstrap)}"
-    numbers = {**value.numbers, "two_level_low": two.bootstrap.low}
-    numbers |= {"two_level_high": two.bootstrap.high, "n_retrain": float(two.n_retrain)}
-    return Value(value.text, value.number, value.runs, f"{value.detail}\n{words}", numbers)
+    worst = own.chance if column == "test_err_top1" else None
+    cells = [
+        [worst if v is None else v for v in group.values()] for group in own.groups(column).values()
+    ]
+    known = [[v for v in cell if v is not None] for cell in cells]
+    means = {i: math.fsum(cell) / len(cell) if cell else None for i, cell in enumerate(known)}
+    value = seeds_value(
+        means, own.ids, confidence=confidence, failed_value=worst, failed=own.failed_ids
+    )
+    numbers = {**value.numbers, "n_retrain": float(sum(len(cell) for cell in cells))}
+    numbers["failed"] = float(len(own.failed))
+    repeats = known[0] if len(known) == 1 else []
+    if len(repeats) < 2:
+        return replace(value, numbers=numbers)
+    spread = statistics.stdev(repeats)
+    numbers["retrain_std"] = spread
+    words = f"{value.text} (1 cell, {len(repeats)} retrainings, their std {spread:.2f})"
+    return replace(value, text=words, numbers=numbers)
 
 
 def _notes(
     table: int, measured: Sequence[Retrained], comparable: bool, provisional: bool, dataset: str
 ) -> tuple[str, ...]:
+    failed = [run for own in measured for run in own.failed]
     notes = [
         "Constructed: parameters and multiply-adds of the network that the public genotype gives "
         "in the published recipe, without the auxiliary head; `match` is within half of the last "
@@ -334,8 +408,12 @@ def _notes(
         notes.append("Nothing was retrained here yet: nasbench retrain --help")
     elif not comparable:
         notes.append(f"Δ is left out: {_what_differs(table, measured, dataset)}.")
+    if failed:
+        named = "; ".join(f"{run['run_id']} ({run['reason'] or run['status']})" for run in failed)
+        notes.append(f"Failed retrainings count with the top-1 error of guessing: {named}.")
     if provisional:
         notes.append(rules.APART)
+    notes += footnotes([(r.architecture, r.footnote) for r in published_table(table)])
     if measured:
         notes += [rules.CELL, rules.UNIT, rules.SELECTION]
     return (*notes, rules.SEPARATE)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 CELL = (
-    "Cells: one seed: its value; two: both; three or four: mean [min, max]; from five: mean ± "
-    "standard deviation (n), n-1 in the denominator; from ten also the interquartile mean "
-    "(IQM) with a stratified bootstrap interval of 10,000 resamples whose seed is a hash of "
-    "the data."
+    "Cells: one seed: its value; two: both; three or four: mean and range [min, max]; from five: "
+    "mean ± standard deviation (n), n-1 in the denominator; from ten also the interquartile mean "
+    "(IQM). A row with failed or collapsed runs has no ±: its quantiles stand there. Collapsed: "
+    "nearer to guessing than to the row's median, or beyond three interquartile ranges."
 )
 INTERVAL = (
-    "Intervals of a mean are Student's t, because a bootstrap covers too little below ten seeds."
+    "Intervals are of the median, from order statistics: they cover at least 95 % whatever the "
+    "shape of the data, and exist from six seeds on. A mean of runs of which some collapse has no "
+    "interval that could be trusted at these numbers of seeds, so none is printed."
 )
 UNIT = (
     "The unit of replication is the search seed: child samples, batches and retrainings of "
@@ -20,9 +22,9 @@ SELECTION = (
     "never share a row; a selected value is no estimate of a mean."
 )
 FAILURES = (
-    "Failed and diverged runs are counted (k/n failed), never dropped; the IQM leads where "
-    "some failed, since a mean over survivors flatters. A collapsed run has a value and stays "
-    "in."
+    "Failed and diverged runs are counted (k/n failed), never dropped: they count with the "
+    "accuracy of guessing in medians, quartiles, IQM and paired differences, since anything over "
+    "survivors alone flatters. A collapsed run has a value and stays in."
 )
 PAIRED = (
     "Estimators are compared on shared seeds: mean difference with its t interval, two-sided "
@@ -58,7 +60,9 @@ AGGREGATE = (
 )
 SEPARATE = (
     "Published and measured numbers never share a column, and Δ (measured minus published) is "
-    "printed only where data set, preset and constraint are those of the paper."
+    "printed only for rows whose whole resolved configuration is that of the paper's preset. It "
+    "compares a mean over seeds (the IQM where runs failed or collapsed) with a published value "
+    "that may be of a selected run; its range is that over our seeds."
 )
 
 ALL: tuple[str, ...] = (

@@ -8,9 +8,14 @@ keep to themselves. Runs share a row if they differ in nothing but the seed.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from nasbench_snas.data.catalogue import CATALOGUE
+from nasbench_snas.errors import NasbenchError
+from nasbench_snas.settings.run import from_toml
 
 from .model import slug
 
@@ -48,6 +53,16 @@ class Variant:
         """Run ids, failed ones included."""
         return tuple(str(run["run_id"]) for run in (*self.runs, *self.failed))
 
+    @property
+    def failed_ids(self) -> tuple[str, ...]:
+        """Ids of the failed runs."""
+        return tuple(str(run["run_id"]) for run in self.failed)
+
+    @property
+    def chance(self) -> float | None:
+        """Accuracy of guessing in percent, which a failed run counts with; None if not known."""
+        return chance_level((*self.runs, *self.failed))
+
     def by_seed(self, column: str) -> dict[int, float | None]:
         """Return seed to value; None for runs that failed or lack the value."""
         values: dict[int, float | None] = {}
@@ -57,6 +72,18 @@ class Variant:
             if run["seed"] is not None:
                 values.setdefault(int(run["seed"]), None)
         return values
+
+
+def chance_level(runs: Sequence[Run]) -> float | None:
+    """Return the accuracy of guessing in percent, or None where the classes are not known."""
+    counts = {int(run["num_classes"] or _classes(str(run["dataset"]))) for run in runs} - {0}
+    return 100.0 / counts.pop() if len(counts) == 1 else None
+
+
+def _classes(dataset: str) -> int:
+    """Return the classes of a data set, or 0 where its files decide."""
+    info = CATALOGUE.get(dataset)
+    return (info.classes if info else None) or 0
 
 
 @dataclass(frozen=True)
@@ -138,7 +165,7 @@ def select(
     Args:
         rows: Rows of the result schema; other stages than ``search`` are ignored.
         include_truncated: Whether runs that were stopped early on purpose are shown.
-        min_seeds: Rows with fewer finished seeds are left out.
+        min_seeds: Rows with fewer seeds are left out; a failed seed is one, too.
     """
     excluded: list[Exclusion] = []
     groups: dict[tuple[Any, ...], dict[tuple[Any, ...], list[Run]]] = {}
@@ -154,14 +181,14 @@ def select(
     for key, variants in sorted(groups.items(), key=lambda item: _rank(item[0])):
         kept = []
         for variant in _variants(list(variants.values())):
-            if len(variant.runs) < min_seeds:
+            if len(variant.runs) + len(variant.failed) < min_seeds:
                 why = f"{len(variant.runs)} finished seed(s), fewer than --min-seeds {min_seeds}"
                 excluded += [
                     Exclusion(str(r["run_id"]), str(r["status"]), why) for r in variant.runs
                 ]
             else:
                 kept.append(variant)
-        if any(variant.runs for variant in kept):
+        if kept:
             preset, space, dataset, constraint, setting, truncated = key
             tables.append(
                 Comparable(preset, space, dataset, constraint, setting, truncated, tuple(kept))
@@ -193,7 +220,7 @@ def _table_key(row: Run) -> tuple[Any, ...]:
 
 
 def _row_key(row: Run) -> tuple[Any, ...]:
-    names = ("estimator", "estimator_params", "level", "alpha_settings")
+    names = ("estimator", "estimator_params", "level", "alpha_settings", "comparison")
     return tuple(str(row[name] or "") for name in names)
 
 
@@ -206,15 +233,39 @@ def _rank(key: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _variants(groups: list[list[Run]]) -> list[Variant]:
     """Return the rows by label; estimators that occur twice are told apart by what differs."""
-    groups = [part for group in groups for part in _by_version(group)]
+    layers = [
+        (index, layer)
+        for group in groups
+        for part in _by_version(group)
+        for index, layer in enumerate(one_a_seed(part, lambda run: run["seed"]))
+    ]
+    groups = [layer for _, layer in layers]
     labels = _labels([group[0] for group in groups])
     result = []
-    for group, label in zip(groups, labels, strict=True):
+    for (index, group), name in zip(layers, labels, strict=True):
+        label = f"{name}, repeat {index + 1} of its seeds" if index else name
         ordered = sorted(group, key=lambda r: (r["seed"] is None, r["seed"] or 0, r["run_id"]))
         finished = tuple(r for r in ordered if r["status"] not in FAILED)
         failed = tuple(r for r in ordered if r["status"] in FAILED)
         result.append(Variant(label, str(group[0]["level"] or "?"), finished, failed))
     return sorted(result, key=lambda v: v.label)
+
+
+def one_a_seed(runs: Sequence[Run], seed: Callable[[Run], Any]) -> list[list[Run]]:
+    """Split runs so that no part holds two of one seed; the first part is the fullest.
+
+    Two runs of one seed and one setting are no two replicates, and neither may hide the other.
+    """
+    parts: list[dict[Any, Run]] = []
+    ordered = sorted(runs, key=lambda run: (run["status"] in FAILED, str(run["run_id"])))
+    for run in ordered:
+        key = seed(run) if seed(run) is not None else run["run_id"]
+        free = next((part for part in parts if key not in part), None)
+        if free is None:
+            free = {}
+            parts.append(free)
+        free[key] = run
+    return [list(part.values()) for part in parts]
 
 
 def _by_version(group: list[Run]) -> list[list[Run]]:
@@ -248,6 +299,17 @@ def _labels(rows: list[Run]) -> list[str]:
     return labels
 
 
+def _hessian(row: Run) -> dict[str, str]:
+    """Return how an unrolled run computes its Hessian-vector product."""
+    if row["level"] != "unrolled":
+        return {}
+    file = Path(str(row["folder"])) / "config.toml"
+    try:
+        return {"hessian": from_toml(file.read_text(encoding="utf-8")).search.unrolled_hessian}
+    except (NasbenchError, OSError, UnicodeDecodeError):
+        return {"hessian": "?"}
+
+
 def _flat(row: Run) -> dict[str, Any]:
     parameters = json.loads(row["estimator_params"] or "{}")
     alpha = json.loads(row["alpha_settings"] or "{}")
@@ -255,5 +317,6 @@ def _flat(row: Run) -> dict[str, Any]:
         **parameters,
         **{f"alpha.{key}": value for key, value in alpha.items()},
         "level": row["level"],
+        **_hessian(row),
         "version": row["estimator_version"],
     }

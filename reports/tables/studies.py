@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from . import rules
-from .measure import seeds_value
+from .measure import count_value, failures_note, variant_value
 from .model import MEASURED, MISSING, Column, Table, Value, slug, text
 from .selection import Comparable, Run
 
@@ -131,18 +131,14 @@ def tabular_table(group: Comparable, *, confidence: float = 0.95) -> Table | Non
     )
     rows = []
     for variant in group.variants:
-        if variant.runs:
-            label = variant.label + (" †" if group.provisional else "")
-            count = Value(str(len(variant.runs)), float(len(variant.runs)), variant.ids)
-            cells = [
-                seeds_value(variant.by_seed(name), variant.ids, confidence=confidence)
-                for name in heads
-            ]
-            rows.append((text(label, runs=variant.ids), count, *cells))
+        label = variant.label + (" †" if group.provisional else "")
+        cells = [variant_value(variant, name, confidence=confidence) for name in heads]
+        rows.append((text(label, runs=variant.ids), count_value(variant), *cells))
     notes = (
         "Regret: best stand-alone test accuracy in the table minus the derived architecture's. "
         "Rank correlation: Kendall's tau over the tabulated architectures, validation accuracy "
         "with the parent's weights against that of stand-alone training.",
+        *failures_note(group.variants),
         rules.CELL,
         rules.UNIT,
         *((rules.APART,) if group.provisional else ()),

@@ -9,19 +9,49 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 from nasbench_snas.stats.bold import BoldRows, bold_rows
 from nasbench_snas.stats.paired import PairedComparison, compare_family
 
 from . import rules
-from .context import changed_settings
-from .measure import cost_columns, cost_value, failures_value, interval_text, mean_of, seeds_value
-from .model import DELTA, EMPTY, MEASURED, MISSING, PUBLISHED, Column, Table, Value, number, text
+from .context import changed_settings, paper_search
+from .measure import (
+    ACCURACIES,
+    cost_columns,
+    cost_value,
+    count_value,
+    counted,
+    failures_note,
+    failures_value,
+    interval_text,
+    mean_of,
+    seeds_value,
+    variant_value,
+)
+from .model import (
+    DELTA,
+    EMPTY,
+    MEASURED,
+    MISSING,
+    PUBLISHED,
+    Column,
+    Table,
+    Value,
+    difference,
+    footnotes,
+    number,
+    text,
+)
 from .published import Published, published_table
 from .selection import Comparable, Variant
 
 _PUBLISHED_OF = {("darts", "unrolled", "none"): "DARTS (2nd", ("snas", "joint", "mild"): "SNAS"}
 _RANDOM = "random"
+_GPU = (
+    "Published GPU-days: the paper says of its own experiments that they used NVIDIA TITAN Xp; of "
+    "numbers that it takes from others it does not say on what they were measured."
+)
 
 
 def table1(
@@ -67,7 +97,8 @@ def _main(found: Comparable, confidence: float, published: bool, published_rows:
         row += _measured_cells(variant, confidence, bold=variant.label in bold.bold)
         row += [cost_value(variant, unit, device, confidence) for unit, device, _ in costs]
         row += [failures_value(variant)]
-        row += _delta_cells(variant, beside) if published and comparable else []
+        if published and comparable:
+            row += _delta_cells(variant, row, columns, beside if _is_paper_row(variant) else None)
         rows.append(tuple(row))
     for beside in rows_published:
         if beside.architecture not in used and (published_rows or comparable):
@@ -87,8 +118,11 @@ def _main(found: Comparable, confidence: float, published: bool, published_rows:
 
 def is_paper(found: Comparable) -> bool:
     """Whether differences from the published numbers have a meaning."""
-    paper = (found.preset, found.space, found.dataset) == ("paper", "darts-cnn", "cifar10")
-    return paper and not found.truncated and not changed_settings(found)
+    return any(_is_paper_row(variant) for variant in found.variants)
+
+
+def _is_paper_row(variant: Variant) -> bool:
+    return all(paper_search(run) for run in (*variant.runs, *variant.failed))
 
 
 def _columns(published: bool, comparable: bool, costs: Sequence[str]) -> list[Column]:
@@ -101,8 +135,8 @@ def _columns(published: bool, comparable: bool, costs: Sequence[str]) -> list[Co
         columns += [
             Column("published_search", "Search acc. (%)", PUBLISHED),
             Column("published_child", "Child acc. (%)", PUBLISHED),
-            Column("published_gap", "Gap", PUBLISHED),
-            Column("published_gpu_days", "GPU-days (TITAN Xp)", PUBLISHED),
+            Column("published_gap", "Gap (computed here)", PUBLISHED),
+            Column("published_gpu_days", "GPU-days", PUBLISHED),
         ]
     columns += [
         Column("search_valid_acc", "Search acc. (%)", MEASURED),
@@ -124,8 +158,8 @@ def _columns(published: bool, comparable: bool, costs: Sequence[str]) -> list[Co
 
 def _head(variant: Variant, found: Comparable) -> list[Value]:
     dagger = " †" if found.provisional else ""
-    count = Value(str(len(variant.runs)), float(len(variant.runs)), variant.ids)
-    return [text(variant.label + dagger, runs=variant.ids), text(variant.level), count]
+    label = text(variant.label + dagger, runs=variant.ids)
+    return [label, text(variant.level), count_value(variant)]
 
 
 def _published_cells(row: Published | None) -> list[Value]:
@@ -140,21 +174,22 @@ def _published_cells(row: Published | None) -> list[Value]:
 def _measured_cells(variant: Variant, confidence: float, *, bold: bool) -> list[Value]:
     cells = []
     for column in ("search_valid_acc", "child_valid_acc", "child_valid_acc_recalibrated"):
-        value = seeds_value(variant.by_seed(column), variant.ids, confidence=confidence)
-        cells.append(value)
+        cells.append(variant_value(variant, column, confidence=confidence, with_interval=True))
     if bold:
         first = cells[1]
-        cells[1] = Value(first.text, first.number, first.runs, first.detail, first.numbers, True)
-    gap = seeds_value(
-        variant.by_seed("child_gap"), variant.ids, confidence=confidence, with_interval=True
-    )
+        cells[1] = replace(first, bold=True)
+    gap = variant_value(variant, "child_gap", confidence=confidence, with_interval=True)
     pairs = sorted({f"{run['search_view']} → {run['derive_rule']}" for run in variant.runs})
     return [*cells, gap, text(", ".join(pairs))]
 
 
-def _delta_cells(variant: Variant, beside: Published | None) -> list[Value]:
+def _delta_cells(
+    variant: Variant, row: Sequence[Value], columns: Sequence[Column], beside: Published | None
+) -> list[Value]:
+    """Return the differences from a published row; none where the settings are not the paper's."""
     if beside is None:
         return [EMPTY] * 3
+    at = {column.key: index for index, column in enumerate(columns)}
     search, child = beside.value("search_valid_acc"), beside.value("child_valid_acc")
     gap = None if search is None or child is None else search - child
     cells = []
@@ -163,11 +198,10 @@ def _delta_cells(variant: Variant, beside: Published | None) -> list[Value]:
         ("child_valid_acc", child),
         ("child_gap", gap),
     ):
-        ours = mean_of(variant.by_seed(column))
-        known = ours is not None and printed is not None
-        cells.append(
-            number(ours - printed if known else None, runs=variant.ids, sign=True)  # type: ignore[operator]
-        )
+        chance = variant.chance if column in ACCURACIES else None
+        seeds = [chance if v is None else v for v in variant.by_seed(column).values()]
+        known = [v for v in seeds if v is not None]
+        cells.append(difference(row[at[column]], printed, known, variant.ids))
     return cells
 
 
@@ -188,7 +222,7 @@ def _beside(variant: Variant, constraint: str, rows: Sequence[Published]) -> Pub
 
 
 def _notes(found: Comparable, bold: BoldRows, published: bool, comparable: bool) -> tuple[str, ...]:
-    notes = []
+    notes = [*failures_note(found.variants)]
     if found.provisional:
         notes.append(rules.APART)
     changed = changed_settings(found)
@@ -202,8 +236,12 @@ def _notes(found: Comparable, bold: BoldRows, published: bool, comparable: bool)
     if published and not comparable:
         notes.append(
             "Δ is left out: the published numbers are of CIFAR-10 with the paper's settings, these "
-            f"of {found.dataset} with preset {found.preset}, constraint {found.constraint}."
+            f"of {found.dataset} with preset {found.preset}, constraint {found.constraint}"
+            + (" and the changed settings above." if changed else ".")
         )
+    if published:
+        notes += footnotes([(row.architecture, row.footnote) for row in published_table(1)])
+        notes.append(_GPU)
     stale = [str(run["run_id"]) for run in found.runs if run["stale_source"]]
     if stale:
         words = ", ".join(stale[:3]) + (f" and {len(stale) - 3} more" if len(stale) > 3 else "")
@@ -252,6 +290,7 @@ def _best_of(found: Comparable) -> Table:
     rows = []
     for variant in found.variants:
         if not variant.runs:
+            rows.append((*_head(variant, found), *[EMPTY] * (len(columns) - 3)))
             continue
         best = max(variant.runs, key=lambda run: (run["search_valid_acc"], -run["seed"]))
         ids = (str(best["run_id"]),)
@@ -259,7 +298,11 @@ def _best_of(found: Comparable) -> Table:
         cells = [number(best[name], runs=ids) for name in names]
         seed = Value(str(best["seed"]), float(best["seed"]), ids)
         rows.append((*_head(variant, found), seed, *cells))
-    notes = (rules.SELECTION, *((rules.APART,) if found.provisional else ()))
+    notes = (
+        rules.SELECTION,
+        *failures_note(found.variants),
+        *((rules.APART,) if found.provisional else ()),
+    )
     return Table(
         key="1",
         title="Table 1, selected. Best of n seeds by search validation accuracy",
@@ -275,7 +318,7 @@ def _best_of(found: Comparable) -> Table:
 def _differences(found: Comparable, confidence: float) -> Table | None:
     rows = {}
     for variant in found.variants:
-        known = {s: v for s, v in variant.by_seed("child_valid_acc").items() if v is not None}
+        known = counted(variant, "child_valid_acc")
         if len(known) >= 2:
             rows[variant.label] = known
     random = [v.label for v in found.variants if v.estimator == _RANDOM and v.label in rows]
@@ -304,7 +347,11 @@ def _differences(found: Comparable, confidence: float) -> Table | None:
         title=f"Table 1, differences. Child accuracy against {baseline}, paired on seeds",
         columns=columns,
         rows=body,
-        notes=(rules.PAIRED, *((rules.APART,) if found.provisional else ())),
+        notes=(
+            rules.PAIRED,
+            *failures_note(found.variants),
+            *((rules.APART,) if found.provisional else ()),
+        ),
         subject=found.subject,
         provisional=found.provisional,
         slug=f"table1-differences-{found.slug}",
@@ -356,8 +403,18 @@ def _matrix(found: Comparable, confidence: float) -> Table | None:
     for variant in found.variants:
         for statistics in ("inherited", "recalibrated"):
             values = [cells.get((variant.label, view, statistics), {}) for view in views]
-            if variant.runs:
-                body = [seeds_value(v, variant.ids, confidence=confidence) for v in values]
+            if variant.runs or variant.failed:
+                lost = {int(r["seed"]): None for r in variant.failed if r["seed"] is not None}
+                body = [
+                    seeds_value(
+                        {**lost, **known},
+                        variant.ids,
+                        confidence=confidence,
+                        failed_value=variant.chance,
+                        failed=variant.failed_ids,
+                    )
+                    for known in values
+                ]
                 rows.append((_head(variant, found)[0], text(statistics), *body))
     note = (
         "Accuracy (%) of every way to derive a child from the trained parent: a soft sample at the "
@@ -369,7 +426,12 @@ def _matrix(found: Comparable, confidence: float) -> Table | None:
         title="Table 1, child matrix. Child accuracy by derivation and batch-norm statistics",
         columns=tuple(columns),
         rows=tuple(rows),
-        notes=(note, rules.UNIT, *((rules.APART,) if found.provisional else ())),
+        notes=(
+            note,
+            rules.UNIT,
+            *failures_note(found.variants),
+            *((rules.APART,) if found.provisional else ()),
+        ),
         subject=found.subject,
         provisional=found.provisional,
         slug=f"table1-child-matrix-{found.slug}",

@@ -23,11 +23,12 @@ CELL_EDGES = [(0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]
 
 @cache
 def _config(estimator: str, space: str, preset: str, constraint: str, more: tuple[str, ...]) -> str:
-    assignments = [*more]
-    if constraint != "none":
-        assignments += ["cost.eta=0.1"]
-    config, sources = resolve(estimator, space, preset=preset, assignments=assignments)
-    values = config.model_dump() | {"constraint": constraint}
+    calibrated = space == "darts-cnn" and preset in ("smoke", "paper")
+    assignments = [*more] if calibrated or constraint == "none" else [*more, "cost.eta=0.1"]
+    config, sources = resolve(
+        estimator, space, preset=preset, constraint=constraint, assignments=assignments
+    )
+    values = config.model_dump()
     values["estimator"] = {"name": estimator, **config.estimator.parameters}
     values["space"] = {"name": space, **config.space.parameters}
     return to_toml(RunConfig(**values), sources)

@@ -88,7 +88,7 @@ def test_retrainings_stand_under_the_row_they_repeat_with_both_counts(tmp_path: 
     error = cell(table, "↳ snas", "test_err_top1")
     assert cell(table, "↳ snas", "n").text == "3 × 2"
     assert error.numbers["n"] == 3 and error.number == pytest.approx(4.05)
-    assert error.numbers["two_level_low"] is not None
+    assert error.numbers["n_retrain"] == 6
     assert cell(table, "↳ snas", "delta_test_err_top1").number == pytest.approx(4.05 - 2.85)
     assert set(names) <= set(error.runs)
 

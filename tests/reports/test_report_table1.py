@@ -48,15 +48,16 @@ def test_table_one_has_a_row_an_estimator_and_the_published_rows(tmp_path: Path)
 
 
 def test_cells_hold_mean_standard_deviation_interval_and_runs(tmp_path: Path) -> None:
-    values = [60.0, 62.0, 61.0, 65.0, 59.0]
+    values = [60.0, 62.0, 61.0, 65.0, 59.0, 61.5]
     for seed, value in enumerate(values):
         make_run(tmp_path, "snas", seed, search=value, child=value - 3)
     value = cell(report(tmp_path).tables[0], "snas", "search_valid_acc")
     assert value.number == pytest.approx(np.mean(values))
     assert value.numbers["std"] == pytest.approx(np.std(values, ddof=1))
-    half = 2.7764451 * np.std(values, ddof=1) / np.sqrt(5)
-    assert value.numbers["ci_high"] == pytest.approx(np.mean(values) + half)
-    assert "± 2.3 (5)" in value.text and len(value.runs) == 5
+    # the smallest and the largest of six enclose the median in 1 - 2 / 64 of all samples
+    assert (value.numbers["ci_low"], value.numbers["ci_high"]) == (59.0, 65.0)
+    assert "± 2.1 (6)" in value.text and "median's 95 % CI [59.0, 65.0]" in value.text
+    assert len(value.runs) == 6
     assert all(run in value.title for run in value.runs)
 
 
@@ -198,7 +199,7 @@ def test_csv_holds_the_numbers_behind_the_text(tmp_path: Path) -> None:
     snas = next(row for row in rows if row["estimator"].startswith("snas"))
     key = "measured_child_valid_acc"
     assert float(snas[f"{key}_mean"]) == cell(table, "snas", "child_valid_acc").number
-    assert float(snas[f"{key}_ci_low"]) < float(snas[f"{key}_mean"])
+    assert float(snas[f"{key}_ci_low"]) <= float(snas[f"{key}_median"])
     assert len(snas["runs"].split()) == 7
     published = next(row for row in rows if row["estimator"].startswith("DARTS"))
     assert float(published["published_search"]) == 87.67 and not published[f"{key}_mean"]

@@ -46,6 +46,6 @@ def load_constraint(constraint: str, space: str, preset: str) -> dict[str, Any]:
         raise ConfigError(
             f"constraint {constraint!r} is not calibrated for {space!r} with preset {preset!r}.",
             f"Known: {', '.join(known)}",
-            "Find eta with `nasbench calibrate`, then pass --set cost.eta=…",
+            "Find eta with `nasbench calibrate`, then pass --set cost.eta=… beside the constraint.",
         )
     return {"cost": values}
