@@ -216,7 +216,7 @@ def resolve(
     content.pop("about", None)
     layers.add(content, f"preset {preset}")
     layers.add({"space": of_spaces.get(space, {})}, f"preset {preset}")
-    chosen = Layers()
+    chosen = Layers(RunConfig)
     if file is not None:
         chosen.add(read_toml(file), str(file.name))
     for assignment in assignments:
