@@ -26,7 +26,8 @@ from nasbench_snas.retrain.plan import PlannedRetraining
 from nasbench_snas.runs.folder import write_atomic, write_json
 from nasbench_snas.search.plan import PlannedRun, plan_run
 from nasbench_snas.settings.retrain import changed_settings
-from nasbench_snas.settings.run import resolve, to_toml
+from nasbench_snas.settings.run import resolve
+from nasbench_snas.settings.toml import to_toml
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reproducing-the-paper.md"
 
