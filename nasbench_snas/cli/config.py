@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nasbench_snas.cli import _options
+
 if TYPE_CHECKING:
     from nasbench_snas.cli.main import Session
 
@@ -22,7 +24,7 @@ def command() -> None:
 @click.option("-s", "--space", default="darts-cnn", show_default=True)
 @click.option("-p", "--preset", default="smoke", show_default=True)
 @click.option("--constraint", default="none", show_default=True)
-@click.option("-c", "--config", "file", type=click.Path(exists=True, path_type=Path))
+@_options.settings_file
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE")
 @click.pass_obj
 def show(

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from nasbench_snas.cli import _options
+
 if TYPE_CHECKING:
     from nasbench_snas.architecture.space import Space
     from nasbench_snas.cost.listing import Report
@@ -46,7 +48,7 @@ _DATASETS |= {"imagenet": (3, 1000, 224)}
     show_default=True,
     help="A table for the terminal, or in Markdown.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+@_options.as_json
 @click.pass_obj
 def command(
     session: Any,

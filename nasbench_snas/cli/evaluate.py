@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nasbench_snas.cli import _options
+
 if TYPE_CHECKING:
     from nasbench_snas.cli.main import Session
 
@@ -30,9 +32,9 @@ if TYPE_CHECKING:
     help="Of the confidence interval (Wilson).",
 )
 @click.option("--confusion", is_flag=True, help="Images of each class by predicted class.")
-@click.option("--data-root", type=click.Path(path_type=Path), help="Folder that holds the data.")
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]")
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+@_options.data_root
+@_options.device
+@_options.as_json
 @click.pass_obj
 def command(
     session: Session,

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from nasbench_snas.cli import _options
 from nasbench_snas.cli.main import Session
 from nasbench_snas.errors import ConfigError
 
@@ -25,7 +26,7 @@ from nasbench_snas.errors import ConfigError
 )
 @click.option("-s", "--space", metavar="NAME", help="The space. [default: snas-unit]")
 @click.option("-c", "--config", "file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Repeatable.")
+@_options.assignments
 @click.option("--seed", type=int, help="Seed of weights, batches and noise. [default: 0]")
 @click.option("--points", metavar="LIST", help="init,mid,late, a fraction, or a run's id.")
 @click.option("--temperatures", metavar="LIST", help="For estimators that anneal one.")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from nasbench_snas.cli import _options
 from nasbench_snas.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option("--search-dataset", help="With --select: data set of the searches.")
 @click.option(
     "--constraint",
-    type=click.Choice(["none", "mild", "moderate", "aggressive"]),
+    type=click.Choice(_options.LEVELS),
     help="With --select: level of resource constraint of the searches.",
 )
 @click.option(
@@ -39,43 +39,25 @@ if TYPE_CHECKING:
     "--preset",
     help="smoke, small, paper (Table 2) or imagenet (Table 3); default: the search's, or smoke.",
 )
-@click.option(
-    "--seed",
-    "--seeds",
-    "seeds",
-    default="0",
-    show_default=True,
-    metavar="SPEC",
-    help="Seeds of the retraining: 0 | 0,3 | 0-9",
-)
+@_options.seeds("Seeds of the retraining: ")
 @click.option("--dataset", help="Data set; default: the search's, or the preset's.")
-@click.option("--data-root", type=click.Path(path_type=Path), help="Folder that holds the data.")
-@click.option("-c", "--config", "file", type=click.Path(exists=True, path_type=Path))
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Repeatable.")
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]")
-@click.option("--deterministic/--no-deterministic", default=True, show_default=True)
-@click.option("--amp", type=click.Choice(["off", "bf16", "fp16"]), help="Default: off.")
-@click.option(
-    "--kernels",
-    type=click.Choice(["auto", "reference", "cpu"]),
-    default="auto",
-    show_default=True,
-    help="On CPU: the compiled kernels, or the plain modules (reference).",
+@_options.data_root
+@_options.settings_file
+@_options.assignments
+@_options.device
+@_options.deterministic
+@_options.amp(["bf16", "fp16"])
+@_options.kernels(
+    ["reference", "cpu"], "On CPU: the compiled kernels, or the plain modules (reference)."
 )
 @click.option("--channels-last", is_flag=True, help="Memory layout that GPUs prefer.")
 @click.option("--compile", "backend", metavar="BACKEND", help="torch.compile, e.g. inductor.")
 @click.option("--allow-over-budget", is_flag=True, help="Train above the multiply-add limit.")
-@click.option("--resume", default="auto", show_default=True, metavar="auto|never|RETRAINING")
-@click.option(
-    "--rerun",
-    type=click.Choice(["none", "failed", "all"]),
-    default="none",
-    show_default=True,
-    help="Which finished retrainings to repeat.",
-)
-@click.option("--dry-run", is_flag=True, help="Show what would run; nothing is written.")
-@click.option("--max-epochs", type=int, help="Stop early; the retraining is marked truncated.")
-@click.option("--max-time", type=float, metavar="SECONDS", help="As --max-epochs.")
+@_options.resume("RETRAINING")
+@_options.rerun(["failed", "all"], "Which finished retrainings to repeat.")
+@_options.dry_run
+@_options.max_epochs("retraining", int)
+@_options.max_time(float)
 @click.pass_obj
 def command(session: Session, /, **options: Any) -> int:
     """Train the network of every RUN or GENOTYPE from scratch and measure its test error.
@@ -142,7 +124,7 @@ def _assignments(options: dict[str, Any]) -> list[str]:
         "amp": "training.amp",
         "backend": "speed.compile",
     }
-    chosen = [f'{key}="{options[option]}"' for option, key in shortcuts.items() if options[option]]
+    chosen = _options.given(options, shortcuts)
     if options["channels_last"]:
         chosen.append("speed.channels_last=true")
     return chosen + list(options["assignments"])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
+from nasbench_snas.cli import _options
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.settings.seed_list import parse_seeds
 
@@ -22,18 +21,10 @@ if TYPE_CHECKING:
 @click.option("-e", "--estimator", metavar="NAME", help="See `nasbench ls estimators`.")
 @click.option("-s", "--space", metavar="NAME", help="See `nasbench ls spaces`.")
 @click.option("-p", "--preset", default="smoke", show_default=True, help="smoke, small or paper.")
-@click.option(
-    "--seed",
-    "--seeds",
-    "seeds",
-    default="0",
-    show_default=True,
-    metavar="SPEC",
-    help="0 | 0,3 | 0-9",
-)
+@_options.seeds()
 @click.option(
     "--constraint",
-    type=click.Choice(["none", "mild", "moderate", "aggressive"]),
+    type=click.Choice(_options.LEVELS),
     default="none",
     show_default=True,
     help="Level of resource constraint.",
@@ -48,28 +39,16 @@ if TYPE_CHECKING:
 @click.option("--target-cost", metavar="WHAT=N", help="For example params=2.8M or macs=600M.")
 @click.option("--track-gradients", metavar="every=N", help="Measure the gradient every N steps.")
 @click.option("--dataset", help="Data set; see `nasbench data list`.")
-@click.option("--data-root", type=click.Path(path_type=Path), help="Folder that holds the data.")
-@click.option("-c", "--config", "file", type=click.Path(exists=True, path_type=Path))
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Repeatable.")
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]")
-@click.option("--deterministic/--no-deterministic", default=True, show_default=True)
-@click.option("--amp", type=click.Choice(["off", "bf16"]), help="Default: off.")
-@click.option(
-    "--kernels",
-    type=click.Choice(["auto", "reference", "cpu", "triton"]),
-    default="auto",
-    show_default=True,
-    help="Backend of the parent network.",
-)
-@click.option("--resume", default="auto", show_default=True, metavar="auto|never|RUN_ID")
-@click.option(
-    "--rerun",
-    type=click.Choice(["none", "failed", "stale", "all"]),
-    default="none",
-    show_default=True,
-    help="Which finished runs to repeat.",
-)
-@click.option("--dry-run", is_flag=True, help="Show what would run; nothing is written.")
+@_options.data_root
+@_options.settings_file
+@_options.assignments
+@_options.device
+@_options.deterministic
+@_options.amp(["bf16"])
+@_options.kernels(["reference", "cpu", "triton"], "Backend of the parent network.")
+@_options.resume("RUN_ID")
+@_options.rerun(["failed", "stale", "all"], "Which finished runs to repeat.")
+@_options.dry_run
 @click.option(
     "--track",
     type=click.Choice(["none", "tensorboard", "wandb"]),
@@ -77,12 +56,8 @@ if TYPE_CHECKING:
     show_default=True,
     help="Send events to a tracker.",
 )
-@click.option(
-    "--max-epochs", type=click.IntRange(min=1), help="Stop early; the run is marked truncated."
-)
-@click.option(
-    "--max-time", type=click.FloatRange(min=0), metavar="SECONDS", help="As --max-epochs."
-)
+@_options.max_epochs("run", click.IntRange(min=1))
+@_options.max_time(click.FloatRange(min=0))
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> int:
     """Run a search and leave its folder; the same command continues an interrupted one."""
@@ -137,11 +112,7 @@ def _assignments(options: dict[str, Any]) -> list[str]:
         "data_root": "data.root",
         "amp": "search.amp",
     }
-    chosen = [
-        f"{key}={json.dumps(str(options[option]), ensure_ascii=False)}"  # also TOML
-        for option, key in shortcuts.items()
-        if options[option]
-    ]
+    chosen = _options.given(options, shortcuts)
     if options["track_gradients"]:
         every = options["track_gradients"].removeprefix("every=")
         chosen.append(f"search.track_gradients={every}")

@@ -31,7 +31,7 @@ CIFAR10_CLASSES = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DatasetInfo:
     """What is known of a data set before it is read.
 
@@ -56,15 +56,15 @@ class DatasetInfo:
     name: str
     summary: str
     loader: str
-    classes: int | None
-    train_images: int | None
-    test_images: int | None
-    shape: tuple[int, int, int] | None
     flip: bool
     shuffled: bool
-    download: bool
     licence: str
     source: str
+    classes: int | None = None
+    train_images: int | None = None
+    test_images: int | None = None
+    shape: tuple[int, int, int] | None = None
+    download: bool = False
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 
@@ -76,87 +76,75 @@ _CIFAR_LICENCE = (
 )
 _CIFAR_SOURCE = "https://www.cs.toronto.edu/~kriz/cifar.html, in torchvision's on-disk format"
 
-CATALOGUE: Mapping[str, DatasetInfo] = MappingProxyType(
-    {
-        "digits": DatasetInfo(
-            name="digits",
-            summary="handwritten digits, 8x8 grey, embedded in scikit-learn: nothing to fetch",
-            loader=f"{_PACKAGE}.digits:load",
-            classes=10,
-            train_images=1437,
-            test_images=360,
-            shape=(1, 8, 8),
-            flip=False,
-            shuffled=False,
-            download=False,
-            licence="CC BY 4.0 (UCI Machine Learning Repository)",
-            source=(
-                "sklearn.datasets.load_digits: test part of Optical Recognition of Handwritten "
-                "Digits, doi:10.24432/C50P49"
-            ),
+
+def _cifar(classes: int, mean: tuple[float, ...], std: tuple[float, ...]) -> DatasetInfo:
+    """Return what is known of CIFAR-10 or CIFAR-100: they differ in classes and statistics."""
+    return DatasetInfo(
+        name=f"cifar{classes}",
+        summary=f"CIFAR-{classes}, 32x32 colour photographs in {classes} classes",
+        loader=f"{_PACKAGE}.cifar:load",
+        classes=classes,
+        train_images=50_000,
+        test_images=10_000,
+        shape=(3, 32, 32),
+        flip=True,
+        shuffled=True,
+        download=True,
+        licence=_CIFAR_LICENCE,
+        source=_CIFAR_SOURCE,
+        mean=mean,
+        std=std,
+    )
+
+
+_INFOS = (
+    DatasetInfo(
+        name="digits",
+        summary="handwritten digits, 8x8 grey, embedded in scikit-learn: nothing to fetch",
+        loader=f"{_PACKAGE}.digits:load",
+        classes=10,
+        train_images=1437,
+        test_images=360,
+        shape=(1, 8, 8),
+        flip=False,
+        shuffled=False,
+        licence="CC BY 4.0 (UCI Machine Learning Repository)",
+        source=(
+            "sklearn.datasets.load_digits: test part of Optical Recognition of Handwritten "
+            "Digits, doi:10.24432/C50P49"
         ),
-        "cifar10": DatasetInfo(
-            name="cifar10",
-            summary="CIFAR-10, 32x32 colour photographs in 10 classes",
-            loader=f"{_PACKAGE}.cifar:load",
-            classes=10,
-            train_images=50_000,
-            test_images=10_000,
-            shape=(3, 32, 32),
-            flip=True,
-            shuffled=True,
-            download=True,
-            licence=_CIFAR_LICENCE,
-            source=_CIFAR_SOURCE,
-            mean=(0.49139968, 0.48215841, 0.44653091),
-            std=(0.24703223, 0.24348513, 0.26158784),
-        ),
-        "cifar100": DatasetInfo(
-            name="cifar100",
-            summary="CIFAR-100, 32x32 colour photographs in 100 classes",
-            loader=f"{_PACKAGE}.cifar:load",
-            classes=100,
-            train_images=50_000,
-            test_images=10_000,
-            shape=(3, 32, 32),
-            flip=True,
-            shuffled=True,
-            download=True,
-            licence=_CIFAR_LICENCE,
-            source=_CIFAR_SOURCE,
-            mean=(0.50707516, 0.48654887, 0.44091784),
-            std=(0.26733429, 0.25643846, 0.27615047),
-        ),
-        "imagefolder": DatasetInfo(
-            name="imagefolder",
-            summary="any tree of train/<class>/<image> and, optionally, test/ or val/",
-            loader=f"{_PACKAGE}.imagefolder:load",
-            classes=None,
-            train_images=None,
-            test_images=None,
-            shape=None,
-            flip=True,
-            shuffled=False,
-            download=False,
-            licence="that of the files in the tree",
-            source="the folder given as root",
-        ),
-        "fake": DatasetInfo(
-            name="fake",
-            summary="made from a seed, with classes that can be learnt: for tests only",
-            loader=f"{_PACKAGE}.fake:load",
-            classes=None,
-            train_images=None,
-            test_images=None,
-            shape=None,
-            flip=False,
-            shuffled=True,
-            download=False,
-            licence="none needed",
-            source="computed",
-        ),
-    }
+    ),
+    _cifar(
+        10,
+        mean=(0.49139968, 0.48215841, 0.44653091),
+        std=(0.24703223, 0.24348513, 0.26158784),
+    ),
+    _cifar(
+        100,
+        mean=(0.50707516, 0.48654887, 0.44091784),
+        std=(0.26733429, 0.25643846, 0.27615047),
+    ),
+    DatasetInfo(
+        name="imagefolder",
+        summary="any tree of train/<class>/<image> and, optionally, test/ or val/",
+        loader=f"{_PACKAGE}.imagefolder:load",
+        flip=True,
+        shuffled=False,
+        licence="that of the files in the tree",
+        source="the folder given as root",
+    ),
+    DatasetInfo(
+        name="fake",
+        summary="made from a seed, with classes that can be learnt: for tests only",
+        loader=f"{_PACKAGE}.fake:load",
+        flip=False,
+        shuffled=True,
+        licence="none needed",
+        source="computed",
+    ),
 )
+
+CATALOGUE: Mapping[str, DatasetInfo] = MappingProxyType({info.name: info for info in _INFOS})
 
 
 def list_datasets() -> tuple[DatasetInfo, ...]:

@@ -16,6 +16,12 @@ give ``dL/dz`` (the credits of eq. 8) and both means of the batch-norm gradient,
 
 which the units' backward passes form while they load (:class:`Upstream`), so that it is not stored
 either.
+
+:class:`Kernels` documents every argument once; the backends' docstrings say only what is their own.
+Their signatures repeat its signatures on purpose: Python has no other way to let an override be
+checked against the protocol argument by argument, and tensors in, tensors out is also what the
+compiled modules take. What backends share is inherited instead: ``folded`` and ``cpu`` extend
+``reference`` and override only what they do differently.
 """
 
 from __future__ import annotations

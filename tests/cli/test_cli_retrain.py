@@ -126,3 +126,10 @@ def test_a_network_over_budget_is_refused_before_training_and_trained_when_allow
     assert "above the limit on multiply-adds" in allowed.output
     (result,) = results(tmp_path).values()
     assert result["over_budget"]
+
+
+def test_a_folder_with_quotes_in_its_name_arrives_as_it_is(tmp_path: Path) -> None:
+    root = str(tmp_path / 'my"own"data')
+    shown = call(tmp_path, "retrain", "snas-mild", "--data-root", root, "--dry-run")
+    assert shown.exit_code == 0, shown.output
+    assert f"root = {json.dumps(root)}" in shown.output.replace("\n", "")

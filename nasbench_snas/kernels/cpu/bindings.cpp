@@ -10,10 +10,10 @@
 #include <pybind11/stl.h>
 #include <torch/csrc/utils/pybind.h>
 #include <algorithm>
-#include <cmath>
 
 #include "blocks.h"
 #include "cell.h"
+#include "concrete.h"
 
 using at::Tensor;
 using Maybe = std::optional<Tensor>;
@@ -272,35 +272,19 @@ std::tuple<Maybe, Maybe> norm_backward_(Tensor scale, Tensor mean, Tensor invers
 // softmax((logits + noise) / tau) over the last dimension; logits are repeated over noise's leading dimensions.
 Tensor concrete_forward_(Tensor logits, Tensor noise, double tau) {
   Tensor z = at::empty_like(noise);
-  int64_t k = noise.size(-1), rows = noise.numel() / k, period = logits.numel() / k;
+  int64_t k = noise.size(-1);
   AT_DISPATCH_FLOATING_TYPES(noise.scalar_type(), "concrete_forward", [&] {
-    const scalar_t *l = data<scalar_t>(logits), *n = data<scalar_t>(noise);
-    scalar_t* out = data<scalar_t>(z);
-    for (int64_t i = 0; i < rows; i++) {
-      const scalar_t *a = l + i % period * k, *b = n + i * k;
-      scalar_t *o = out + i * k, top = a[0] + b[0], total = 0;
-      for (int64_t j = 0; j < k; j++) {
-        o[j] = a[j] + b[j];
-        if (o[j] > top || o[j] != o[j]) top = o[j];
-      }
-      for (int64_t j = 0; j < k; j++) total += o[j] = std::exp((o[j] - top) / (scalar_t)tau);
-      for (int64_t j = 0; j < k; j++) o[j] /= total;
-    }
+    concrete_forward<scalar_t>(data<scalar_t>(logits), data<scalar_t>(noise), data<scalar_t>(z), noise.numel() / k,
+                               logits.numel() / k, k, (scalar_t)tau);
   });
   return z;
 }
 
 Tensor concrete_backward_(Tensor z, Tensor g, double tau) {
   Tensor d = at::empty_like(z);
-  int64_t k = z.size(-1), rows = z.numel() / k;
+  int64_t k = z.size(-1);
   AT_DISPATCH_FLOATING_TYPES(z.scalar_type(), "concrete_backward", [&] {
-    const scalar_t *zz = data<scalar_t>(z), *gg = data<scalar_t>(g);
-    scalar_t* out = data<scalar_t>(d);
-    for (int64_t i = 0; i < rows; i++, zz += k, gg += k, out += k) {
-      scalar_t dot = 0;
-      for (int64_t j = 0; j < k; j++) dot += zz[j] * gg[j];
-      for (int64_t j = 0; j < k; j++) out[j] = zz[j] * (gg[j] - dot) / (scalar_t)tau;
-    }
+    concrete_backward<scalar_t>(data<scalar_t>(z), data<scalar_t>(g), data<scalar_t>(d), z.numel() / k, k, (scalar_t)tau);
   });
   return d;
 }

@@ -1,0 +1,101 @@
+"""Options that several commands share, each said once.
+
+What differs between commands (a help text, the choices) is an argument; an option that one command
+alone has stays in its file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+Option = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+LEVELS = ("none", "mild", "moderate", "aggressive")
+
+data_root: Option = click.option(
+    "--data-root", type=click.Path(path_type=Path), help="Folder that holds the data."
+)
+settings_file: Option = click.option(
+    "-c", "--config", "file", type=click.Path(exists=True, path_type=Path)
+)
+assignments: Option = click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Repeatable."
+)
+device: Option = click.option(
+    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]"
+)
+deterministic: Option = click.option(
+    "--deterministic/--no-deterministic", default=True, show_default=True
+)
+dry_run: Option = click.option(
+    "--dry-run", is_flag=True, help="Show what would run; nothing is written."
+)
+as_json: Option = click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+
+
+def seeds(about: str = "") -> Option:
+    """Return ``--seed``, also ``--seeds``: one seed, a list, or a range."""
+    return click.option(
+        "--seed",
+        "--seeds",
+        "seeds",
+        default="0",
+        show_default=True,
+        metavar="SPEC",
+        help=f"{about}0 | 0,3 | 0-9",
+    )
+
+
+def amp(kinds: Sequence[str]) -> Option:
+    """Return ``--amp`` with the given types besides ``off``."""
+    return click.option("--amp", type=click.Choice(["off", *kinds]), help="Default: off.")
+
+
+def kernels(backends: Sequence[str], about: str) -> Option:
+    """Return ``--kernels`` with the given backends besides ``auto``."""
+    return _choice("--kernels", ["auto", *backends], "auto", about)
+
+
+def resume(name: str) -> Option:
+    """Return ``--resume``; ``name`` stands for the name of what continues."""
+    return click.option("--resume", default="auto", show_default=True, metavar=f"auto|never|{name}")
+
+
+def rerun(states: Sequence[str], about: str) -> Option:
+    """Return ``--rerun`` with the given states besides ``none``."""
+    return _choice("--rerun", ["none", *states], "none", about)
+
+
+def max_epochs(what: str, kind: Any) -> Option:
+    """Return ``--max-epochs`` of type ``kind`` for ``what`` ("run")."""
+    text = f"Stop early; the {what} is marked truncated."
+    return click.option("--max-epochs", type=kind, help=text)
+
+
+def max_time(kind: Any) -> Option:
+    """Return ``--max-time`` in seconds, of type ``kind``."""
+    return click.option("--max-time", type=kind, metavar="SECONDS", help="As --max-epochs.")
+
+
+def given(options: Mapping[str, Any], keys: Mapping[str, str]) -> list[str]:
+    """Return the options that were given as assignments ``KEY="VALUE"``.
+
+    Args:
+        options: Values by option.
+        keys: The setting that each option is short for.
+    """
+    return [
+        f"{key}={json.dumps(str(options[option]), ensure_ascii=False)}"  # also TOML
+        for option, key in keys.items()
+        if options[option]
+    ]
+
+
+def _choice(name: str, values: list[str], default: str, about: str) -> Option:
+    kind = click.Choice(values)
+    return click.option(name, type=kind, default=default, show_default=True, help=about)
