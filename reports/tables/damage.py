@@ -33,11 +33,12 @@ def _checked(row: dict[str, Any]) -> dict[str, Any]:
         return row
     known = _settings(row)
     told = reason if reason.startswith("damaged") else f"damaged: {reason}"
-    lost = dict.fromkeys((*_NEEDED, "child_matrix"), None)
+    lost: dict[str, Any] = dict.fromkeys((*_NEEDED, "child_matrix"), None)
     trusted = ("estimator_params", "alpha_settings")
     filled = {
         k: v for k, v in known.items() if v is not None and (row.get(k) is None or k in trusted)
     }
+    lost |= {name: known.get(name) for name in trusted}
     return {**row, **filled, **lost, "status": "damaged", "reason": told}
 
 
