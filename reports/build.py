@@ -14,6 +14,7 @@ from nasbench_snas.runs.schema import COLUMNS
 from nasbench_snas.settings.where import parse_where
 
 from .tables.cost import constraint_tables, timing_table
+from .tables.damage import with_damage
 from .tables.estimators import estimators_tables
 from .tables.model import Table
 from .tables.retrained import retrained_tables
@@ -116,7 +117,7 @@ def build_report(roots: Sequence[Path], options: ReportOptions, runs: Sequence[s
         DataError: There is no run store, or nothing to report.
         ReportRefusedError: ``strict``, and the runs cannot be compared.
     """
-    rows = _chosen(load_rows(roots), runs)
+    rows = with_damage(_chosen(load_rows(roots), runs))
     keep = parse_where(options.where, COLUMNS)
     rows = [row for row in rows if keep(row)]
     groups, exclusions = select(

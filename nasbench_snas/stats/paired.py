@@ -162,7 +162,7 @@ def compare_paired(
 def compare_family(
     rows: Mapping[str, Mapping[int, float]], baseline: str, *, confidence: float = 0.95
 ) -> tuple[PairedComparison, ...]:
-    """Compare every row with ``baseline``, p-values Holm-adjusted over the family.
+    """Compare every row with ``baseline``, p-values Holm-adjusted over those that can be tested.
 
     Args:
         rows: Row name to (seed to value); ``baseline`` is one of them.
@@ -179,8 +179,8 @@ def compare_family(
         for name, values in rows.items()
         if name != baseline
     ]
-    adjusted = holm([comparison.p for comparison in comparisons])
+    testable = [c.p for c in comparisons if should_print_p(c.n)]
+    adjusted = iter(holm(testable))
     return tuple(
-        replace(comparison, p_holm=float(p))
-        for comparison, p in zip(comparisons, adjusted, strict=True)
+        replace(c, p_holm=float(next(adjusted))) if should_print_p(c.n) else c for c in comparisons
     )

@@ -27,9 +27,11 @@ FAILURES = (
     "survivors alone flatters. A collapsed run has a value and stays in."
 )
 PAIRED = (
-    "Estimators are compared on shared seeds: mean difference with its t interval, two-sided "
-    "exact sign-flip p-value, Holm-adjusted over the table. Below six shared seeds no p-value "
-    "is printed: five cannot reach 0.05."
+    "Estimators are compared on shared seeds: mean difference with its t interval, and the "
+    "two-sided sign-flip p-value of differences that are symmetric about zero (all flips up to 16 "
+    "seeds, 99,999 drawn ones beyond), Holm-adjusted over the rows that can be tested. It does not "
+    "test means: where runs of one estimator collapse, equal means can have a small p. Below six "
+    "shared seeds no p-value is printed: five cannot reach 0.05."
 )
 BOLD = (
     "Bold: the best mean and every row whose Holm-adjusted difference from it is not "

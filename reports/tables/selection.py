@@ -198,6 +198,8 @@ def select(
 
 def _why_excluded(row: Run, include_truncated: bool) -> str:
     status = row["status"]
+    if status in FAILED and row["truncated"]:
+        return "stopped early on purpose, and damaged"
     if status in FAILED:
         return "" if row["setting"] or row["comparison"] else "its settings cannot be read"
     if row["truncated"] or status == "truncated":

@@ -113,6 +113,15 @@ def test_family_is_adjusted_over_all_rows_and_keeps_their_order():
         compare_family(rows, "absent")
 
 
+def test_rows_with_too_few_seeds_to_be_tested_do_not_count_in_holms_family():
+    base = dict.fromkeys(range(8), 0.0)
+    rows = {"base": base, "far": {s: 1.0 + s for s in range(8)}}
+    rows |= {f"short {i}": {0: 1.0, 1: 2.0, 2: 3.0} for i in range(9)}
+    far, *short = compare_family(rows, "base")
+    assert far.p_holm == pytest.approx(2 / 256)
+    assert all(c.printed_p is None for c in short)
+
+
 def test_probability_greater_counts_pairs_and_halves_ties():
     # pairs (x, y): 3>1, 3>2, 3=3, 2>1, 2=2, 2<3 -> (3 + 2 / 2) / 6
     result = probability_greater([3, 2], [1, 2, 3])
