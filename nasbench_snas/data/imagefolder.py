@@ -21,6 +21,7 @@ from torch import Tensor
 
 from nasbench_snas.data import cache
 from nasbench_snas.data.catalogue import CATALOGUE
+from nasbench_snas.data.fingerprint import file_state, listing_digest
 from nasbench_snas.data.images import ImageSet, resize
 from nasbench_snas.data.settings import DataSettings, Part
 from nasbench_snas.errors import ConfigError, DataError
@@ -183,9 +184,10 @@ def _size(image: Tensor) -> str:
 
 def cache_file(settings: DataSettings, listing: Listing) -> tuple[Path, str]:
     """Return where the decoded images of `listing` are kept, and the key they are kept under."""
-    key = cache.listing_key(
-        listing.folder, list(listing.files), settings.resolution, *listing.class_names
-    )
+    content: list[object] = [listing_digest(settings, listing)]
+    if settings.fingerprint == "listing":  # here a copy that kept its times is told apart
+        content += [file_state(file) for file in listing.files]
+    key = cache.content_key(settings.resolution, content)
     return settings.cache_folder / "imagefolder" / f"{key}.pt", key
 
 

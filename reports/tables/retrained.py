@@ -337,6 +337,7 @@ def _notes(
     if provisional:
         notes.append(rules.APART)
     if measured:
+        notes += rules.images_notes([run for row in measured for run in row.runs])
         notes += [rules.CELL, rules.UNIT, rules.SELECTION]
     return (*notes, rules.SEPARATE)
 
