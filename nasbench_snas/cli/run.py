@@ -14,7 +14,6 @@ from nasbench_snas.settings.seed_list import parse_seeds
 
 if TYPE_CHECKING:
     from nasbench_snas.cli.main import Session
-    from nasbench_snas.runs.folder import RunFolder
     from nasbench_snas.search.plan import PlannedRun
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from nasbench_snas import __version__
 from nasbench_snas.architecture.genotype import Genotype
 from nasbench_snas.runs.folder import SCHEMA_VERSION
-from nasbench_snas.runs.schema import NOT_RECORDED
 from nasbench_snas.runs.provenance import device_name, git_state, host_id, versions
+from nasbench_snas.runs.schema import NOT_RECORDED
 from nasbench_snas.search.child import ChildAccuracy
 from nasbench_snas.search.search import Search
 from nasbench_snas.supernet.skeleton import parameter_count
