@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.errors import ConfigError
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -82,6 +83,7 @@ def wilson(hits: int, trials: int, level: float = 0.95) -> tuple[float, float]:
     return low, high
 
 
+@own_modes()
 @torch.no_grad()
 def evaluate(
     network: nn.Module,

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from nasbench_snas.api import Distribution, Estimator
 from nasbench_snas.architecture.space import Space
+from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.search.views import SAMPLED, VIEWS, ViewName, view_weights
 from nasbench_snas.supernet.skeleton import BATCH_NORM_MOMENTUM
 
@@ -46,6 +47,7 @@ class ChildAccuracy:
         return asdict(self)
 
 
+@own_modes()
 @torch.no_grad()
 def accuracy(parent: nn.Module, z: Tensor, batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
     """Return the accuracy of each architecture in percent, shape ``(S,)``, in evaluation mode.
@@ -66,6 +68,7 @@ def accuracy(parent: nn.Module, z: Tensor, batches: Iterable[tuple[Tensor, Tenso
     return 100.0 * right / seen
 
 
+@own_modes()
 @torch.no_grad()
 def recalibrate(parent: nn.Module, z: Tensor, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
     """Replace running statistics by those of architecture ``z`` on training images.
