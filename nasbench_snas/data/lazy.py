@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from nasbench_snas.data.fingerprint import check
-from nasbench_snas.data.imagefolder import DECODE_ERRORS, Listing, list_part
+from nasbench_snas.data.imagefolder import DECODE_ERRORS, Listing, list_part, rgb
 from nasbench_snas.data.settings import DataSettings, Part
 from nasbench_snas.data.statistics import Statistics
 from nasbench_snas.errors import CheckpointError, ConfigError, DataError
@@ -108,8 +108,8 @@ class LazyImages(Dataset[tuple[Tensor, int]]):
         path = self.files[position]
         try:
             with Image.open(path) as file:
-                image = file.convert("RGB")
-        except DECODE_ERRORS as error:
+                image = Image.fromarray(rgb(file, path))
+        except (*DECODE_ERRORS, Image.DecompressionBombError) as error:
             raise DataError(
                 f"imagefolder: {path} cannot be decoded: {error}",
                 "expected a whole image file",
