@@ -77,6 +77,7 @@ def _settings(options: dict[str, Any]) -> Any:
     """Return the study's settings from file, --set and options, the later ones stronger."""
     import pydantic
 
+    from nasbench_snas.data.fingerprint import with_content
     from nasbench_snas.settings.parameters import config_error
     from nasbench_snas.study.settings import StudySettings
 
@@ -108,7 +109,8 @@ def _settings(options: dict[str, Any]) -> Any:
     except pydantic.ValidationError as error:
         raise config_error(error) from error
     _ = settings.reference_draws
-    return settings
+    data = with_content(settings.data, ("train",))
+    return settings.model_copy(update={"data": data})
 
 
 def _assign(values: dict[str, Any], text: str) -> None:

@@ -13,7 +13,6 @@ from nasbench_snas.settings.seed_list import parse_seeds
 
 if TYPE_CHECKING:
     from nasbench_snas.cli.main import Session
-    from nasbench_snas.runs.folder import RunFolder
     from nasbench_snas.search.plan import PlannedRun
 
 
@@ -121,7 +120,7 @@ def _assignments(options: dict[str, Any]) -> list[str]:
 
 def _plans(session: Session, options: dict[str, Any]) -> list[PlannedRun]:
     from nasbench_snas.runs.folder import find_run
-    from nasbench_snas.search.plan import complete, load_config, plan_run
+    from nasbench_snas.search.plan import as_begun, complete, load_config, plan_run
 
     registry = session.registry()
     if options["resume"] not in ("auto", "never"):
@@ -134,7 +133,7 @@ def _plans(session: Session, options: dict[str, Any]) -> list[PlannedRun]:
                 f"Choose one of `nasbench ls {name}s`.",
                 "Example: nasbench run --estimator snas --space darts-cnn",
             )
-    return [
+    plans = [
         plan_run(
             registry,
             options["estimator"],
@@ -147,6 +146,7 @@ def _plans(session: Session, options: dict[str, Any]) -> list[PlannedRun]:
         )
         for seed in parse_seeds(options["seeds"])
     ]
+    return [as_begun(registry, session.root, plan) for plan in plans]
 
 
 def _one(session: Session, plan: PlannedRun, options: dict[str, Any], device: str) -> int:
@@ -163,7 +163,6 @@ def _one(session: Session, plan: PlannedRun, options: dict[str, Any], device: st
     repeat = _must_repeat(session, folder, plan, options["rerun"]) or options["resume"] == "never"
     done = folder.result()
     if done is not None and folder.status().get("status") == "done" and not repeat:
-        _check_images(folder, plan, done)
         show_result(session, folder, done, note="finished before; --rerun all repeats it")
         return 0
     with RunDisplay(session, plan, folder, device) as display:
@@ -190,23 +189,6 @@ def _one(session: Session, plan: PlannedRun, options: dict[str, Any], device: st
             return 1
     show_result(session, folder, result)
     return 0
-
-
-def _check_images(folder: RunFolder, plan: PlannedRun, done: dict[str, Any]) -> None:
-    """Raise if a finished run saw other images than are asked for (its name holds no path)."""
-    from nasbench_snas.data import load_splits
-    from nasbench_snas.search.plan import load_config
-
-    data, before = plan.config.data, load_config(folder.config_file).data
-    if data.dataset != "imagefolder" or data.data_root.resolve() == before.data_root.resolve():
-        return
-    bilevel = plan.config.search.level != "joint"
-    if load_splits(data, plan.config.seed, bilevel=bilevel).fingerprint != done["split"]:
-        raise ConfigError(
-            f"run {folder.run_id} has finished, on the images in {before.data_root}.",
-            f"Those in {data.data_root} are others, and a run's name does not hold paths.",
-            "Give them a store of their own with `nasbench --root DIR run …`.",
-        )
 
 
 def _must_repeat(session: Session, folder: Any, plan: PlannedRun, rerun: str) -> bool:

@@ -44,6 +44,7 @@ def _result(result: dict[str, Any]) -> None:
         f"gap {result['child_gap']:+.2f}"
     )
     click.echo(f"{result['protocol_note']}")
+    click.echo(f"images: {result.get('images', 'images not recorded')}")
     click.echo("\nview     statistics     accuracy    std  samples")
     for cell in result["child_matrix"]:
         click.echo(

@@ -21,28 +21,21 @@ import torch
 from torch import Tensor
 
 _LOG = logging.getLogger("nasbench_snas")
-_VERSION = 1
+_VERSION = 2
 
 
-def listing_key(root: Path, files: list[Path], *words: str | int | None) -> str:
-    """Return a hash of a content listing: path, size and time of change of every file.
-
-    Args:
-        root: Folder that the paths are taken relative to.
-        files: The files, in a fixed order.
-        *words: Everything else that decides the result (resolution, class names …).
-    """
-    listing = []
-    for file in files:
-        state = file.stat()
-        listing.append([file.relative_to(root).as_posix(), state.st_size, state.st_mtime_ns])
-    text = json.dumps([_VERSION, list(words), listing])
+def content_key(*words: object) -> str:
+    """Return a hash of everything that decides the decoded images, as JSON values."""
+    text = json.dumps([_VERSION, *words])
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def digest(images: Tensor) -> str:
-    """Return a checksum of the bytes of `images`, uint8 of any shape, on the CPU."""
-    return hashlib.blake2b(images.contiguous().numpy().data, digest_size=16).hexdigest()
+def digest(*tensors: Tensor) -> str:
+    """Return a checksum of the bytes of `tensors` one after another, on the CPU."""
+    content = hashlib.blake2b(digest_size=16)
+    for tensor in tensors:
+        content.update(tensor.contiguous().numpy().data)
+    return content.hexdigest()
 
 
 def read(path: Path, key: str) -> tuple[Tensor, Tensor] | None:
@@ -52,7 +45,7 @@ def read(path: Path, key: str) -> tuple[Tensor, Tensor] | None:
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         images, labels = content["images"], content["labels"]
-        whole = content["key"] == key and content["digest"] == digest(images)
+        whole = content["key"] == key and content["digest"] == digest(images, labels)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError) as error:
         _LOG.warning("cache %s cannot be read (%s); decoding again", path, error)
         return None
@@ -74,7 +67,7 @@ def write(path: Path, key: str, images: Tensor, labels: Tensor) -> bool:
         images: uint8 pixels, shape `(N, C, H, W)`.
         labels: int64 class numbers, shape `(N,)`.
     """
-    content = {"key": key, "digest": digest(images), "images": images, "labels": labels}
+    content = {"key": key, "digest": digest(images, labels), "images": images, "labels": labels}
     temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,12 +8,14 @@ memory see `nasbench_snas.data.lazy`.
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +23,7 @@ from torch import Tensor
 
 from nasbench_snas.data import cache
 from nasbench_snas.data.catalogue import CATALOGUE
+from nasbench_snas.data.fingerprint import file_state, listing_digest
 from nasbench_snas.data.images import ImageSet, resize
 from nasbench_snas.data.settings import DataSettings, Part
 from nasbench_snas.errors import ConfigError, DataError
@@ -78,6 +81,7 @@ def list_part(root: Path, part: Part) -> Listing:
     from torchvision.datasets import ImageFolder
 
     folder = part_folder(root, part)
+    _check_links(folder)
     try:
         tree = ImageFolder(str(folder))
     except (FileNotFoundError, RuntimeError) as error:
@@ -86,6 +90,7 @@ def list_part(root: Path, part: Part) -> Listing:
             "expected one folder per class, each with at least one image file",
         ) from error
     classes = tuple(tree.classes)
+    _check_files(path for path, _ in tree.samples)
     if part == "test":
         _check_classes(root, folder, classes)
     return Listing(
@@ -94,6 +99,32 @@ def list_part(root: Path, part: Part) -> Listing:
         labels=tuple(label for _, label in tree.samples),
         class_names=classes,
     )
+
+
+def _check_links(folder: Path) -> None:
+    """Refuse links to folders that would count images twice, with other labels even."""
+    seen: dict[str, str] = {}
+    for current, names, _ in os.walk(folder, followlinks=True):
+        real = os.path.realpath(current)
+        inside = next((p for p in (real, *map(str, Path(real).parents)) if p in seen), None)
+        if real in seen or (os.path.islink(current) and inside is not None):
+            names.clear()
+            raise DataError(
+                f"imagefolder: {current} leads to {real}, whose images are counted already",
+                "expected every folder of images once, under one class",
+                "remove the link",
+            )
+        seen[real] = current
+
+
+def _check_files(files: Iterable[str]) -> None:
+    """Refuse what looks like an image by its name and cannot be read as a file."""
+    for file in files:
+        if not os.path.isfile(file):
+            kind = "leads nowhere" if os.path.islink(file) else "is no regular file"
+            raise DataError(
+                f"imagefolder: {file} {kind}", "expected image files", "replace or remove it"
+            )
 
 
 def _check_classes(root: Path, folder: Path, classes: tuple[str, ...]) -> None:
@@ -126,8 +157,8 @@ def decode(path: Path, resolution: int | None) -> Tensor:
 
     try:
         with Image.open(path) as file:
-            pixels = np.array(file.convert("RGB"))
-    except DECODE_ERRORS as error:
+            pixels = rgb(file, path)
+    except (*DECODE_ERRORS, Image.DecompressionBombError) as error:
         raise DataError(
             f"imagefolder: {path} cannot be decoded: {error}",
             "expected a whole image file",
@@ -135,6 +166,26 @@ def decode(path: Path, resolution: int | None) -> Tensor:
         ) from error
     image = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
     return image if resolution is None else resize(image, resolution)
+
+
+def rgb(file: Any, path: Path) -> np.ndarray[Any, Any]:
+    """Return 8-bit RGB pixels; 16-bit grey values are divided by 257, so that 65535 is 255.
+
+    Raises:
+        DataError: The values have no range that is known.
+    """
+    mode = str(file.mode)
+    sixteen = mode.startswith("I;16") or (mode == "I" and file.format == "PNG")
+    if sixteen:
+        grey = np.rint(np.array(file, dtype=np.float64) / 257.0).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if mode.startswith(("I", "F")):
+        raise DataError(
+            f"imagefolder: {path} has {'float' if mode[0] == 'F' else '32-bit integer'} values",
+            "which of them is black and which white is not known; expected 8 or 16 bits",
+            "convert the files, for example to 16-bit PNG with the range that you mean",
+        )
+    return np.array(file.convert("RGB"))
 
 
 def decode_all(files: Sequence[Path], resolution: int | None, threads: int) -> Tensor:
@@ -153,6 +204,12 @@ def decode_all(files: Sequence[Path], resolution: int | None, threads: int) -> T
         ConfigError: The files differ in size and no resolution is set.
     """
     first = decode(files[0], resolution)
+    if first.shape[1] != first.shape[2]:
+        raise ConfigError(
+            f"imagefolder: {files[0]} has {_size(first)} pixels",
+            "networks here take square images",
+            "set data.resolution, for example data.resolution = 32",
+        )
     images = torch.empty(len(files), *first.shape, dtype=torch.uint8)
 
     def place(position: int) -> None:
@@ -183,9 +240,10 @@ def _size(image: Tensor) -> str:
 
 def cache_file(settings: DataSettings, listing: Listing) -> tuple[Path, str]:
     """Return where the decoded images of `listing` are kept, and the key they are kept under."""
-    key = cache.listing_key(
-        listing.folder, list(listing.files), settings.resolution, *listing.class_names
-    )
+    content: list[object] = [listing_digest(settings, listing)]
+    if settings.fingerprint == "listing":  # here a copy that kept its times is told apart
+        content += [file_state(file) for file in listing.files]
+    key = cache.content_key(settings.resolution, content)
     return settings.cache_folder / "imagefolder" / f"{key}.pt", key
 
 

@@ -24,7 +24,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from nasbench_snas.data.imagefolder import DECODE_ERRORS, Listing, list_part
+from nasbench_snas.data.fingerprint import check
+from nasbench_snas.data.imagefolder import DECODE_ERRORS, Listing, list_part, rgb
 from nasbench_snas.data.settings import DataSettings, Part
 from nasbench_snas.data.statistics import Statistics
 from nasbench_snas.errors import CheckpointError, ConfigError, DataError
@@ -107,8 +108,8 @@ class LazyImages(Dataset[tuple[Tensor, int]]):
         path = self.files[position]
         try:
             with Image.open(path) as file:
-                image = file.convert("RGB")
-        except DECODE_ERRORS as error:
+                image = Image.fromarray(rgb(file, path))
+        except (*DECODE_ERRORS, Image.DecompressionBombError) as error:
             raise DataError(
                 f"imagefolder: {path} cannot be decoded: {error}",
                 "expected a whole image file",
@@ -130,6 +131,7 @@ def load_lazy(settings: DataSettings, part: Part) -> LazyImages:
         raise ConfigError(
             "data.lazy is false", "load_lazy reads large imagefolder trees", "set data.lazy = true"
         )
+    check(settings, part)
     listing = list_part(settings.data_root, part)
     make = training_transform if part == "train" else evaluation_transform
     return LazyImages(listing, make(settings))

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import cast
 
 from nasbench_snas.data.catalogue import CATALOGUE
+from nasbench_snas.data.fingerprint import check
 from nasbench_snas.data.images import ImageSet
 from nasbench_snas.data.selection import limit
 from nasbench_snas.data.settings import DataSettings, Part
@@ -48,6 +49,7 @@ def load_part(settings: DataSettings, part: Part) -> ImageSet:
             "a lazy data set serves retraining only, through load_lazy",
             "set data.lazy = false and a data.resolution that fits into memory",
         )
+    check(settings, part)
     loaded = get_loader(settings.dataset)(settings, part)
     most = settings.max_train_images if part == "train" else settings.max_test_images
     loaded = limit(loaded, most)

@@ -7,7 +7,7 @@ part that only measures the search; the test images are outside every search. Im
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -142,6 +142,16 @@ class DataSettings(BaseModel):
         ge=0,
         description="Processes of the lazy loader, and threads that decode an imagefolder.",
     )
+    fingerprint: Literal["content", "listing"] = Field(
+        default="content",
+        description="imagefolder: what tells images apart. content: the bytes of every file, read "
+        "once. listing: names, sizes and times only, weaker, for trees above 10 GB.",
+    )
+    content: str | None = Field(
+        default=None,
+        description="Fingerprint of the images, filled in when a run is planned; unset: not "
+        "recorded (runs of earlier versions).",
+    )
     augment: AugmentSettings = Field(
         default_factory=AugmentSettings, description="How training images are varied."
     )
@@ -154,6 +164,18 @@ class DataSettings(BaseModel):
         if self.lazy and self.dataset != "imagefolder":
             raise ValueError(f"lazy = true needs dataset = 'imagefolder', not {self.dataset!r}")
         return self
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the images, as plain JSON values: no paths, no number of workers.
+
+        What was not recorded is left out, so that runs of earlier versions keep their names.
+        """
+        values = self.model_dump(mode="json", exclude={"root", "cache_dir", "workers"})
+        if self.content is None:
+            values.pop("content")
+        if self.fingerprint == "content":
+            values.pop("fingerprint")
+        return values
 
     @property
     def info(self) -> DatasetInfo:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from nasbench_snas.architecture.text import read_genotype
+from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.data.settings import DataSettings
 from nasbench_snas.errors import CheckpointError
 from nasbench_snas.registry import Registry
@@ -82,6 +83,7 @@ def load(
     return load_trained(run, root=root, device=device, registry=registry).network
 
 
+@own_modes()
 def load_trained(
     run: str | Path,
     *,

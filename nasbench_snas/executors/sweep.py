@@ -20,7 +20,7 @@ from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder
 from nasbench_snas.runs.index import index_row
 from nasbench_snas.search.estimate import Measured, duration, expected, told
-from nasbench_snas.search.plan import PlannedRun, plan_run
+from nasbench_snas.search.plan import PlannedRun, as_begun, plan_run
 from nasbench_snas.settings.parameters import config_error
 from nasbench_snas.settings.toml import read_toml
 
@@ -103,6 +103,7 @@ def plan_sweep(registry: Registry, settings: SweepSettings, root: Path) -> list[
             seed=seed,
             assignments=settings.set,
         )
+        plan = as_begun(registry, root, plan)
         folder = RunFolder(root / plan.run_id)
         status, done = "new", 0
         if folder.config_file.exists():

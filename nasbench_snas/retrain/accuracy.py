@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nasbench_snas.errors import ConfigError
+from nasbench_snas.compute.modes import own_modes
+from nasbench_snas.errors import ConfigError, DivergedError
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
@@ -32,7 +33,7 @@ class Evaluation:
 
     Attributes:
         images: Number of images.
-        top1: Images whose class has the highest logit.
+        top1: Images whose class has the highest logit (of equal ones the first counts).
         top5: Images whose class is among the five highest logits; None with five classes or fewer.
         loss: Mean cross-entropy in nats.
         confusion: Images of each true class (row) by predicted class (column).
@@ -82,6 +83,7 @@ def wilson(hits: int, trials: int, level: float = 0.95) -> tuple[float, float]:
     return low, high
 
 
+@own_modes()
 @torch.no_grad()
 def evaluate(
     network: nn.Module,
@@ -100,18 +102,21 @@ def evaluate(
 
     Raises:
         ConfigError: There are no images.
+        DivergedError: Logits are NaN or infinite.
     """
     was_training, device = network.training, next(network.parameters()).device
     network.eval()
-    sums = torch.zeros(3, dtype=torch.float64, device=device)
+    sums = torch.zeros(4, dtype=torch.float64, device=device)
     confusion = torch.zeros(num_classes * num_classes, dtype=torch.int64, device=device)
     for images, labels in batches:
         output = network(images)
         logits: Tensor = output[0] if isinstance(output, tuple) else output
-        best = logits.topk(min(5, num_classes), dim=1).indices
+        ranked = logits.sort(dim=1, descending=True, stable=True).indices
+        best = ranked[:, : min(5, num_classes)]  # equal logits: the first class, as argmax
         hits = best == labels[:, None]
         loss = functional.cross_entropy(logits.double(), labels, reduction="sum")
-        sums += torch.stack([hits[:, 0].sum().double(), hits.sum().double(), loss])
+        bad = (~logits.isfinite()).any(dim=1).sum().double()
+        sums += torch.stack([hits[:, 0].sum().double(), hits.sum().double(), loss, bad])
         index = labels * num_classes + best[:, 0]
         confusion += torch.bincount(index, minlength=num_classes * num_classes)
     network.train(was_training)
@@ -120,7 +125,13 @@ def evaluate(
     count = int(confusion.sum())
     if count == 0:
         raise ConfigError("there are no images to evaluate on.")
-    first, five, total = sums.tolist()
+    first, five, total, bad_images = sums.tolist()
+    if bad_images:
+        raise DivergedError(
+            f"the logits of {bad_images:.0f} of {count} images are NaN or infinite.",
+            "Such a network has no accuracy.",
+            "Evaluate an earlier checkpoint, or train again with a lower learning rate.",
+        )
     return Evaluation(
         images=count,
         top1=round(first),

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nasbench_snas.compute.distributed import World, synchronise_batch_norms
+from nasbench_snas.compute.modes import own_autocast, own_modes
 from nasbench_snas.data.shards import move
 from nasbench_snas.errors import CheckpointError, DivergedError
 from nasbench_snas.registry import Registry
@@ -64,6 +65,7 @@ class Retraining:
         test: The last look at the test images, if there was one.
     """
 
+    @own_modes()
     def __init__(
         self,
         config: RetrainConfig,
@@ -175,6 +177,7 @@ class Retraining:
         """Return the probability of path dropout in the current epoch."""
         return self.settings.drop_path * self.epoch / self.settings.epochs
 
+    @own_modes()
     def one_step(self) -> None:
         """Do the next step of the current epoch.
 
@@ -204,7 +207,7 @@ class Retraining:
         """Return the training loss, a scalar, and the logits ``(B, classes)``."""
         settings = self.settings
         kind = _PRECISION.get(settings.amp)
-        with torch.autocast(self.device.type, kind, enabled=kind is not None):
+        with own_autocast(self.device.type, kind):
             output = self._forward(images, masks=self._masks(images))
         logits = output.logits.to(self._accumulate(output.logits))
         smoothing = settings.label_smoothing
@@ -252,6 +255,7 @@ class Retraining:
             **({} if loss is None else {"train_loss": loss}),
         }
 
+    @own_modes()
     def finish_epoch(self) -> dict[str, Any]:
         """Close the epoch and return its event (without times)."""
         loss, right, steps = self.sums.tolist()
@@ -314,6 +318,7 @@ class Retraining:
             "sums": self.sums.cpu(),
         }
 
+    @own_modes()
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state``.
 

@@ -15,6 +15,7 @@ from typing import Any
 from nasbench_snas.architecture.genotype import Genotype
 from nasbench_snas.architecture.text import is_genotype_text, load_genotype, read_genotype
 from nasbench_snas.architecture.zoo import zoo_key, zoo_names
+from nasbench_snas.data.fingerprint import with_content
 from nasbench_snas.errors import CheckpointError, ConfigError, GenotypeError, suggest
 from nasbench_snas.registry import Registry
 from nasbench_snas.retrain.runner import canonical_genotype
@@ -32,7 +33,7 @@ from nasbench_snas.settings.retrain import (
 from nasbench_snas.settings.run import Choice
 from nasbench_snas.settings.toml import read_toml
 
-_FROM_SEARCH = ("dataset", "root", "cache_dir", "resolution", "fake")
+_FROM_SEARCH = ("dataset", "root", "cache_dir", "resolution", "fingerprint", "fake")
 
 
 @dataclass(frozen=True)
@@ -239,7 +240,8 @@ def plan_retraining(
     config = _complete(registry, validate_retraining(layers.values), target)
     other = search is not None and search.data.dataset != config.data.dataset
     stage = "transfer" if other or config.network.skeleton == "imagenet" else "retrain"
-    config = config.model_copy(update={"stage": stage})
+    data = with_content(config.data, ("train", "test"))
+    config = config.model_copy(update={"stage": stage, "data": data})
     config = RetrainConfig.model_validate_json(config.model_dump_json())
     return PlannedRetraining(config, layers.sources, target.parent_result())
 

@@ -29,6 +29,7 @@ from nasbench_snas.runs.folder import (
 from nasbench_snas.runs.options import RunOptions
 from nasbench_snas.runs.provenance import device_name, git_state, host_id, versions
 from nasbench_snas.runs.resume import kept_kernels
+from nasbench_snas.runs.schema import NOT_RECORDED
 from nasbench_snas.runs.start import Job, run_job
 from nasbench_snas.settings.retrain import RetrainConfig, changed_settings, retraining_from_toml
 from nasbench_snas.settings.toml import to_toml
@@ -159,6 +160,7 @@ def retrain_result(
         **{key: parent.get(key) for key in _OF_PARENT},
         "retrain_seed": config.seed,
         "dataset": config.data.dataset,
+        "images": config.data.content or NOT_RECORDED,
         "num_classes": work.feed.num_classes,
         "resolution": work.feed.shape[2],
         "preset": config.preset,

@@ -26,6 +26,7 @@ from nasbench_snas.runs.folder import (
     write_atomic,
 )
 from nasbench_snas.runs.provenance import boot_id, host_id
+from nasbench_snas.runs.schema import NOT_RECORDED
 
 _KEPT = (
     "search_valid_acc",
@@ -104,6 +105,8 @@ def index_row(folder: RunFolder) -> dict[str, Any]:
         **{key: result.get(key) for key in _KEPT},
         "note": "",
     }
+    if row["stage"] != "gradients" and result.get("images", NOT_RECORDED) == NOT_RECORDED:
+        row["note"] = NOT_RECORDED if result else ""
     if row["status"] != "done":
         _unfinished(folder, row)
     return row

@@ -12,12 +12,12 @@ pandas only where a table is asked for.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nasbench_snas.errors import ConfigError, DataError, NasbenchError
+from nasbench_snas.errors import ConfigError, DataError
+from nasbench_snas.runs.copies import further, merge_copies
 from nasbench_snas.runs.folder import RunFolder, run_folders
 from nasbench_snas.runs.rows import RowLoader
 from nasbench_snas.runs.schema import COLUMNS, TYPES, Row
@@ -50,9 +50,10 @@ def load_rows(roots: str | Path | Iterable[str | Path] = "runs") -> list[Row]:
         for stage, folder in _folders(root):
             other = found.setdefault((stage, folder.run_id), folder)
             if other is not folder:
-                found[stage, folder.run_id] = _further(other, folder)
+                found[stage, folder.run_id] = further(other, folder)
     loader = RowLoader()
     rows = [row for (stage, _), folder in found.items() for row in loader.rows(stage, folder)]
+    rows = merge_copies(rows)
     _join_parents(rows)
     order = {"search": 0, "retrain": 1, "transfer": 2, "gradients": 3}
     return sorted(rows, key=lambda row: (order.get(row["stage"], 9), row["run_id"]))
@@ -114,34 +115,6 @@ def _folders(root: Path) -> Iterator[tuple[str, RunFolder]]:
         for path in sorted(studies.iterdir()):
             if path.is_dir() and (path / "result.json").is_file():
                 yield "gradients", RunFolder(path)
-
-
-def _further(one: RunFolder, other: RunFolder) -> RunFolder:
-    """Return the copy of a run that is further: the finished one, else the newer one.
-
-    Raises:
-        DataError: Both have finished, with different results.
-    """
-    results = [
-        file.read_bytes() if (file := folder.path / "result.json").is_file() else b""
-        for folder in (one, other)
-    ]
-    if all(results) and results[0] != results[1]:
-        raise DataError(
-            f"run {one.run_id} is in {one.path.parent} and in {other.path.parent}, and differs.",
-            "Two machines made the same run, and their results (or times) are not the same.",
-            "Move one of the two folders away, then load again.",
-        )
-    if any(results):
-        return one if results[0] else other
-    return max(one, other, key=_updated)
-
-
-def _updated(folder: RunFolder) -> float:
-    try:
-        return float(folder.status().get("updated", 0.0))
-    except (NasbenchError, TypeError, ValueError):
-        return -math.inf
 
 
 def _join_parents(rows: Sequence[Row]) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from nasbench_snas.errors import CheckpointError, DataError, NasbenchError
 from nasbench_snas.runs.folder import RunFolder, read_json, read_object
 from nasbench_snas.runs.index import index_row
-from nasbench_snas.runs.schema import COLUMNS, TYPES, Row, migrate
+from nasbench_snas.runs.schema import COLUMNS, NOT_RECORDED, TYPES, Row, migrate
 
 if TYPE_CHECKING:
     from nasbench_snas.settings.run import RunConfig
@@ -138,6 +138,7 @@ def _setting_columns(text: str) -> Row:
         "space": config.space.name,
         "space_params": config.space.parameters,
         "dataset": config.data.dataset,
+        "images": config.data.content or NOT_RECORDED,
         "protocol": config.data.protocol,
         "constraint": config.constraint,
         "preset": config.preset,
@@ -165,6 +166,7 @@ def _retraining_columns(text: str) -> Row:
         "preset": config.preset,
         "retrain_seed": config.seed,
         "dataset": config.data.dataset,
+        "images": config.data.content or NOT_RECORDED,
         "genotype": config.genotype,
         "selection": config.selection,
         "epochs_planned": config.training.epochs,
@@ -254,6 +256,7 @@ def _study_rows(folder: RunFolder) -> Iterator[Row]:
         "truncated": bool(result.get("truncated")),
         "space": (settings.get("space") or {}).get("name"),
         "dataset": (settings.get("data") or {}).get("dataset"),
+        "images": (settings.get("data") or {}).get("content") or NOT_RECORDED,
         "seed": settings.get("seed"),
         "setting": folder.run_id.rpartition("-")[2],
         **_environment(folder),

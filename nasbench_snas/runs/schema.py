@@ -12,6 +12,8 @@ from nasbench_snas.errors import DataError
 from nasbench_snas.runs.folder import SCHEMA_VERSION
 
 Row = dict[str, Any]
+NOT_RECORDED = "images not recorded"
+"""In the place of a fingerprint: the run was made by a version that took none."""
 
 SCHEMA: dict[str, tuple[str, ...]] = {
     "identity": tuple(
@@ -39,7 +41,7 @@ SCHEMA: dict[str, tuple[str, ...]] = {
         "finished".split()
     ),
     "further": tuple(
-        "comparison setting unconstrained_setting level alpha_settings "
+        "comparison setting unconstrained_setting level alpha_settings images "
         "space_params split protocol protocol_note "
         "search_view derive_rule child_valid_acc_recalibrated child_matrix n_edges entropy "
         "parent_params mac_elements child_cost kernels suite_version estimator_source name "
@@ -65,7 +67,7 @@ TYPES: dict[str, str] = {
         "run_id parent_id stage estimator estimator_params space dataset constraint preset "
         "config_hash status reason genotype point coord_set device_name precision torch cuda "
         "git_sha host_id comparison setting unconstrained_setting level alpha_settings "
-        "space_params split protocol "
+        "images space_params split protocol "
         "protocol_note search_view derive_rule child_matrix kernels suite_version "
         "estimator_source name selection changed_settings label command folder".split(),
         "object",
@@ -97,7 +99,12 @@ def _from_version_0(result: Row) -> Row:
     return new
 
 
-MIGRATIONS: dict[int, Callable[[Row], Row]] = {0: _from_version_0}
+def _from_version_1(result: Row) -> Row:
+    """Version 1: which images a run saw was not recorded."""
+    return {**result, "images": NOT_RECORDED}
+
+
+MIGRATIONS: dict[int, Callable[[Row], Row]] = {0: _from_version_0, 1: _from_version_1}
 """From each older schema version to the next one."""
 
 

@@ -20,6 +20,7 @@ import torch
 from pydantic import BaseModel
 
 from nasbench_snas.compute.distributed import ProcessLostError, World, joined, resumed_note
+from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.compute.threads import threads_for
 from nasbench_snas.errors import CheckpointError, DivergedError, NasbenchError
 from nasbench_snas.runs.checkpoint import damaged, load_checkpoint, save_checkpoint
@@ -132,6 +133,7 @@ class Job:
     fix: str = ""
 
 
+@own_modes()
 def run_job(job: Job, folder: RunFolder, options: RunOptions) -> dict[str, Any]:
     """Run (or continue) a job to its end and return its result.
 

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from nasbench_snas.api import Distribution, Estimator
 from nasbench_snas.architecture.space import Space
+from nasbench_snas.compute.modes import own_modes
+from nasbench_snas.errors import DivergedError
 from nasbench_snas.search.views import SAMPLED, VIEWS, ViewName, view_weights
 from nasbench_snas.supernet.skeleton import BATCH_NORM_MOMENTUM
 
@@ -46,6 +48,7 @@ class ChildAccuracy:
         return asdict(self)
 
 
+@own_modes()
 @torch.no_grad()
 def accuracy(parent: nn.Module, z: Tensor, batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
     """Return the accuracy of each architecture in percent, shape ``(S,)``, in evaluation mode.
@@ -54,18 +57,30 @@ def accuracy(parent: nn.Module, z: Tensor, batches: Iterable[tuple[Tensor, Tenso
         parent: The network.
         z: Weights, shape ``(S, E, K)``.
         batches: Normalised images and labels.
+
+    Raises:
+        DivergedError: Logits are NaN or infinite.
     """
     was_training = parent.training
     parent.eval()
-    right, seen = torch.zeros(z.shape[0], dtype=torch.float64), 0
+    right, seen, finite = torch.zeros(z.shape[0], dtype=torch.float64), 0, True
     for images, labels in batches:
-        predicted = parent(images, z).argmax(dim=-1)
+        logits = parent(images, z)
+        finite &= bool(logits.isfinite().all())
+        predicted = logits.argmax(dim=-1)
         right += (predicted == labels).sum(dim=1).cpu()
         seen += labels.numel()
     parent.train(was_training)
+    if not finite:
+        raise DivergedError(
+            "logits of a derived child are NaN or infinite.",
+            "Such a network has no accuracy.",
+            "Train again with a lower search.theta.lr.",
+        )
     return 100.0 * right / seen
 
 
+@own_modes()
 @torch.no_grad()
 def recalibrate(parent: nn.Module, z: Tensor, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
     """Replace running statistics by those of architecture ``z`` on training images.

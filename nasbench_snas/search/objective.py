@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from nasbench_snas.compute.modes import own_autocast
 from nasbench_snas.supernet.reference import Parent
 
 
@@ -90,7 +91,8 @@ class SupernetLoss:
 
     def _logits(self, z: Tensor, run: Tensor | None = None) -> Tensor:
         everything = self.all_operations if self.all_operations or run is None else run
-        with torch.autocast(self.images.device.type, torch.bfloat16, enabled=self.autocast):
+        kind = torch.bfloat16 if self.autocast else None
+        with own_autocast(self.images.device.type, kind):
             logits = self.parent(
                 self.images, z, all_operations=everything, edge_mask=self.edge_mask
             )

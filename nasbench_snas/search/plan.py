@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nasbench_snas.data.fingerprint import with_content
+from nasbench_snas.data.settings import Part
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.registry import Registry
+from nasbench_snas.runs.folder import RunFolder
 from nasbench_snas.search.optimizers import alpha_defaults
 from nasbench_snas.settings.parameters import resolve_parameters
 from nasbench_snas.settings.run import Choice, RunConfig, resolve, validate
 from nasbench_snas.settings.toml import read_toml
+
+logger = logging.getLogger("nasbench_snas")
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,27 @@ def plan_run(
         file=file,
         assignments=assignments,
     )
+    parts: tuple[Part, ...] = ("train", "test") if config.data.protocol == "paper" else ("train",)
+    config = config.model_copy(update={"data": with_content(config.data, parts)})
     return complete(registry, config, sources)
+
+
+def as_begun(registry: Registry, root: Path, plan: PlannedRun) -> PlannedRun:
+    """Return the plan under the name that an earlier version began it with, if it did.
+
+    Such a run did not record its images; an unfinished one is continued as it is, a finished one
+    is left alone and made anew.
+    """
+    if (root / plan.run_id / "config.toml").is_file():
+        return plan
+    unrecorded = plan.config.data.model_copy(update={"content": None})
+    config = plan.config.model_copy(update={"data": unrecorded})
+    before = complete(registry, config, plan.sources)
+    folder = RunFolder(root / before.run_id)
+    if not folder.config_file.is_file() or folder.status().get("status") == "done":
+        return plan
+    logger.warning("%s was begun by an earlier version: images not recorded", before.run_id)
+    return before
 
 
 def complete(registry: Registry, config: RunConfig, sources: dict[str, str]) -> PlannedRun:

@@ -10,6 +10,7 @@ from nasbench_snas import __version__
 from nasbench_snas.architecture.genotype import Genotype
 from nasbench_snas.runs.folder import SCHEMA_VERSION
 from nasbench_snas.runs.provenance import device_name, git_state, host_id, versions
+from nasbench_snas.runs.schema import NOT_RECORDED
 from nasbench_snas.search.child import ChildAccuracy
 from nasbench_snas.search.search import Search
 from nasbench_snas.supernet.skeleton import parameter_count
@@ -57,6 +58,7 @@ def search_result(
         "space": config.space.name,
         "space_params": json.dumps(config.space.parameters, sort_keys=True),
         "dataset": config.data.dataset,
+        "images": config.data.content or NOT_RECORDED,
         "level": config.search.level,
         "protocol": config.data.protocol,
         "protocol_note": search.splits.label,

@@ -18,6 +18,7 @@ from torch import Tensor
 from nasbench_snas.api import Distribution, Estimator
 from nasbench_snas.architecture.space import Space
 from nasbench_snas.compute.distributed import World, synchronise_batch_norms
+from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.data import evaluation_batches, load_splits, make_augmenter, stream_of
 from nasbench_snas.data.shards import ShardAugment, ShardedStream
 from nasbench_snas.errors import CheckpointError
@@ -57,6 +58,7 @@ class Search:
         step: Finished steps.
     """
 
+    @own_modes()
     def __init__(
         self,
         config: RunConfig,
@@ -198,6 +200,7 @@ class Search:
         phase = (1 + math.cos(math.pi * self.epoch / self.settings.epochs)) / 2
         return theta.lr_min + (theta.lr - theta.lr_min) * phase
 
+    @own_modes()
     def one_step(self) -> None:
         """Do the next step of the current epoch.
 
@@ -239,6 +242,7 @@ class Search:
         """Whether all steps of the current epoch are done."""
         return self.step >= (self.epoch + 1) * self.steps_per_epoch
 
+    @own_modes()
     def finish_epoch(self) -> dict[str, Any]:
         """Validate, close the epoch, and return its event (without times)."""
         steps = self.sums.get("steps", 1.0)
@@ -260,6 +264,7 @@ class Search:
         event |= self.measure(last or self.epoch % self.settings.validate_every == 0)
         return event
 
+    @own_modes()
     def measure(self, validated: bool = True) -> dict[str, Any]:
         """Return the metrics of the architecture, and with ``validated`` those of the parent."""
         parent = {}
@@ -322,6 +327,7 @@ class Search:
             if seen >= wanted:
                 return
 
+    @own_modes()
     def child_matrix(self) -> list[ChildAccuracy]:
         """Return the accuracy of every view of the parent; see :func:`child_matrix`."""
         return child_matrix(
@@ -372,6 +378,7 @@ class Search:
             "history": list(self.history),
         }
 
+    @own_modes()
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state``.
 

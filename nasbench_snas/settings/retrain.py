@@ -28,7 +28,8 @@ _STRICT = ConfigDict(frozen=True, extra="forbid")
 _PREFIX = "retrain-"
 
 _CHOSEN = (
-    *("genotype", "seed", "space", "data.dataset", "data.fake", "network.skeleton"),
+    *("genotype", "seed", "space", "data.dataset", "data.fake", "data.content", "data.fingerprint"),
+    "network.skeleton",
     *("training.amp", "training.eval_batch_size", "training.sync_batchnorm"),
 )
 """What a retraining chooses without leaving its preset."""
@@ -173,8 +174,7 @@ class RetrainConfig(BaseModel):
         """Return what decides the trained weights, as plain JSON values."""
         outside = {"name", "parent", "preset", "stage", "selection", "candidates", "speed"}
         values = self.model_dump(mode="json", exclude={*outside, "checkpoint_seconds"})
-        for field in ("root", "cache_dir", "workers"):
-            values["data"].pop(field, None)
+        values["data"] = self.data.identity()
         values["training"].pop("test_every")
         values["network"].pop("max_macs")
         if not self.training.sync_batchnorm:

@@ -157,8 +157,7 @@ class RunConfig(BaseModel):
         values = self.model_dump(mode="json", exclude={"preset", "checkpoint_seconds"})
         for plugin in ("estimator", "space"):  # unset is the same as absent, as in config.toml
             values[plugin] = {k: v for k, v in values[plugin].items() if v is not None}
-        for field in ("root", "cache_dir", "workers"):
-            values["data"].pop(field, None)
+        values["data"] = self.data.identity()
         values["search"].pop("track_gradients", None)
         if not self.search.sync_batchnorm:
             values["search"].pop("sync_batchnorm")

@@ -124,8 +124,7 @@ class StudySettings(BaseModel):
             values.pop(key)
         for key in ("confidence", "budget"):
             values.pop(key)
-        for key in ("root", "cache_dir", "workers"):
-            values["data"].pop(key, None)
+        values["data"] = self.data.identity()
         text = json.dumps(values, sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 

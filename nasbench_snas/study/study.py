@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.kernels.cpu import build
 from nasbench_snas.registry import Registry
@@ -85,6 +86,7 @@ def run_study(
 class Study:
     """A study in progress; use :func:`run_study`."""
 
+    @own_modes()
     def __init__(
         self,
         settings: StudySettings,
@@ -102,6 +104,7 @@ class Study:
         self.cells: list[dict[str, Any]] = []
         self.files: list[Path] = []
 
+    @own_modes()
     def run(self) -> dict[str, Any]:
         """Measure all points and return the result."""
         start, settings = time.monotonic(), self.settings

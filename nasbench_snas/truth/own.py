@@ -26,6 +26,7 @@ from scipy import stats as scipy_stats
 from torch import Tensor
 
 from nasbench_snas.architecture.distributions import one_hot
+from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.data import evaluation_batches, load_test
 from nasbench_snas.errors import ConfigError, DataError
 from nasbench_snas.registry import Registry
@@ -153,6 +154,7 @@ def train_alone(search: Search, choice: Tensor, test: Any) -> dict[str, float]:
     }
 
 
+@own_modes()
 def make_shard(plan: TablePlan, registry: Registry, folder: Path, shard: int, device: str) -> None:
     """Train the architectures of one shard into ``shards/<shard>.json``; done ones are kept.
 
@@ -258,6 +260,7 @@ class Table:
             raise DataError(f"{file} is not a table of architectures: {error}") from error
 
 
+@own_modes()
 def compare(search: Search, table: Table, draws_per_pass: int = 16) -> dict[str, float | None]:
     """Return regret and rank correlation of a finished search against a table.
 

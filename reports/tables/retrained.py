@@ -415,6 +415,7 @@ def _notes(
         notes.append(rules.APART)
     notes += footnotes([(r.architecture, r.footnote) for r in published_table(table)])
     if measured:
+        notes += rules.images_notes([run for row in measured for run in row.runs])
         notes += [rules.CELL, rules.UNIT, rules.SELECTION]
     return (*notes, rules.SEPARATE)
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from nasbench_snas.runs.schema import NOT_RECORDED
+
 CELL = (
     "Cells: one seed: its value; two: both; three or four: mean and range [min, max]; from five: "
     "mean ± standard deviation (n), n-1 in the denominator; from ten also the interquartile mean "
@@ -82,3 +87,20 @@ ALL: tuple[str, ...] = (
     ROUNDING,
     SEPARATE,
 )
+
+
+def images_notes(runs: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return what is to be said about how the images of a table's runs are known."""
+    images = {str(run["images"] or NOT_RECORDED) for run in runs}
+    notes = []
+    if NOT_RECORDED in images:
+        notes.append(
+            "Images not recorded: these runs are of an earlier version, which did not take a "
+            "fingerprint of the images, so they share no row with later ones."
+        )
+    if any(value.startswith("listing ") for value in images):
+        notes.append(
+            "The images are known by names, sizes and times of their files only "
+            '(data.fingerprint = "listing"), not by contents.'
+        )
+    return notes

@@ -253,6 +253,7 @@ def _notes(found: Comparable, bold: BoldRows, published: bool, comparable: bool)
         notes.append(f"Bold does not rank the rows here: {bold.powerless}.")
     protocols = sorted({str(run["protocol_note"]) for run in found.runs if run["protocol_note"]})
     notes += [f"Accuracies: {note}." for note in protocols]
+    notes += rules.images_notes(found.runs)
     rest = (rules.CELL, rules.INTERVAL, rules.UNIT, rules.FAILURES, rules.BOLD, rules.COST)
     return (*notes, *rest, *((rules.SEPARATE,) if published else ()))
 
