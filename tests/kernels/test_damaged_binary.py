@@ -50,6 +50,32 @@ def test_a_damaged_binary_is_not_loaded_but_built_anew(cached, damage, monkeypat
     assert "built anew" in select_backend("auto")[1]
 
 
+@pytest.mark.parametrize("which", ["the binary", "all binaries"])
+@pytest.mark.parametrize("how", ["group", "others", "owner"])
+def test_a_cache_that_another_user_owns_or_may_write_is_refused(cached, which, how, monkeypatch):
+    folder = cached if which == "the binary" else cached.parent
+    if how == "owner":
+        monkeypatch.setattr(build.os, "geteuid", lambda: folder.stat().st_uid + 1)
+    else:
+        folder.chmod(0o770 if how == "group" else 0o707)
+    monkeypatch.setattr(build, "missing_compiler", lambda: "")
+    monkeypatch.setattr(build.subprocess, "Popen", lambda *a, **k: pytest.fail("started"))
+    monkeypatch.setattr(build, "compile_extension", lambda *a: pytest.fail("compiled"))
+    backend, note = select_backend("auto")
+    assert backend.name == "reference" and "not loaded" in note
+    with pytest.raises(MissingDependencyError, match="NASBENCH_CACHE|chmod 700"):
+        select_backend("cpu")
+
+
+def test_the_cache_is_made_for_its_user_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("NASBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(build, "missing_compiler", lambda: "")
+    monkeypatch.setattr(build.subprocess, "Popen", lambda *a, **k: None)
+    build.build_in_background()
+    for folder in (build.cache_directory(), build.cache_directory().parent):
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+
 def fake_compiler(folder, script):
     file = folder / "c++"
     file.write_text(f"#!/bin/sh\n{script}\n")

@@ -61,6 +61,30 @@ def cache_directory() -> Path:
     return Path(base) / "kernels" / digest.hexdigest()
 
 
+def untrusted(directory: Path) -> str:
+    """Return why code in ``directory`` may be somebody else's, or an empty string.
+
+    A binary is loaded into this process, so that nobody else may own or write the folder of the
+    kernels or the one with this binary.
+    """
+    for folder in (directory.parent, directory):
+        if not folder.exists():
+            continue
+        found = folder.stat()
+        if found.st_uid != os.geteuid():
+            return f"{folder} belongs to user {found.st_uid}; set NASBENCH_CACHE to one of yours"
+        if found.st_mode & 0o022:
+            return f"others may write {folder}; look what is in it, then: chmod 700 {folder}"
+    return ""
+
+
+def _make(directory: Path) -> None:
+    """Make the folders of the kernels, for this user alone."""
+    directory.parent.parent.mkdir(parents=True, exist_ok=True)
+    for folder in (directory.parent, directory):
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
 def _binary(directory: Path) -> Path:
     return directory / f"{NAME}.so"
 
@@ -81,6 +105,8 @@ def is_built() -> bool:
     Loading a damaged one would kill the process, so that its size and digest are compared first.
     """
     directory = cache_directory()
+    if untrusted(directory):
+        return False
     try:
         expected = json.loads((directory / "done").read_text(encoding="utf-8"))
         size = _binary(directory).stat().st_size
@@ -125,6 +151,11 @@ def build_cpu_kernels(timeout: float = 1800.0) -> Path:
         MissingDependencyError: No compiler, or it failed.
     """
     directory = cache_directory()
+    if why := untrusted(directory):
+        raise MissingDependencyError(
+            f"the C++ kernels are not loaded: {why}.",
+            "Whoever can write there could have code of theirs run as you.",
+        )
     if is_built():
         return _binary(directory)
     if why := missing_compiler():
@@ -132,7 +163,7 @@ def build_cpu_kernels(timeout: float = 1800.0) -> Path:
             f"{why}.", "The C++ kernels are optional: plain PyTorch runs instead, only slower."
         )
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        _make(directory)
         with obeying_signals(), FileLock(directory / "build.lock", timeout=timeout):
             if not is_built():
                 _build(directory)
@@ -190,10 +221,12 @@ def build_in_background() -> str:
     if why := missing_compiler():
         return why
     directory = cache_directory()
+    if why := untrusted(directory):
+        return f"the C++ kernels are not loaded: {why}"
     if _failed().exists():
         return f"the C++ kernels could not be built (see {directory / 'build.log'})"
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        _make(directory)
     except OSError as error:
         return f"no directory for compiled kernels can be made ({error}); set NASBENCH_CACHE"
     lock = FileLock(directory / "build.lock")
@@ -229,6 +262,10 @@ def build_or_note_failure(timeout: float = 0.0) -> None:
         build_cpu_kernels(timeout)
     except MissingDependencyError as error:
         # Neither a compiler that others wait for nor a missing directory is a failure of its own.
-        if not isinstance(error.__cause__, OSError) and not missing_compiler():
+        if not (
+            isinstance(error.__cause__, OSError)
+            or missing_compiler()
+            or untrusted(cache_directory())
+        ):
             _failed().touch()
         raise
