@@ -229,7 +229,7 @@ def _refuse_unknown(session: Any, targets: tuple[str, ...]) -> None:
     from nasbench_snas.testing.target import find_targets
 
     if any(":" in text for text in targets) and "" not in sys.path:
-        sys.path.insert(0, "")  # a module in the current folder, as `python -m` finds it
+        sys.path.append("")  # a module in the current folder; last, so that it hides no package
     for text in targets:
         find_targets(text, session.plugins, session.environment_plugins)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from nasbench_snas.errors import ConfigError
+from nasbench_snas.executors.interpreter import safe_environment
 from nasbench_snas.executors.task import Outcome, Task, last_line
 from nasbench_snas.runs.folder import RunFolder
 
@@ -99,7 +100,7 @@ class LocalExecutor:
         extra = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
         if gpus:
             extra["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
-        return {**os.environ, **extra}
+        return {**safe_environment(), **extra}
 
     def _finished(self, item: _Running) -> Outcome:
         item.errors.seek(0)

@@ -18,6 +18,7 @@ from typing import Any
 import submitit
 
 from nasbench_snas.errors import ConfigError
+from nasbench_snas.executors.interpreter import safe_children
 from nasbench_snas.executors.task import Outcome, Task, finish, start, wait_until_free
 
 
@@ -88,7 +89,10 @@ class SlurmExecutor:
 
     def run(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
         """Run all tasks; see :class:`nasbench_snas.executors.Executor`."""
-        jobs = {task: self._executor.submit(_Run(), task.command, task.folder) for task in tasks}
+        with safe_children():
+            jobs = {
+                task: self._executor.submit(_Run(), task.command, task.folder) for task in tasks
+            }
         while jobs:
             for task, job in list(jobs.items()):
                 if job.done():

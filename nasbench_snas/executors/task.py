@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from nasbench_snas.executors.interpreter import SAFE, safe_environment
 from nasbench_snas.runs.folder import RunFolder
 
 EXECUTORS = ("local", "print", "ray", "slurm")
@@ -33,7 +33,7 @@ class Task:
     @property
     def command(self) -> tuple[str, ...]:
         """The whole command, with this interpreter."""
-        return (sys.executable, "-m", "nasbench_snas", *self.arguments)
+        return (*SAFE, "-m", "nasbench_snas", *self.arguments)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,11 @@ def wait_until_free(folder: Path, poll_seconds: float = 0.5) -> None:
 def start(command: tuple[str, ...]) -> subprocess.Popen[bytes]:
     """Start ``command`` with its error output kept for :func:`finish`."""
     return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        command,
+        env=safe_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
 
 

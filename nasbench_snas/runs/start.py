@@ -168,11 +168,12 @@ class _Runner:
             return self._run()
 
     def _run(self) -> dict[str, Any]:
+        size, notes = self._restore()
+        self.world.barrier()  # all processes have read, and refused, before one writes
         if self.world.is_main:
-            self._open()
+            self._open(size, notes)
         logger.info("%s", self.work.note)
         try:
-            self._restore()
             self._notify({"kind": "start", "note": self.work.note, "epoch": self.work.epoch})
             return self._finish(self._train())
         except DivergedError as error:
@@ -199,7 +200,13 @@ class _Runner:
                 "Restore config.toml, or move the folder away.",
             )
 
-    def _open(self) -> None:
+    def _open(self, events_size: int, notes: dict[str, str]) -> None:
+        """Change the folder for the first time: everything in it has been verified.
+
+        Args:
+            events_size: Bytes of the event log that the checkpoint knows.
+            notes: What to say about the way the run goes on, by kind of event.
+        """
         folder, options = self.folder, self.options
         if not folder.config_file.exists():
             write_atomic(folder.config_file, to_toml(self.job.config, options.sources))
@@ -213,6 +220,11 @@ class _Runner:
         if not (options.resume and folder.checkpoint_file.exists()):
             folder.forget()
         (folder.path / "result.json").unlink(missing_ok=True)
+        folder.truncate_events(events_size)
+        for kind, note in notes.items():
+            if note:
+                logger.warning("%s", note)
+                folder.append_event({"kind": kind, "t": time.time(), "note": note})
 
     def _status(self, status: Any, reason: str = "", **more: Any) -> None:
         if self.world.is_main:
@@ -223,33 +235,31 @@ class _Runner:
             for listener in self.options.listeners:
                 listener(event)
 
-    def _restore(self) -> None:
-        """Continue from the checkpoint, if any; all processes read it before one writes."""
+    def _restore(self) -> tuple[int, dict[str, str]]:
+        """Continue from the checkpoint, if any; changes nothing in the folder.
+
+        Returns:
+            Bytes of the event log that belong to the checkpoint, and notes by kind of event.
+
+        Raises:
+            CheckpointError: The checkpoint is damaged, foreign, or of other settings.
+        """
         file, work = self.folder.checkpoint_file, self.work
-        size, notes = 0, {}
-        if file.exists():
-            content = load_checkpoint(file, config_hash=self.job.digest, device=self.options.device)
-            try:
-                work.load_state_dict(content[self.job.kind])
-                size = int(content["events_size"])
-            except torch.OutOfMemoryError:
-                raise
-            except (KeyError, TypeError, ValueError, RuntimeError) as error:
-                raise damaged(file, error) from error
+        if not (self.options.resume and file.exists()):
+            return 0, {}
+        content = load_checkpoint(file, config_hash=self.job.digest, device=self.options.device)
+        try:
+            work.load_state_dict(content[self.job.kind])
+            size = int(content["events_size"])
             before = int(content.get("processes", 1))
-            notes = {
-                "processes": resumed_note(before, self.world.size, self.job.synchronised),
-                "changed": changed_note(content.get("rounding", {}), self._rounding()),
-            }
-            logger.info("continued at epoch %d, step %d", work.epoch + 1, work.step)
-        self.world.barrier()
-        if not self.world.is_main:
-            return
-        self.folder.truncate_events(size)
-        for kind, note in notes.items():
-            if note:
-                logger.warning("%s", note)
-                self.folder.append_event({"kind": kind, "t": time.time(), "note": note})
+            changed = changed_note(content.get("rounding", {}), self._rounding())
+        except torch.OutOfMemoryError:
+            raise
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise damaged(file, error) from error
+        logger.info("continued at epoch %d, step %d", work.epoch + 1, work.step)
+        note = resumed_note(before, self.world.size, self.job.synchronised)
+        return size, {"processes": note, "changed": changed}
 
     def _rounding(self) -> dict[str, Any]:
         """Return what the last bits of the numbers depend on."""

@@ -204,6 +204,35 @@ def test_a_checkpoint_with_the_right_settings_and_other_contents_is_a_clear_erro
     assert (folder.checkpoint_file.read_bytes(), folder.events_file.read_bytes()) == before
 
 
+@pytest.mark.parametrize("damage", ["truncated", "foreign state", "other settings", "no torch"])
+def test_a_refused_checkpoint_leaves_the_whole_folder_as_it_was(
+    tmp_path: Path, damage: str
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    planned = plan()
+    search(folder, planned, max_epochs=1)
+    file, digest = folder.checkpoint_file, planned.config.digest(1)
+    state = load_checkpoint(file, config_hash=digest)
+    if damage == "truncated":
+        file.write_bytes(file.read_bytes()[:-100])
+    elif damage == "foreign state":
+        save_checkpoint(file, {**state, "search": []}, config_hash=digest)
+    elif damage == "other settings":
+        save_checkpoint(file, state, config_hash="0" * 8)
+    else:
+        file.write_text("not a checkpoint")
+
+    def contents() -> dict[str, bytes]:
+        files = (path for path in folder.path.rglob("*") if path.is_file())
+        return {str(path): path.read_bytes() for path in files if path.name != "run.log"}
+
+    before = contents()
+    with pytest.raises(CheckpointError):
+        search(folder, planned)
+    assert contents() == before
+    assert folder.result() is not None and folder.status()["status"] == "truncated"
+
+
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"[search\n", b"unknown = 1\n"])
 def test_settings_that_cannot_be_read_are_a_clear_error(tmp_path: Path, content: bytes) -> None:
     folder = RunFolder(tmp_path / "run")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import logging
+import json
 import os
 import platform
 import shutil
@@ -23,6 +23,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from nasbench_snas.errors import MissingDependencyError
+from nasbench_snas.kernels.cpu.compile import compile_extension, obeying_signals
 
 NAME = "nasbench_cpu_kernels"
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi")
@@ -60,13 +61,58 @@ def cache_directory() -> Path:
     return Path(base) / "kernels" / digest.hexdigest()
 
 
+def untrusted(directory: Path) -> str:
+    """Return why code in ``directory`` may be somebody else's, or an empty string.
+
+    A binary is loaded into this process, so that nobody else may own or write the folder of the
+    kernels or the one with this binary.
+    """
+    for folder in (directory.parent, directory):
+        if not folder.exists():
+            continue
+        found = folder.stat()
+        if found.st_uid != os.geteuid():
+            return f"{folder} belongs to user {found.st_uid}; set NASBENCH_CACHE to one of yours"
+        if found.st_mode & 0o022:
+            return f"others may write {folder}; look what is in it, then: chmod 700 {folder}"
+    return ""
+
+
+def _make(directory: Path) -> None:
+    """Make the folders of the kernels, for this user alone."""
+    directory.parent.parent.mkdir(parents=True, exist_ok=True)
+    for folder in (directory.parent, directory):
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
 def _binary(directory: Path) -> Path:
     return directory / f"{NAME}.so"
 
 
+def _record(directory: Path) -> dict[str, object]:
+    """Return what identifies the binary: its size and digest, and what it was compiled for."""
+    content = _binary(directory).read_bytes()
+    return {
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "compiled_for": hashlib.sha256(_features().encode()).hexdigest(),
+    }
+
+
 def is_built() -> bool:
-    """Whether a finished binary for these sources exists."""
-    return (cache_directory() / "done").exists() and _binary(cache_directory()).exists()
+    """Whether a whole binary for these sources and this processor exists.
+
+    Loading a damaged one would kill the process, so that its size and digest are compared first.
+    """
+    directory = cache_directory()
+    if untrusted(directory):
+        return False
+    try:
+        expected = json.loads((directory / "done").read_text(encoding="utf-8"))
+        size = _binary(directory).stat().st_size
+        return bool(size == expected["bytes"] and expected == _record(directory))
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
 
 
 def missing_compiler() -> str:
@@ -105,35 +151,42 @@ def build_cpu_kernels(timeout: float = 1800.0) -> Path:
         MissingDependencyError: No compiler, or it failed.
     """
     directory = cache_directory()
+    if why := untrusted(directory):
+        raise MissingDependencyError(
+            f"the C++ kernels are not loaded: {why}.",
+            "Whoever can write there could have code of theirs run as you.",
+        )
     if is_built():
         return _binary(directory)
     if why := missing_compiler():
         raise MissingDependencyError(
             f"{why}.", "The C++ kernels are optional: plain PyTorch runs instead, only slower."
         )
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # CUDA is not missed
-    from torch.utils import cpp_extension
-
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with FileLock(directory / "build.lock", timeout=timeout):
+        _make(directory)
+        with obeying_signals(), FileLock(directory / "build.lock", timeout=timeout):
             if not is_built():
-                cpp_extension.load(
-                    NAME,
-                    [str(path) for path in sources() if path.suffix == ".cpp"],
-                    extra_cflags=list(FLAGS),
-                    extra_ldflags=["-fopenmp"],
-                    build_directory=str(directory),
-                    is_python_module=True,
-                )
-                (directory / "done").touch()
-    except (RuntimeError, OSError, Timeout, subprocess.CalledProcessError) as error:
+                _build(directory)
+    except (OSError, Timeout) as error:
         raise MissingDependencyError(
             f"the C++ kernels could not be built: {str(error).strip().splitlines()[-1]}",
             f"Build directory: {directory}",
             "Plain PyTorch runs instead; `nasbench doctor --build` shows the compiler's messages.",
         ) from error
     return _binary(directory)
+
+
+def _build(directory: Path) -> None:
+    """Compile anew: what a damaged build left is removed, as ninja would take it for finished."""
+    (directory / "done").unlink(missing_ok=True)
+    for left in (*directory.glob("*.so"), *directory.glob("*.o"), *directory.glob(".ninja_*")):
+        left.unlink()
+    (directory / "lock").unlink(missing_ok=True)  # of torch, held by nobody: we hold ours
+    files = [path for path in sources() if path.suffix == ".cpp"]
+    compile_extension(NAME, files, FLAGS, directory)
+    mark = directory / "done.new"
+    mark.write_text(json.dumps(_record(directory)), encoding="utf-8")
+    mark.replace(directory / "done")
 
 
 def load_cpu_kernels() -> ModuleType:
@@ -168,10 +221,12 @@ def build_in_background() -> str:
     if why := missing_compiler():
         return why
     directory = cache_directory()
+    if why := untrusted(directory):
+        return f"the C++ kernels are not loaded: {why}"
     if _failed().exists():
         return f"the C++ kernels could not be built (see {directory / 'build.log'})"
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        _make(directory)
     except OSError as error:
         return f"no directory for compiled kernels can be made ({error}); set NASBENCH_CACHE"
     lock = FileLock(directory / "build.lock")
@@ -181,14 +236,13 @@ def build_in_background() -> str:
         return "C++ kernels are being built for later runs"
     lock.release()
     script = "from nasbench_snas.kernels.cpu import build; build.build_or_note_failure()"
+    python = (sys.executable, "-P")  # a file torch.py of the current folder is not imported
     root = str(Path(__file__).resolve().parents[3])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "MAX_JOBS": "1"}
     with (directory / "build.log").open("ab") as log:
         subprocess.Popen(
-            ["nice", "-n", "19", sys.executable, "-c", script]
-            if shutil.which("nice")
-            else [sys.executable, "-c", script],
+            [*(("nice", "-n", "19") if shutil.which("nice") else ()), *python, "-c", script],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -208,6 +262,10 @@ def build_or_note_failure(timeout: float = 0.0) -> None:
         build_cpu_kernels(timeout)
     except MissingDependencyError as error:
         # Neither a compiler that others wait for nor a missing directory is a failure of its own.
-        if not isinstance(error.__cause__, OSError) and not missing_compiler():
+        if not (
+            isinstance(error.__cause__, OSError)
+            or missing_compiler()
+            or untrusted(cache_directory())
+        ):
             _failed().touch()
         raise
