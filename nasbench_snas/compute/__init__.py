@@ -3,5 +3,6 @@
 __all__ = [
     "device",
     "distributed",
+    "modes",
     "threads",
 ]

@@ -56,6 +56,7 @@ __all__ = [
     "build_loader",
     "catalogue",
     "evaluation_batches",
+    "fingerprint",
     "imagefolder",
     "lazy",
     "list_datasets",

@@ -2,6 +2,7 @@
 
 __all__ = [
     "cost",
+    "damage",
     "estimators",
     "gradients",
     "measure",
