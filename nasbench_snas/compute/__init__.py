@@ -5,4 +5,5 @@ __all__ = [
     "distributed",
     "modes",
     "threads",
+    "training",
 ]

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from nasbench_snas.data import cache
 from nasbench_snas.data.catalogue import CATALOGUE
-from nasbench_snas.data.fingerprint import file_state, listing_digest
+from nasbench_snas.data.digests import file_state, listing_digest
 from nasbench_snas.data.images import ImageSet, resize
 from nasbench_snas.data.settings import DataSettings, Part
 from nasbench_snas.errors import ConfigError, DataError

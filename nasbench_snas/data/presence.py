@@ -14,7 +14,7 @@ import torch
 
 from nasbench_snas.data import cifar, imagefolder
 from nasbench_snas.data.catalogue import CATALOGUE, prepare_command
-from nasbench_snas.data.registry import get_loader
+from nasbench_snas.data.loaders import get_loader
 from nasbench_snas.data.settings import DataSettings, Part
 from nasbench_snas.errors import ConfigError, DataError, suggest
 

@@ -1,35 +1,13 @@
-"""From a data set's name to its loader: one small table, imported when it is needed.
-
-A loader is a function ``load(settings, part) -> ImageSet``. The table is the column ``loader`` of
-`nasbench_snas.data.catalogue`.
-"""
+"""One part of a data set in memory, checked, resized and limited as the settings say."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib import import_module
-from typing import cast
-
-from nasbench_snas.data.catalogue import CATALOGUE
 from nasbench_snas.data.fingerprint import check
 from nasbench_snas.data.images import ImageSet
+from nasbench_snas.data.loaders import get_loader
 from nasbench_snas.data.selection import limit
 from nasbench_snas.data.settings import DataSettings, Part
-from nasbench_snas.errors import ConfigError, suggest
-
-Loader = Callable[[DataSettings, Part], ImageSet]
-
-
-def get_loader(name: str) -> Loader:
-    """Return the loader of data set `name`.
-
-    Raises:
-        ConfigError: No data set has that name.
-    """
-    if name not in CATALOGUE:
-        raise ConfigError(f"no data set is called {name!r}", suggest(name, CATALOGUE))
-    module, function = CATALOGUE[name].loader.split(":")
-    return cast(Loader, getattr(import_module(module), function))
+from nasbench_snas.errors import ConfigError
 
 
 def load_part(settings: DataSettings, part: Part) -> ImageSet:

@@ -54,10 +54,15 @@ class FunctionLoss:
     def __init__(self, f: Function, batch: tuple[int, ...], name: str, everything: bool) -> None:
         self.f, self.batch, self.name, self.everything = f, batch, name, everything
 
-    def __call__(self, z: Tensor) -> Tensor:
-        """Return the values of ``z``, shape ``(R, n)`` for weights ``(R, n, E, K)``."""
+    def __call__(self, z: Tensor, run: Tensor | None = None) -> Tensor:
+        """Return the values of ``z``, shape ``(R, n)`` for weights ``(R, n, E, K)``.
+
+        The gradient of categories with weight zero is dropped, as the parent network drops it,
+        except where ``run`` (broadcast to ``z``) asks for it.
+        """
         n = z.shape[1]
-        kept = z if self.everything else torch.where(z.detach() != 0, z, torch.zeros_like(z))
+        wanted = z.detach() != 0 if run is None else (z.detach() != 0) | run.bool()
+        kept = z if self.everything else torch.where(wanted, z, torch.zeros_like(z))
         value = self.f(kept.movedim(1, 0).reshape(n, *self.batch, *z.shape[2:]))
         if not isinstance(value, Tensor) or value.shape != (n, *self.batch):
             found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__

@@ -18,7 +18,6 @@ norms use their running statistics in the test, in float32 whatever the training
 from __future__ import annotations
 
 import math
-import resource
 from typing import Any
 
 import torch
@@ -27,14 +26,21 @@ from torch.nn import functional
 
 from nasbench_snas.compute.distributed import World, synchronise_batch_norms
 from nasbench_snas.compute.modes import own_autocast, own_modes
+from nasbench_snas.compute.training import (
+    cosine_rate,
+    momenta,
+    peak_memory,
+    require_images,
+    restore_momenta,
+    sgd,
+)
 from nasbench_snas.data.shards import move
-from nasbench_snas.errors import CheckpointError, DivergedError
+from nasbench_snas.errors import DivergedError
 from nasbench_snas.registry import Registry
 from nasbench_snas.retrain.accuracy import Evaluation, evaluate
 from nasbench_snas.retrain.feed import make_feed
 from nasbench_snas.retrain.network import check_budget, genotype_of, network_plan
 from nasbench_snas.runs.folder import RunFolder
-from nasbench_snas.search.optimizers import momenta, restore_momenta
 from nasbench_snas.seeding import stream
 from nasbench_snas.settings.retrain import RetrainConfig
 from nasbench_snas.supernet.child.kernels import child_kernels, fuse_child
@@ -107,13 +113,7 @@ class Retraining:
 
     def _build_optimizer(self) -> None:
         settings = self.settings
-        self.optimizer = torch.optim.SGD(
-            self.network.parameters(),
-            lr=settings.lr,
-            momentum=settings.momentum,
-            nesterov=settings.nesterov,
-            weight_decay=settings.weight_decay,
-        )
+        self.optimizer = sgd(self.network.parameters(), settings)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.amp == "fp16")
 
     def _plain_because(self) -> str:
@@ -170,8 +170,7 @@ class Retraining:
             return settings.lr * (self.epoch + 1) / settings.warmup_epochs
         if settings.schedule == "exponential":
             return settings.lr * settings.decay**self.epoch
-        phase = (1 + math.cos(math.pi * self.epoch / settings.epochs)) / 2
-        return settings.lr_min + (settings.lr - settings.lr_min) * phase
+        return cosine_rate(settings.lr, settings.lr_min, self.epoch, settings.epochs)
 
     def drop_path(self) -> float:
         """Return the probability of path dropout in the current epoch."""
@@ -291,9 +290,7 @@ class Retraining:
 
     def peak_memory(self) -> int:
         """Return the largest memory in use so far, in bytes (of the device, or of the process)."""
-        if self.device.type == "cuda":
-            return int(torch.cuda.max_memory_allocated(self.device))
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return peak_memory(self.device)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that changes, as tensors and plain containers.
@@ -325,12 +322,7 @@ class Retraining:
         Raises:
             CheckpointError: The images are not those that the state was made with.
         """
-        if state["images"] != self.feed.fingerprint:
-            raise CheckpointError(
-                "the images are not those that this retraining began with.",
-                f"Hash {state['images'][:12]} expected, {self.feed.fingerprint[:12]} found.",
-                "Put the original data back, or start anew with --resume never.",
-            )
+        require_images(state["images"], self.feed.fingerprint, "retraining", "Hash")
         self.network.load_state_dict(state["network"])
         restore_momenta(self.optimizer, dict(self.network.named_parameters()), state["momenta"])
         self.scaler.load_state_dict(state["scaler"])

@@ -240,8 +240,8 @@ def plan_retraining(
     config = _complete(registry, validate_retraining(layers.values), target)
     other = search is not None and search.data.dataset != config.data.dataset
     stage = "transfer" if other or config.network.skeleton == "imagenet" else "retrain"
-    data = with_content(config.data, ("train", "test"))
-    config = config.model_copy(update={"stage": stage, "data": data})
+    images = with_content(config.data, ("train", "test"))
+    config = config.model_copy(update={"stage": stage, "data": images})
     config = RetrainConfig.model_validate_json(config.model_dump_json())
     return PlannedRetraining(config, layers.sources, target.parent_result())
 

@@ -8,6 +8,7 @@ __all__ = [
     "provenance",
     "results",
     "resume",
+    "rows",
     "schema",
     "start",
     "trackers",

@@ -35,8 +35,8 @@ class RowLoader:
         """Return the rows of one folder; a damaged one gives a row that says so."""
         try:
             if stage == "gradients":
-                return [_row(study) for study in _study_rows(folder)]
-            return [_row(self._run(stage, folder))]
+                return [complete_row(study) for study in _study_rows(folder)]
+            return [complete_row(self._run(stage, folder))]
         except (
             NasbenchError,
             OSError,
@@ -47,7 +47,7 @@ class RowLoader:
         ) as error:
             what = error.what if isinstance(error, NasbenchError) else f"cannot be read: {error!r}"
             damaged = {"run_id": folder.run_id, "stage": stage, "folder": str(folder.path)}
-            return [_row({**damaged, "status": "damaged", "reason": what})]
+            return [complete_row({**damaged, "status": "damaged", "reason": what})]
 
     def _run(self, stage: str, folder: RunFolder) -> Row:
         result = folder.result()
@@ -81,7 +81,7 @@ class RowLoader:
         seeds = [line for line in lines[:12] if line.startswith("seed =")]
         key = "\n".join(line for line in lines if line not in seeds)
         if key not in self._settings:
-            self._settings[key] = _setting_columns(text)
+            self._settings[key] = setting_columns(text)
         row = dict(self._settings[key])
         if seeds:
             row["seed"] = int(seeds[0].partition("=")[2])
@@ -98,7 +98,7 @@ class RowLoader:
         return None if installed is None else installed != recorded
 
 
-def _row(values: Mapping[str, Any]) -> Row:
+def complete_row(values: Mapping[str, Any]) -> Row:
     """Return exactly the documented columns, each of its documented type.
 
     Raises:
@@ -125,7 +125,7 @@ def _typed(name: str, value: Any) -> Any:
     raise DataError(f"{name} is {value!r}.", f"Expected a value of type {kind}.")
 
 
-def _setting_columns(text: str) -> Row:
+def setting_columns(text: str) -> Row:
     from nasbench_snas.settings.run import from_toml
 
     try:

@@ -7,7 +7,6 @@ __all__ = [
     "levels",
     "load",
     "objective",
-    "optimizers",
     "plan",
     "resource",
     "runner",

@@ -1,12 +1,10 @@
-"""Optimisers of a search, and their state by parameter name."""
+"""The optimiser of a search's distribution."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from nasbench_snas.api import Distribution, Estimator
 from nasbench_snas.settings.run import AlphaSettings
@@ -42,23 +40,3 @@ def alpha_optimizer(
         eps=chosen["eps"],
         weight_decay=chosen["weight_decay"],
     )
-
-
-def momenta(optimizer: torch.optim.Optimizer, names: Sequence[str]) -> dict[str, Tensor]:
-    """Return the momentum buffers of an SGD optimiser by parameter name (those that exist)."""
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    found = {}
-    for name, parameter in zip(names, parameters, strict=True):
-        buffer = optimizer.state.get(parameter, {}).get("momentum_buffer")
-        if buffer is not None:
-            found[name] = buffer
-    return found
-
-
-def restore_momenta(
-    optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor], found: Mapping[str, Tensor]
-) -> None:
-    """Put momentum buffers back; the inverse of :func:`momenta`."""
-    for name, buffer in found.items():
-        parameter = parameters[name]
-        optimizer.state[parameter]["momentum_buffer"] = buffer.to(parameter).clone()

@@ -7,8 +7,6 @@ never stopped.
 
 from __future__ import annotations
 
-import math
-import resource
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -19,15 +17,22 @@ from nasbench_snas.api import Distribution, Estimator
 from nasbench_snas.architecture.space import Space
 from nasbench_snas.compute.distributed import World, synchronise_batch_norms
 from nasbench_snas.compute.modes import own_modes
+from nasbench_snas.compute.training import (
+    cosine_rate,
+    momenta,
+    peak_memory,
+    require_images,
+    restore_momenta,
+    sgd,
+)
 from nasbench_snas.data import evaluation_batches, load_splits, make_augmenter, stream_of
 from nasbench_snas.data.shards import ShardAugment, ShardedStream
-from nasbench_snas.errors import CheckpointError
 from nasbench_snas.oracle.tracking import GradientTracker
 from nasbench_snas.registry import Registry
 from nasbench_snas.search.child import ChildAccuracy, child_matrix
 from nasbench_snas.search.levels import Batch, Learner, search_step
 from nasbench_snas.search.objective import SupernetLoss, losses_and_errors
-from nasbench_snas.search.optimizers import alpha_optimizer, momenta, restore_momenta
+from nasbench_snas.search.optimizers import alpha_optimizer
 from nasbench_snas.search.resource import ResourceTerm
 from nasbench_snas.search.views import derive, view_weights
 from nasbench_snas.seeding import stream
@@ -153,13 +158,7 @@ class Search:
             estimator=self.estimator,
             dist=self.dist,
             parent=self.parent,
-            theta_optimizer=torch.optim.SGD(
-                self.parent.parameters(),
-                lr=theta.lr,
-                momentum=theta.momentum,
-                nesterov=theta.nesterov,
-                weight_decay=theta.weight_decay,
-            ),
+            theta_optimizer=sgd(self.parent.parameters(), theta),
             alpha_optimizer=alpha_optimizer(self.settings.alpha, self.estimator, self.dist),
             make_loss=self._make_loss,
             cost_term=lambda: self.resource.term(self.dist),
@@ -197,8 +196,7 @@ class Search:
     def theta_rate(self) -> float:
         """Return theta's learning rate of the current epoch: a cosine from ``lr`` to ``lr_min``."""
         theta = self.settings.theta
-        phase = (1 + math.cos(math.pi * self.epoch / self.settings.epochs)) / 2
-        return theta.lr_min + (theta.lr - theta.lr_min) * phase
+        return cosine_rate(theta.lr, theta.lr_min, self.epoch, self.settings.epochs)
 
     @own_modes()
     def one_step(self) -> None:
@@ -348,9 +346,7 @@ class Search:
 
     def peak_memory(self) -> int:
         """Return the largest memory in use so far, in bytes (of the device, or of the process)."""
-        if self.device.type == "cuda":
-            return int(torch.cuda.max_memory_allocated(self.device))
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return peak_memory(self.device)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that changes, as tensors and plain containers.
@@ -385,12 +381,7 @@ class Search:
         Raises:
             CheckpointError: The images are not those that the state was made with.
         """
-        if state["split"] != self.splits.fingerprint:
-            raise CheckpointError(
-                "the images are not those that this run began with.",
-                f"Split {state['split'][:12]} expected, {self.splits.fingerprint[:12]} found.",
-                "Put the original data back, or start anew with --resume never.",
-            )
+        require_images(state["split"], self.splits.fingerprint, "run", "Split")
         own = self.parent.from_canonical
         self.parent.load_state_dict(own(state["parent"]))
         parameters = dict(self.parent.named_parameters())

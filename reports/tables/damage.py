@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nasbench_snas.errors import NasbenchError
-from nasbench_snas.runs.results import _row, _setting_columns
+from nasbench_snas.runs.rows import complete_row, setting_columns
 
 from .selection import Run
 
@@ -83,6 +83,6 @@ def _settings(row: Run) -> dict[str, Any]:
     """Return the columns that the configuration gives; none where it cannot be read."""
     file = Path(str(row["folder"])) / "config.toml"
     try:
-        return _row(_setting_columns(file.read_text(encoding="utf-8")))
+        return complete_row(setting_columns(file.read_text(encoding="utf-8")))
     except (NasbenchError, OSError, ValueError):
         return {}

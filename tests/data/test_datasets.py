@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from nasbench_snas.data import cache, cifar, list_datasets, prepare, verify
 from nasbench_snas.data.catalogue import CATALOGUE
 from nasbench_snas.data.images import ImageSet, resize
-from nasbench_snas.data.registry import get_loader, load_part
+from nasbench_snas.data.loaders import get_loader
+from nasbench_snas.data.registry import load_part
 from nasbench_snas.data.settings import AugmentSettings, DataSettings, FakeSettings
 from nasbench_snas.data.splits import load_splits
 from nasbench_snas.data.statistics import measure, statistics_for
