@@ -18,7 +18,8 @@ steps an epoch; here it is trained once a step with ``n`` draws. (5) See the con
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -51,7 +52,10 @@ class ENAS(Score):
     bias: ClassVar[Literal["unbiased", "biased"]] = "unbiased"
     claims = {"objective": "entropy_regularised", "state": "score:moving_average"}
     penalties = {"entropy_weight": 0.0}
-    conformance_variants = ({"entropy_weight": 0.5}, {"reward": "accuracy"})
+    conformance_variants: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {"entropy_weight": 0.5},
+        {"reward": "accuracy"},
+    )
     optimizer_defaults = {"lr": 3.5e-3, "betas": (0.0, 0.999), "eps": 1e-3, "weight_decay": 0.0}
 
     def __init__(

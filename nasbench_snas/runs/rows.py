@@ -126,6 +126,7 @@ def _typed(name: str, value: Any) -> Any:
 
 
 def setting_columns(text: str) -> Row:
+    """Return the columns that the text of a search's ``config.toml`` gives."""
     from nasbench_snas.settings.run import from_toml
 
     try:
