@@ -45,7 +45,7 @@ def pack(source: Path, target: Path) -> None:
         "classes": np.array([classes(shift=False), classes(shift=True)], "<u2"),
     }
     with target.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def _counts(row: dict[str, str], dataset: str) -> list[int]:
