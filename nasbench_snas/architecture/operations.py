@@ -1,7 +1,7 @@
 """The candidate operations, declared once for networks, kernels and cost.
 
 An :class:`Operation` is data: how a module is built from it is in ``supernet/modules.py``, what it
-costs is in ``cost.py``. Names and order follow DARTS (Liu et al. 2019, arXiv:1806.09055) and
+costs is in ``cost/table.py``. Names and order follow DARTS (Liu et al. 2019, arXiv:1806.09055) and
 Appendix G.1 of SNAS (arXiv:1812.09926): convolutions are applied as ReLU-Conv-BN, a separable
 convolution is applied twice.
 """

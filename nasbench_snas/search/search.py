@@ -385,11 +385,7 @@ class Search:
         own = self.parent.from_canonical
         self.parent.load_state_dict(own(state["parent"]))
         parameters = dict(self.parent.named_parameters())
-        restore_momenta(
-            self.learner.theta_optimizer,
-            parameters,
-            own(state["theta_momenta"]),
-        )
+        restore_momenta(self.learner.theta_optimizer, parameters, own(state["theta_momenta"]))
         self.dist.load_state_dict(state["dist"])
         self.estimator.load_state_dict(state["estimator"])
         self.learner.alpha_optimizer.load_state_dict(state["alpha_optimizer"])

@@ -7,7 +7,6 @@ of a row is derived by the estimator's declared rule and inherits the parent's b
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,18 +14,17 @@ from nasbench_snas.stats.bold import BoldRows, bold_rows
 from nasbench_snas.stats.paired import PairedComparison, compare_family
 
 from . import rules
+from .child_matrix import child_matrix, row_head
 from .context import changed_settings, paper_search
 from .measure import (
     ACCURACIES,
     cost_columns,
     cost_value,
-    count_value,
     counted,
     failures_note,
     failures_value,
     interval_text,
     mean_of,
-    seeds_value,
     variant_value,
 )
 from .model import (
@@ -77,7 +75,7 @@ def table1(
     tables = [_main(found, confidence, published, published_rows)]
     if any(len(variant.runs) > 1 for variant in found.variants):
         tables += [_best_of(found)]
-    tables += [t for t in (_differences(found, confidence), _matrix(found, confidence)) if t]
+    tables += [t for t in (_differences(found, confidence), child_matrix(found, confidence)) if t]
     return tables
 
 
@@ -93,7 +91,7 @@ def _main(found: Comparable, confidence: float, published: bool, published_rows:
     for variant in found.variants:
         beside = _beside(variant, found.constraint, rows_published)
         used |= {beside.architecture} if beside else set()
-        row = [*_head(variant, found), *(_published_cells(beside) if published else [])]
+        row = [*row_head(variant, found), *(_published_cells(beside) if published else [])]
         row += _measured_cells(variant, confidence, bold=variant.label in bold.bold)
         row += [cost_value(variant, unit, device, confidence) for unit, device, _ in costs]
         row += [failures_value(variant)]
@@ -154,12 +152,6 @@ def _columns(published: bool, comparable: bool, costs: Sequence[str]) -> list[Co
             Column("delta_gap", "Gap", DELTA),
         ]
     return columns
-
-
-def _head(variant: Variant, found: Comparable) -> list[Value]:
-    dagger = " †" if found.provisional else ""
-    label = text(variant.label + dagger, runs=variant.ids)
-    return [label, text(variant.level), count_value(variant)]
 
 
 def _published_cells(row: Published | None) -> list[Value]:
@@ -291,14 +283,14 @@ def _best_of(found: Comparable) -> Table:
     rows = []
     for variant in found.variants:
         if not variant.runs:
-            rows.append((*_head(variant, found), *[EMPTY] * (len(columns) - 3)))
+            rows.append((*row_head(variant, found), *[EMPTY] * (len(columns) - 3)))
             continue
         best = max(variant.runs, key=lambda run: (run["search_valid_acc"], -run["seed"]))
         ids = (str(best["run_id"]),)
         names = [column.key for column in columns[4:]]
         cells = [number(best[name], runs=ids) for name in names]
         seed = Value(str(best["seed"]), float(best["seed"]), ids)
-        rows.append((*_head(variant, found), seed, *cells))
+        rows.append((*row_head(variant, found), seed, *cells))
     notes = (
         rules.SELECTION,
         *failures_note(found.variants),
@@ -381,68 +373,3 @@ def _difference_row(comparison: PairedComparison, ids: tuple[str, ...]) -> tuple
         if p is None
         else Value(f"{p:.3f}" if p >= 0.001 else "< 0.001", p, ids, numbers={"value": p}),
     )
-
-
-def _matrix(found: Comparable, confidence: float) -> Table | None:
-    views: list[str] = []
-    cells: dict[tuple[str, str, str], dict[int, float | None]] = {}
-    for variant in found.variants:
-        for run in variant.runs:
-            for entry in json.loads(run["child_matrix"] or "[]"):
-                if entry["view"] not in views:
-                    views.append(entry["view"])
-                key = (variant.label, entry["view"], entry["statistics"])
-                cells.setdefault(key, {})[int(run["seed"])] = float(entry["accuracy"])
-    if not cells:
-        return None
-    columns = [
-        Column("estimator", "Estimator", numeric=False),
-        Column("statistics", "Batch norm", numeric=False),
-        *(Column(f"view_{view}", _VIEWS.get(view, view), MEASURED) for view in views),
-    ]
-    rows = []
-    for variant in found.variants:
-        for statistics in ("inherited", "recalibrated"):
-            values = [cells.get((variant.label, view, statistics), {}) for view in views]
-            if variant.runs or variant.failed:
-                lost = {int(r["seed"]): None for r in variant.failed if r["seed"] is not None}
-                body = [
-                    seeds_value(
-                        {**lost, **known},
-                        variant.ids,
-                        confidence=confidence,
-                        failed_value=variant.chance,
-                        failed=variant.failed_ids,
-                    )
-                    for known in values
-                ]
-                rows.append((_head(variant, found)[0], text(statistics), *body))
-    note = (
-        "Accuracy (%) of every way to derive a child from the trained parent: a soft sample at the "
-        "last temperature, a hard sample, the probabilities themselves, the strongest operation of "
-        "every edge (none included), DARTS' two strongest edges of each node (none left out)."
-    )
-    return Table(
-        key="1",
-        title="Table 1, child matrix. Child accuracy by derivation and batch-norm statistics",
-        columns=tuple(columns),
-        rows=tuple(rows),
-        notes=(
-            note,
-            rules.UNIT,
-            *failures_note(found.variants),
-            *((rules.APART,) if found.provisional else ()),
-        ),
-        subject=found.subject,
-        provisional=found.provisional,
-        slug=f"table1-child-matrix-{found.slug}",
-    )
-
-
-_VIEWS = {
-    "soft": "soft sample",
-    "hard": "hard sample",
-    "mean": "probabilities",
-    "argmax": "argmax",
-    "top2": "DARTS top 2",
-}

@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,9 @@ def test_every_public_name_can_be_imported_twice() -> None:
 
     for _ in range(2):
         for name in package.__all__:
-            assert not isinstance(getattr(package, name), type(sys)), name
+            found = getattr(package, name, None) or import_module(f"{package.__name__}.{name}")
+            is_module = isinstance(found, type(sys))
+            assert is_module == (Path(package.__file__).parent / f"{name}.py").is_file(), name
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = package.nothing
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nasbench_snas.data import fingerprint, load_part
+from nasbench_snas.data import digests, fingerprint, load_part
 from nasbench_snas.data.imagefolder import cache_file, list_part
 from nasbench_snas.data.settings import DataSettings
 from nasbench_snas.errors import DataError
@@ -80,12 +80,12 @@ def test_equal_sizes_and_times_do_not_let_a_cache_serve_other_images(tree: Tree)
 def test_remembered_digests_do_not_survive_a_change_that_keeps_size_and_time(
     tree: Tree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fingerprint, "_SETTLED_NS", -(10**18))  # remember at once
+    monkeypatch.setattr(digests, "_SETTLED_NS", -(10**18))  # remember at once
     root = tree()
     before = fingerprint.part_digest(of(root), "train")
     read: list[Path] = []
-    whole = fingerprint._file
-    monkeypatch.setattr(fingerprint, "_file", lambda path: read.append(path) or whole(path))
+    whole = digests._file
+    monkeypatch.setattr(digests, "_file", lambda path: read.append(path) or whole(path))
     assert fingerprint.part_digest(of(root), "train") == before and not read
     file = list_part(root, "train").files[0]
     repaint(file)
@@ -95,7 +95,7 @@ def test_remembered_digests_do_not_survive_a_change_that_keeps_size_and_time(
 def test_a_damaged_memory_of_digests_is_not_believed(
     tree: Tree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fingerprint, "_SETTLED_NS", -(10**18))
+    monkeypatch.setattr(digests, "_SETTLED_NS", -(10**18))
     root = tree()
     before = fingerprint.part_digest(of(root), "train")
     (store,) = (of(root).cache_folder / "fingerprints").glob("*.json")

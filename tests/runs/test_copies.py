@@ -13,7 +13,7 @@ from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder, write_json
 from nasbench_snas.runs.results import load_rows
 from nasbench_snas.search.plan import plan_run
-from nasbench_snas.settings.run import to_toml
+from nasbench_snas.settings.toml import to_toml
 
 
 def make(root: Path, seed: int = 0, *, finished: bool = True) -> RunFolder:

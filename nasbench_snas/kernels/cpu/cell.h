@@ -1,4 +1,4 @@
-// A packed cell, free of torch: what fast_plan.py, fast_pass.py and fast_backward.py of the supernet do, in one call each.
+// A packed cell, free of torch: what plan.py, forward.py and backward.py of supernet/fast do, in one call each.
 #pragma once
 #include <array>
 
@@ -32,7 +32,7 @@ struct UnitPlace {
   int64_t y, mean, var, scale, shift, inverse;
 };
 
-// One operation on all wanted edges of a source, for all draws; see CandidatePlan in fast_plan.py.
+// One operation on all wanted edges of a source, for all draws; see CandidatePlan in supernet/fast/plan.py.
 struct CandidatePlan {
   enum Role { identity, pool, conv } role;
   bool max;

@@ -1,7 +1,7 @@
 """Backend ``triton``: the candidates of a source in grouped launches, on CUDA.
 
-Convolutions, statistics, poolings, mix and sampling are Triton kernels (``triton_kernels.py``,
-``triton_norms.py``, ``triton_mix.py``); 1x1 convolutions are batched matrix products, one for each
+Convolutions, statistics, poolings, mix and sampling are Triton kernels (``depthwise.py``,
+``norms.py``, ``mix.py``); 1x1 convolutions are batched matrix products, one for each
 stage of a source, and dense ones PyTorch's. Tables of what a launch does are made once per plan and
 kept with it; a step reads nothing back from the device and, once it has run, copies nothing to it,
 so that it can be captured in a CUDA graph. ``$NASBENCH_AUTOTUNE=1`` lets Triton measure
@@ -131,7 +131,7 @@ def _by_entry(layout: Layout, mask: Tensor | None) -> Tensor | None:
 
 
 def _addresses(layout: Layout) -> tuple[int, ...]:
-    """Return the addresses of all units' tensors, eight for each; see ``triton_norms.py``."""
+    """Return the addresses of all units' tensors, eight for each; see ``norms.py``."""
     values: list[int] = []
     for unit in layout.units:
         weights = unit.weights

@@ -14,7 +14,7 @@ from nasbench_snas.kernels.triton.layout import Dense
 
 
 def _normed(x: Tensor, stats: Tensor | None) -> Tensor:
-    """Return the norm of ``x`` (``stats``: shape ``(rows, 5, C)``, see ``triton_norms.py``)."""
+    """Return the norm of ``x`` (``stats``: shape ``(rows, 5, C)``, see ``norms.py``)."""
     if stats is None:
         return x
     scale, shift = (stats[:, i, None, None, None].to(x.dtype) for i in (3, 4))

@@ -3,7 +3,7 @@
 One launch serves all candidates: a program looks up in a table what its row is and branches to a
 body whose kernel side and dilation are compile-time constants. A row of taps is unrolled; with all
 rows unrolled, the loads of 5x5 and 7x7 taps would fill the registers. Tables are made once per plan
-(``triton_layout.py``); bit ``k`` of ``KINDS`` says whether kind ``k`` occurs at all. Kinds: 0 and 1
+(``layout.py``); bit ``k`` of ``KINDS`` says whether kind ``k`` occurs at all. Kinds: 0 and 1
 a 1x1 convolution's pixels (1: those of a factorised reduction's second half); 2 to 6 depthwise 3x3,
 5x5, dilated 3x3, dilated 5x5, 7x7; 7 to 9 maximum, average, identity.
 

@@ -19,7 +19,7 @@ from nasbench_snas.kernels.operands import UnitSpec
 from nasbench_snas.kernels.sources import UnitWeights
 
 KINDS = {(3, 1): 2, (5, 1): 3, (3, 2): 4, (5, 2): 5, (7, 1): 6}
-"""Kind of a depthwise unit by side and dilation; see ``triton_kernels.py`` for all kinds."""
+"""Kind of a depthwise unit by side and dilation; see ``depthwise.py`` for all kinds."""
 
 SIDES = {2: 3, 3: 5, 4: 3, 5: 5, 6: 7}
 """Side of the kernel of a depthwise kind."""
@@ -96,7 +96,7 @@ class Layout:
         gradient_rows: Rows of its gradient: identities follow.
         pools: Shape ``(poolings, 4)``, see ``pool_forward``.
         first_pool: Row of ``y`` where they begin.
-        entries: Shape ``(Q, 6)``, see ``triton_mix.py``.
+        entries: Shape ``(Q, 6)``, see ``mix.py``.
         order: Entries by target, shape ``(Q,)``.
         starts: First entry of each target in ``order``, and the end.
         finals: Shape ``(rows, 4)``, see ``mix_credit``.

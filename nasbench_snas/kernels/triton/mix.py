@@ -3,7 +3,7 @@ poolings, and of concrete sampling.
 
 ``entries[q]`` holds the row of ``y`` (``-1 - row`` of the source itself for an identity), the unit
 whose norm applies (-1: none), its edge, the target, the position in ``z``; ``stats`` and
-``addresses`` are those of ``triton_norms.py``. Coefficients of a norm are formed inside the
+``addresses`` are those of ``norms.py``. Coefficients of a norm are formed inside the
 kernels: no small tensor operation surrounds them.
 """
 

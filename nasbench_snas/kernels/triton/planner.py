@@ -1,4 +1,4 @@
-"""Plans the rows and tables of a source for grouped launches (:mod:`.triton_layout`)."""
+"""Plans the rows and tables of a source for grouped launches (``layout.py``)."""
 
 from __future__ import annotations
 

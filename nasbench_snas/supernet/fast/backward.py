@@ -1,4 +1,4 @@
-"""Backward pass of a packed cell (its forward pass: ``fast_pass.py``).
+"""Backward pass of a packed cell (its forward pass: ``forward.py``).
 
 Gradients of gradients are not offered (``build_parent`` takes the reference parent where they are
 needed).

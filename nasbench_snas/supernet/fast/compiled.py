@@ -1,5 +1,5 @@
-"""A packed cell as two calls of compiled code: what ``fast_plan.py``, ``fast_pass.py`` and
-``fast_backward.py`` do in Python, without Python between the kernels.
+"""A packed cell as two calls of compiled code: what ``plan.py``, ``forward.py`` and
+``backward.py`` do in Python, without Python between the kernels.
 
 A cell is declared to the compiled module once; every step then plans, runs and keeps what its
 backward pass needs in one tensor. Cells with a unit that has no compiled kernel

@@ -1,7 +1,7 @@
 """Forward pass of a packed cell, source by source.
 
 For every source node, oldest first: the candidates that leave it (units with the batch statistics
-of their outputs), then the mix into its target nodes. The backward pass (``fast_backward.py``)
+of their outputs), then the mix into its target nodes. The backward pass (``backward.py``)
 visits the sources in the opposite order, so that the gradient of a node is complete when its own
 candidates are reached. A backend that runs all candidates of a source together
 (:class:`~nasbench_snas.kernels.sources.SourceKernels`) is handed whole sources, and the
