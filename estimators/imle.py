@@ -34,6 +34,8 @@ class IMLE(Estimator):
     reference = "niepert2021imle"
     evaluations = "K F forward + backward"
     bias = "biased"
+    claims = {"draw": "perturbed:imle"}
+    conformance_variants = ({"step": 0.1},)
     needs_all_operations = True
 
     def __init__(self, step: float = 1.0, n: int = 1) -> None:

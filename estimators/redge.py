@@ -33,6 +33,12 @@ class ReDGE(Pathwise):
     reference = "gourevitch2026redge"
     evaluations = "K F forward + backward"
     bias = "biased"
+    claims = {
+        "draw": "perturbed:redge",
+        "samples": "perturbed:redge_samples",
+        "noise": ("gumbel", "normal"),
+    }
+    conformance_variants = ({"levels": 2}, {"t1": 0.5, "levels": 5})
     needs_all_operations = True
 
     def __init__(self, t1: float = 0.1, levels: int = 3, n: int = 1) -> None:

@@ -36,6 +36,12 @@ class ReDGECov(ReDGE):
     reference = "gourevitch2026redge"
     evaluations = "K F forward + backward"
     bias = "biased"
+    claims = {
+        "draw": "perturbed:redge_cov",
+        "samples": "perturbed:redge_cov_samples",
+        "noise": ("gumbel", "normal"),
+    }
+    conformance_variants = ({"levels": 2}, {"levels": 3})
     needs_all_operations = True
 
     def __init__(self, t1: float = 0.5, levels: int = 5, n: int = 1) -> None:
