@@ -13,6 +13,9 @@ single draws can carry half of the second moment: the Jacobian is like ``1 / (v 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 from torch import Tensor
 
 from nasbench_snas.api import Categorical
@@ -41,6 +44,7 @@ class ReDGECov(ReDGE):
         "samples": "perturbed:redge_cov_samples",
         "noise": ("gumbel", "normal"),
     }
+    conformance_settings: ClassVar[Mapping[str, Any]] = {}
     conformance_variants = ({"levels": 2}, {"levels": 3})
     needs_all_operations = True
 
