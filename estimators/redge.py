@@ -16,6 +16,9 @@ Deviations: none. Defaults: t1 = 0.1 and 3 levels, of the released polynomial pr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 import torch
 from torch import Tensor
 
@@ -41,7 +44,7 @@ class ReDGE(Pathwise):
         "samples": "perturbed:redge_samples",
         "noise": ("gumbel", "normal"),
     }
-    conformance_settings = {"t1": 0.5, "levels": 5}
+    conformance_settings: ClassVar[Mapping[str, Any]] = {"t1": 0.5, "levels": 5}
     conformance_variants = ({"levels": 2}, {"levels": 3})
     needs_all_operations = True
 

@@ -43,7 +43,7 @@ class RODEO(Estimator):
         super().__init__()
         if n < 2 or hidden < 1:
             raise ConfigError(f"rodeo: n = {n}, hidden = {hidden}; at least 2 and 1 are needed.")
-        self.n = n
+        self.n, self.hidden = n, hidden
         with seeded_init(stream(0, "rodeo")):
             self.network = surrogate_network(hidden)
 
@@ -51,7 +51,7 @@ class RODEO(Estimator):
         """Return the default distribution, and draw the surrogate anew."""
         dist = super().make_distribution(space, generator)
         with seeded_init(generator):  # in single precision: the same whatever the module's is
-            drawn = surrogate_network(self.network[0].bias.numel())
+            drawn = surrogate_network(self.hidden)
         with torch.no_grad():
             for own, new in zip(self.network.parameters(), drawn.parameters(), strict=True):
                 own.copy_(new)
