@@ -39,6 +39,8 @@ class AIMLE(Estimator):
     reference = "minervini2023aimle"
     evaluations = "K F forward + backward"
     bias = "biased"
+    claims = {"draw": "perturbed:aimle"}
+    conformance_variants = ({"symmetric": True},)
     needs_all_operations = True
     beta: Tensor
     changed: Tensor

@@ -30,6 +30,7 @@ class GAEA(Estimator):
     reference = "li2021gaea"
     evaluations = "K F forward + backward"
     bias = "biased"
+    claims = {"draw": "perturbed:gaea"}
     search_view = "mean"
     derive_rule = "top2"
     exponentiated = True

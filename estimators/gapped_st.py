@@ -32,6 +32,8 @@ class GappedST(AnnealedPathwise):
     reference = "fan2022gapped"
     evaluations = "K F forward + backward"
     bias = "biased"
+    claims = {"draw": "perturbed:gapped_st"}
+    conformance_variants = ({"gap": 0.0},)
     needs_all_operations = True
 
     def __init__(

@@ -33,6 +33,8 @@ class GRPO(Score):
     reference = "shao2024deepseekmath"
     evaluations = "n F forward, n F backward for theta"
     bias = "biased"
+    claims = {"draw": "perturbed:grpo"}
+    conformance_variants = ({"scale": False},)
 
     def __init__(self, n: int = 4, scale: bool = True, eps: float = 1e-4) -> None:
         super().__init__()

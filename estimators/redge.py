@@ -3,8 +3,11 @@
 From ``x_T ~ N(0, I)`` with ``a_0 = 1``, ``a_1 = 1 - t1, ..., a_T = 1e-4`` equally spaced and
 ``s = 1 - a``: the denoiser ``x0(x, t) = softmax(alpha + a_t x / s_t^2)`` is exact for a one-hot
 ``x_0``; ``x_{t-1} = a_{t-1} x0 + s_{t-1} (x_t - a_t x0) / s_t``; at ``t = 1`` the one-hot sample is
-drawn from ``x0`` and gets its gradient (straight-through). Biased: also the law of the sample is
-only near ``p``, since ``x_T`` carries a trace of the architecture at finite T.
+drawn from ``x0`` and gets its gradient (straight-through). Biased, and the
+law of the sample is not ``p``: a step from a_T jumps to the mean, so that with few levels and a
+small t1 the last step all but takes the mode. At the defaults ``p = (0.645, 0.167, 0.188)`` is
+sampled as (0.998, 0.001, 0.001) (400,000 draws). Larger t1 and more levels come closer; the
+conformance kit checks t1 = 0.5 with 5 levels.
 
 Reference: Gourevitch et al. 2026, arXiv:2601.00781 (ReDGE, hard samples), schedule and last step as
 in the released package.
@@ -12,6 +15,9 @@ Deviations: none. Defaults: t1 = 0.1 and 3 levels, of the released polynomial pr
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -33,6 +39,13 @@ class ReDGE(Pathwise):
     reference = "gourevitch2026redge"
     evaluations = "K F forward + backward"
     bias = "biased"
+    claims = {
+        "draw": "perturbed:redge",
+        "samples": "perturbed:redge_samples",
+        "noise": ("gumbel", "normal"),
+    }
+    conformance_settings: ClassVar[Mapping[str, Any]] = {"t1": 0.5, "levels": 5}
+    conformance_variants = ({"levels": 2}, {"levels": 3})
     needs_all_operations = True
 
     def __init__(self, t1: float = 0.1, levels: int = 3, n: int = 1) -> None:

@@ -13,6 +13,9 @@ single draws can carry half of the second moment: the Jacobian is like ``1 / (v 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 from torch import Tensor
 
 from nasbench_snas.api import Categorical
@@ -36,6 +39,13 @@ class ReDGECov(ReDGE):
     reference = "gourevitch2026redge"
     evaluations = "K F forward + backward"
     bias = "biased"
+    claims = {
+        "draw": "perturbed:redge_cov",
+        "samples": "perturbed:redge_cov_samples",
+        "noise": ("gumbel", "normal"),
+    }
+    conformance_settings: ClassVar[Mapping[str, Any]] = {}
+    conformance_variants = ({"levels": 2}, {"levels": 3})
     needs_all_operations = True
 
     def __init__(self, t1: float = 0.5, levels: int = 5, n: int = 1) -> None:

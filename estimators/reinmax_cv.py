@@ -34,6 +34,8 @@ class ReinMaxCV(ReinMaxRao):
     reference = "wang2026beyond"
     evaluations = "K F forward + backward"
     bias = "biased"
+    claims = {"draw": "perturbed:reinmax_cv", "noise": ("gumbel", "exponential", "gumbel")}
+    conformance_variants = ({"tau": 0.5, "coefficient": 0.5},)
     needs_all_operations = True
 
     def __init__(

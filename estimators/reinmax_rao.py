@@ -33,6 +33,8 @@ class ReinMaxRao(Pathwise):
     reference = "wang2026beyond"
     evaluations = "K F forward + backward"
     bias = "biased"
+    claims = {"draw": "perturbed:reinmax_rao", "noise": ("gumbel", "exponential")}
+    conformance_variants = ({"tau": 0.5, "samples": 2},)
     needs_all_operations = True
 
     def __init__(self, tau: float = 1.0, samples: int = 32, n: int = 1) -> None:

@@ -43,16 +43,18 @@ class RODEO(Estimator):
         super().__init__()
         if n < 2 or hidden < 1:
             raise ConfigError(f"rodeo: n = {n}, hidden = {hidden}; at least 2 and 1 are needed.")
-        self.n = n
+        self.n, self.hidden = n, hidden
         with seeded_init(stream(0, "rodeo")):
-            self.network = nn.Sequential(nn.Linear(2, hidden), nn.Tanh(), nn.Linear(hidden, 2))
+            self.network = surrogate_network(hidden)
 
     def make_distribution(self, space: Space, generator: torch.Generator) -> Distribution:
         """Return the default distribution, and draw the surrogate anew."""
         dist = super().make_distribution(space, generator)
-        with seeded_init(generator):
-            for layer in (self.network[0], self.network[2]):
-                layer.reset_parameters()  # type: ignore[operator]
+        with seeded_init(generator):  # in single precision: the same whatever the module's is
+            drawn = surrogate_network(self.hidden)
+        with torch.no_grad():
+            for own, new in zip(self.network.parameters(), drawn.parameters(), strict=True):
+                own.copy_(new)
         return dist
 
     def surrogate(self, loss: Loss, dist: Categorical, noise: Tensor) -> Tensor:
@@ -101,3 +103,9 @@ class RODEO(Estimator):
         dtype = self.network[2].bias.dtype
         out: Tensor = self.network(torch.stack([level, linear], dim=-1).to(dtype))  # type: ignore[arg-type]
         return out.to(level.dtype)
+
+
+def surrogate_network(hidden: int) -> nn.Sequential:
+    """Return ``H`` in single precision on the CPU, with PyTorch's own initial weights."""
+    first = nn.Linear(2, hidden, device="cpu", dtype=torch.float32)
+    return nn.Sequential(first, nn.Tanh(), nn.Linear(hidden, 2, device="cpu", dtype=torch.float32))

@@ -28,9 +28,10 @@ more in ``claims``, a class attribute that maps
   it was made and of the distribution now, which returns the gradient ``(R, d)``.
 
 A function is given as itself or as a text ``"package.module:function"``; a text without a colon
-names a function of :mod:`nasbench_snas.testing.formulas`, and ``"score:function"`` one of
-:mod:`nasbench_snas.testing.formulas_score`. A formula must not use the estimator's
-own methods: it would agree with its errors.
+names a function of :mod:`nasbench_snas.testing.formulas`, ``"score:function"`` one of
+:mod:`nasbench_snas.testing.formulas_score`, and ``"perturbed:function"`` one of
+:mod:`nasbench_snas.testing.formulas_perturbed`. A formula must not use the estimator's own methods:
+it would agree with its errors.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ from nasbench_snas.errors import PluginError, suggest
 SHORT = {
     "": "nasbench_snas.testing.formulas",
     "score": "nasbench_snas.testing.formulas_score",
+    "perturbed": "nasbench_snas.testing.formulas_perturbed",
 }
 """Short names of the modules of the built-in estimators' formulas."""
 KEYS = (
