@@ -384,8 +384,8 @@ class Search:
         require_images(state["split"], self.splits.fingerprint, "run", "Split")
         own = self.parent.from_canonical
         self.parent.load_state_dict(own(state["parent"]))
-        parameters = dict(self.parent.named_parameters())
-        restore_momenta(self.learner.theta_optimizer, parameters, own(state["theta_momenta"]))
+        theta = dict(self.parent.named_parameters())
+        restore_momenta(self.learner.theta_optimizer, theta, own(state["theta_momenta"]))
         self.dist.load_state_dict(state["dist"])
         self.estimator.load_state_dict(state["estimator"])
         self.learner.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
@@ -395,7 +395,6 @@ class Search:
         self.train_stream.load_state_dict(state["train_stream"])
         if self.arch_stream:
             self.arch_stream.load_state_dict(state["arch_stream"])
-        self.epoch, self.step = state["epoch"], state["step"]
-        self.elapsed, self.sums = state["elapsed"], dict(state["sums"])
-        self.history = list(state["history"])
+        self.epoch, self.step, self.elapsed = state["epoch"], state["step"], state["elapsed"]
+        self.sums, self.history = dict(state["sums"]), list(state["history"])
         self.estimator.set_progress(max(self.step - 1, 0) / max(self.total_steps - 1, 1))
