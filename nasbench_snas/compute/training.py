@@ -33,6 +33,52 @@ class SgdSettings(Protocol):
         """L2 penalty."""
 
 
+class Length(Protocol):
+    """How long a training is."""
+
+    @property
+    def epochs(self) -> int:
+        """Planned epochs."""
+
+    @property
+    def batch_size(self) -> int:
+        """Images of a step, over all processes."""
+
+
+class Progress:
+    """Where a training stands: what a search and a retraining count in the same way.
+
+    Attributes:
+        settings: How long it is.
+        epoch: Finished epochs.
+        step: Finished steps.
+    """
+
+    settings: Length
+    epoch: int
+    step: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of one epoch."""
+        raise NotImplementedError
+
+    @property
+    def epochs(self) -> int:
+        """Planned epochs."""
+        return self.settings.epochs
+
+    @property
+    def batch_size(self) -> int:
+        """Images of a step, over all processes."""
+        return self.settings.batch_size
+
+    @property
+    def epoch_finished(self) -> bool:
+        """Whether all steps of the current epoch are done."""
+        return self.step >= (self.epoch + 1) * self.steps_per_epoch
+
+
 def sgd(parameters: Iterable[nn.Parameter], settings: SgdSettings) -> torch.optim.SGD:
     """Return the optimiser of network weights."""
     return torch.optim.SGD(

@@ -18,10 +18,10 @@ which the units' backward passes form while they load (:class:`Upstream`), so th
 either.
 
 :class:`Kernels` documents every argument once; the backends' docstrings say only what is their own.
-Their signatures repeat its signatures on purpose: Python has no other way to let an override be
-checked against the protocol argument by argument, and tensors in, tensors out is also what the
-compiled modules take. What backends share is inherited instead: ``folded`` and ``cpu`` extend
-``reference`` and override only what they do differently.
+Their signatures repeat its signatures on purpose: so every override is checked against the protocol
+argument by argument, no bundle is packed and unpacked on the hot path, and tensors in, tensors out
+is also what the compiled modules take. What backends share is inherited instead: ``folded`` and
+``cpu`` extend ``reference`` and override only what they do differently.
 """
 
 from __future__ import annotations

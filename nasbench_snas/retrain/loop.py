@@ -27,6 +27,7 @@ from torch.nn import functional
 from nasbench_snas.compute.distributed import World, synchronise_batch_norms
 from nasbench_snas.compute.modes import own_autocast, own_modes
 from nasbench_snas.compute.training import (
+    Progress,
     cosine_rate,
     momenta,
     peak_memory,
@@ -42,7 +43,7 @@ from nasbench_snas.retrain.feed import make_feed
 from nasbench_snas.retrain.network import check_budget, genotype_of, network_plan
 from nasbench_snas.runs.folder import RunFolder
 from nasbench_snas.seeding import stream
-from nasbench_snas.settings.retrain import RetrainConfig
+from nasbench_snas.settings.retrain import RetrainConfig, TrainingSettings
 from nasbench_snas.supernet.child.kernels import child_kernels, fuse_child
 from nasbench_snas.supernet.child.network import ChildNetwork
 
@@ -50,7 +51,7 @@ _CHECK_EVERY = 25
 _PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class Retraining:
+class Retraining(Progress):
     """A retraining in progress; implements :class:`nasbench_snas.runs.start.Work`.
 
     Args:
@@ -83,7 +84,8 @@ class Retraining:
         dtype: torch.dtype = torch.float32,
         kernels: str = "auto",
     ) -> None:
-        self.config, self.settings = config, config.training
+        self.config = config
+        self.settings: TrainingSettings = config.training
         self.device, self.world = torch.device(device), world or World()
         self.feed = make_feed(config, self.device, self.world, dtype=dtype)
         plan = network_plan(config, self.feed.shape, self.feed.num_classes, registry)
@@ -142,14 +144,9 @@ class Retraining:
         return "; ".join(parts)
 
     @property
-    def epochs(self) -> int:
-        """Planned epochs."""
-        return self.settings.epochs
-
-    @property
-    def batch_size(self) -> int:
-        """Images of a step, over all processes."""
-        return self.settings.batch_size
+    def steps_per_epoch(self) -> int:
+        """Steps of one epoch."""
+        return len(self.feed.train)
 
     @property
     def elements(self) -> int:
@@ -157,11 +154,6 @@ class Retraining:
         first = self.network.plan.layers[0]
         images = self.batch_size // self.world.size
         return images * first.channels * first.output_resolution**2
-
-    @property
-    def epoch_finished(self) -> bool:
-        """Whether all steps of the current epoch are done."""
-        return self.step >= (self.epoch + 1) * len(self.feed.train)
 
     def rate(self) -> float:
         """Return the learning rate of the current epoch."""

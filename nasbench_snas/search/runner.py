@@ -31,16 +31,6 @@ class SearchWork(Search):
     """A search as :class:`nasbench_snas.runs.start.Work`."""
 
     @property
-    def epochs(self) -> int:
-        """Planned epochs."""
-        return self.settings.epochs
-
-    @property
-    def batch_size(self) -> int:
-        """Images of a step, over all processes."""
-        return self.settings.batch_size
-
-    @property
     def elements(self) -> int:
         """Size of a feature map of the first layer, over this process's part of the batch."""
         images = self.batch_size // self.world.size

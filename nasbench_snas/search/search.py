@@ -18,6 +18,7 @@ from nasbench_snas.architecture.space import Space
 from nasbench_snas.compute.distributed import World, synchronise_batch_norms
 from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.compute.training import (
+    Progress,
     cosine_rate,
     momenta,
     peak_memory,
@@ -37,7 +38,7 @@ from nasbench_snas.search.resource import ResourceTerm
 from nasbench_snas.search.views import derive, view_weights
 from nasbench_snas.seeding import stream
 from nasbench_snas.settings.parameters import create
-from nasbench_snas.settings.run import RunConfig
+from nasbench_snas.settings.run import RunConfig, SearchSettings
 from nasbench_snas.supernet.build import build_parent, kernels_name
 from nasbench_snas.supernet.fast.parent import FastParent
 from nasbench_snas.supernet.reference import ReferenceParent
@@ -45,7 +46,7 @@ from nasbench_snas.supernet.reference import ReferenceParent
 _STREAMS = ("noise", "validation", "path-dropout", "cost", "report")
 
 
-class Search:
+class Search(Progress):
     """A search in progress.
 
     Args:
@@ -74,7 +75,8 @@ class Search:
         planned_epochs: int = 0,
     ) -> None:
         self.config, self.device = config, torch.device(device)
-        self.seed, self.settings, self.world = config.seed, config.search, world or World()
+        self.settings: SearchSettings = config.search
+        self.seed, self.world = config.seed, world or World()
         self._load_data()
         channels, _, width = self.splits.image_shape
         family = create(registry.space(config.space.name), config.space.parameters, "space")
@@ -234,11 +236,6 @@ class Search:
             measured |= {"tracked": 1.0, **found}
         for key, value in measured.items():
             self.sums[key] = self.sums.get(key, 0.0) + value
-
-    @property
-    def epoch_finished(self) -> bool:
-        """Whether all steps of the current epoch are done."""
-        return self.step >= (self.epoch + 1) * self.steps_per_epoch
 
     @own_modes()
     def finish_epoch(self) -> dict[str, Any]:
