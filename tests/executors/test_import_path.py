@@ -78,7 +78,7 @@ def test_the_background_build_does_not_import_from_the_current_folder(
     build.build_in_background()
     (((command), options),) = commands
     monkeypatch.undo()
-    os.chdir(mark.parent / "here")
+    monkeypatch.chdir(mark.parent / "here")
     command = [*command[:-1], "import json, sys, torch; print(json.dumps(sys.path))"]
     options = {**options, "stdout": build.subprocess.PIPE, "stderr": None}
     with build.subprocess.Popen(command, **options) as process:

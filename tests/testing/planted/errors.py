@@ -132,8 +132,8 @@ ERRORS = (
     planted(
         "proxyless-laws-swapped",
         "proxyless",
-        'if self.law == "published":',
-        'if self.law == "exact":',
+        'if self.law == "exact" else',
+        'if self.law == "published" else',
     ),
     planted(
         "proxyless-warm-pair",
