@@ -14,6 +14,7 @@ by default.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Literal
 
 import torch
@@ -43,9 +44,9 @@ class AntitheticTree(Estimator):
             )
         self.pairs, self.n, self.order = pairs, 2 * pairs, order
 
+    @abstractmethod
     def branches(self, operations: int) -> tuple[Tensor, Tensor]:
         """Return which leaves are under ``b = 1`` and ``b = 0`` of each node, ``(K - 1, K)``."""
-        raise NotImplementedError
 
     def noise(self, dist: Categorical, replicates: int, generator: torch.Generator) -> Tensor:
         """Return uniforms, shape ``(R, pairs, E, K - 1)``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import resource
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
@@ -59,9 +60,9 @@ class Progress:
     step: int
 
     @property
+    @abstractmethod
     def steps_per_epoch(self) -> int:
         """Steps of one epoch."""
-        raise NotImplementedError
 
     @property
     def epochs(self) -> int:
