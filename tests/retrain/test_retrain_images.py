@@ -176,10 +176,12 @@ def test_a_search_on_photographs_is_retrained_and_both_are_results(
         preset="small",
         assignments=["network.channels=2", "network.cells=3", "training.epochs=2"],
     )
+    assert planned.config.data.content is not None  # the pixels are part of what a retraining is
     assert planned.config.data == DataSettings(
         dataset="imagefolder",
         root=small,
         max_train_images=10000,
+        content=planned.config.data.content,
         augment=planned.config.data.augment,
     )
     folder = retrain_folder(root, planned.config)
