@@ -2,8 +2,9 @@
 
 Each different function is trained from scratch, alone, with the theta settings of a preset, for
 several seeds; architectures that are the same function but for the names of their weights
-(:mod:`nasbench_snas.truth.forms`) share its results. The table then says how far a search's child is from the best (regret), and whether the
-parent with inherited weights ranks architectures as stand-alone training does (rank correlation).
+(:mod:`nasbench_snas.truth.forms`) share its results. The table then says how far a search's child
+is from the best (regret), and whether the parent with inherited weights ranks architectures as
+stand-alone training does (rank correlation).
 
 A table is made in shards, each written whole, so that it can be made by any executor and continued
 at any time.
