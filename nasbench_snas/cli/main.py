@@ -90,11 +90,11 @@ class LazyGroup(click.Group):
 )
 @click.option(
     "--root",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     default=Path("runs"),
     envvar="NASBENCH_ROOT",
     show_default=True,
-    help="Folder of the runs.",
+    help="Folder of the runs; for reading also a file of packed runs.",
 )
 @click.pass_context
 def nasbench(
@@ -111,7 +111,28 @@ def nasbench(
         os.environ["NO_COLOR"] = "1"
     _configure_logging(verbose, quiet, log_format)
     extra = tuple(p for p in os.environ.get("NASBENCH_PLUGINS", "").split(os.pathsep) if p)
+    root = _store(root, ctx.invoked_subcommand)
     ctx.obj = Session(root, verbose, quiet, tuple(plugins), extra)
+
+
+_READERS = ("cite", "config", "cost", "draw", "ls", "report", "show", "truth")
+
+
+def _store(root: Path, command: str | None) -> Path:
+    """Return the run store; one that is a file may be read, if it is a pack."""
+    if not root.is_file():
+        return root
+    from nasbench_snas.runs.pack import is_pack, store_of
+
+    if not is_pack(root):
+        raise click.BadParameter(f"{root} is a file, not a folder of runs.", param_hint="--root")
+    if command not in _READERS:
+        raise click.BadParameter(
+            f"{root} holds packed runs, which `nasbench {command}` cannot continue. Unpack it: "
+            f"nasbench --root FOLDER pack --unpack {root}",
+            param_hint="--root",
+        )
+    return store_of(root)
 
 
 class Session:
