@@ -74,7 +74,7 @@ def pack(root: Path, file: Path, names: Collection[str] = ()) -> int:
             fix="Make one with `nasbench run -e snas -s darts-cnn`, or pass --root.",
         )
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:xz", preset=9 | lzma.PRESET_EXTREME) as archive:
+    with tarfile.open(fileobj=buffer, mode="w:xz", preset=9) as archive:
         for part, folder in chosen:
             for name in RECORDS:
                 if (folder / name).is_file():

@@ -60,7 +60,8 @@ def unexplained(f: Function, x: Tensor) -> Tensor:
     explained = input_credits(f, x).flatten(1).sum(dim=1)
     with torch.no_grad():
         value = f(x)
-    return torch.linalg.vector_norm(value - explained) / torch.linalg.vector_norm(value)
+    rest: Tensor = torch.linalg.vector_norm(value - explained) / torch.linalg.vector_norm(value)
+    return rest
 
 
 # Implements SNAS (33).
