@@ -161,8 +161,8 @@ def _one(session: Session, plan: PlannedRun, options: dict[str, Any], device: st
     if options["resume"] not in ("auto", "never"):
         folder = find_run(session.root, options["resume"])
     repeat = _must_repeat(session, folder, plan, options["rerun"]) or options["resume"] == "never"
-    done = folder.result()
-    if done is not None and folder.status().get("status") == "done" and not repeat:
+    done = None if repeat else folder.result()
+    if done is not None and folder.status().get("status") == "done":
         show_result(session, folder, done, note="finished before; --rerun all repeats it")
         return 0
     with RunDisplay(session, plan, folder, device) as display:

@@ -20,8 +20,9 @@ def command(session: Session, run: str, as_json: bool) -> None:
     from nasbench_snas.runs.folder import find_any_run
     from nasbench_snas.runs.index import index_row
 
-    folder = find_any_run(session.root, run)
-    status, result = index_row(folder), folder.result()
+    folder = find_any_run(session.root, run, verify=False)
+    status = index_row(folder)
+    result = None if status["status"] == "damaged" else folder.result()
     if as_json:
         click.echo(json.dumps({"status": status, "result": result}, indent=1))
         return

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import filelock
 
 from nasbench_snas.errors import CheckpointError
+from nasbench_snas.runs.binding import binding, damage, digest_of
 from nasbench_snas.runs.provenance import boot_id, host_id
 
 SCHEMA_VERSION = 2
@@ -72,7 +73,11 @@ def _sync_folder(folder: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as JSON, atomically; see :func:`write_atomic`."""
-    write_atomic(path, json.dumps(value, indent=1, sort_keys=False) + "\n")
+    write_atomic(path, _json_text(value))
+
+
+def _json_text(value: Any) -> str:
+    return json.dumps(value, indent=1, sort_keys=False) + "\n"
 
 
 def read_json(path: Path) -> Any:
@@ -169,6 +174,10 @@ class RunFolder:
         """Return the length of the event log in bytes."""
         return self.events_file.stat().st_size if self.events_file.exists() else 0
 
+    def events_digest(self) -> str:
+        """Return the digest that binds the event log; see :mod:`nasbench_snas.runs.binding`."""
+        return digest_of(self.events_file.read_bytes() if self.events_file.exists() else b"")
+
     def truncate_events(self, size: int) -> None:
         """Forget what was logged after a checkpoint; it is measured again, equally."""
         if self.events_size() > size:
@@ -190,9 +199,40 @@ class RunFolder:
         write_json(self.path / "status.json", content)
 
     def result(self) -> dict[str, Any] | None:
-        """Return ``result.json``, or None if the run has not finished."""
+        """Return ``result.json``, or None if the run has not finished.
+
+        Raises:
+            CheckpointError: It is damaged, or other parts of the run do not belong to it.
+        """
         file = self.path / "result.json"
-        return read_object(file) if file.exists() else None
+        result = read_object(file) if file.exists() else None
+        if result is not None and (why := damage(self.path, result, self.status())):
+            raise self._damaged(why)
+        return result
+
+    def write_result(self, result: Mapping[str, Any], status: Status, reason: str = "") -> None:
+        """Write ``result.json``, bound to the other parts of the run, and the last status."""
+        text = _json_text({**result, "bound": binding(self.path)})
+        last = {"reason": reason, "exit_code": 0, "result_digest": digest_of(text.encode())}
+        if status != "done":
+            self.set_status(status, **last)
+        write_atomic(self.path / "result.json", text)
+        if status == "done":
+            self.set_status(status, **last)
+
+    def verify(self) -> None:
+        """Raise a :class:`CheckpointError` if parts of the run do not belong together."""
+        file = self.path / "result.json"
+        result = read_object(file) if file.exists() else None
+        if why := damage(self.path, result, self.status()):
+            raise self._damaged(why)
+
+    def _damaged(self, why: str) -> CheckpointError:
+        return CheckpointError(
+            f"run {self.run_id} is damaged: {why}.",
+            "Its parts do not belong together; nothing was changed.",
+            "Restore the file from a copy, or move the folder away and make the run again.",
+        )
 
     def add_environment(self, record: Mapping[str, Any]) -> None:
         """Append the record of one (re)start to ``env.json``."""
@@ -259,12 +299,24 @@ def run_folders(root: Path) -> list[RunFolder]:
     return [RunFolder(p) for p in sorted(found) if (p / "config.toml").is_file()]
 
 
-def find_run(root: Path, name: str) -> RunFolder:
+def find_run(root: Path, name: str, *, verify: bool = True) -> RunFolder:
     """Return the run called ``name``: a path, a run id, or an unambiguous beginning of one.
 
+    Args:
+        root: The run store.
+        name: What was given.
+        verify: Refuse a run whose parts do not belong together.
+
     Raises:
-        CheckpointError: There is none, or several.
+        CheckpointError: There is none, or several, or it is damaged.
     """
+    folder = _find_run(root, name)
+    if verify:
+        folder.verify()
+    return folder
+
+
+def _find_run(root: Path, name: str) -> RunFolder:
     direct = Path(name)
     if (direct / "config.toml").is_file():
         return RunFolder(direct)
@@ -279,7 +331,7 @@ def find_run(root: Path, name: str) -> RunFolder:
     raise CheckpointError(f"{name!r} {problem} in {root}.", f"Known: {known}")
 
 
-def find_any_run(root: Path, name: str) -> RunFolder:
+def find_any_run(root: Path, name: str, *, verify: bool = True) -> RunFolder:
     """Return the search or, below ``_retrain``, the retraining called ``name``; see
     :func:`find_run`.
 
@@ -287,14 +339,21 @@ def find_any_run(root: Path, name: str) -> RunFolder:
     first (they begin with the name of their search).
 
     Raises:
-        CheckpointError: There is none, or several.
+        CheckpointError: There is none, or several, or it is damaged.
     """
+    folder = _find_any_run(root, name)
+    if verify:
+        folder.verify()
+    return folder
+
+
+def _find_any_run(root: Path, name: str) -> RunFolder:
     if (root / name / "config.toml").is_file():
         return RunFolder(root / name)
     if run_folders(root / RETRAININGS):
         try:
-            return find_run(root / RETRAININGS, name)
+            return _find_run(root / RETRAININGS, name)
         except CheckpointError as error:
             if "several" in error.what:
                 raise
-    return find_run(root, name)
+    return _find_run(root, name)

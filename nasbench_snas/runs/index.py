@@ -2,9 +2,8 @@
 
 It is derived from the folders, and imports no torch.
 
-``index.jsonl`` caches what is read from a folder together with the modification time of its
-``status.json``, so that thousands of runs are listed without opening their files again. It may be
-deleted at any time.
+``index.jsonl`` caches what is read from a folder together with times and sizes of its files, so
+that thousands of runs are listed without opening them again. It may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nasbench_snas.errors import CheckpointError
+from nasbench_snas.runs.binding import BOUND
 from nasbench_snas.runs.folder import (
     RETRAININGS,
     STUDIES,
@@ -81,11 +81,16 @@ def _write(file: Path, rows: list[dict[str, Any]]) -> None:
             return  # a store that cannot be written is still listed
 
 
-def _stamp(folder: RunFolder) -> float:
-    try:
-        return (folder.path / "status.json").stat().st_mtime
-    except OSError:
-        return 0.0
+def _stamp(folder: RunFolder) -> list[int]:
+    """Return times and sizes of the files that a row is read from."""
+    stamp = []
+    for name in ("status.json", "result.json", "config.toml", "events.jsonl", *BOUND):
+        try:
+            found = (folder.path / name).stat()
+            stamp += [found.st_mtime_ns, found.st_size]
+        except OSError:
+            stamp += [0, 0]
+    return stamp
 
 
 def index_row(folder: RunFolder) -> dict[str, Any]:
@@ -93,10 +98,13 @@ def index_row(folder: RunFolder) -> dict[str, Any]:
     stage = {RETRAININGS: "retrain", STUDIES: "gradients"}.get(folder.path.parent.name, "search")
     row: dict[str, Any] = {"run_id": folder.run_id, "stage": stage}
     try:
-        status = folder.status()
-        result = folder.result() or {}
-    except CheckpointError as error:
-        return row | {"status": "damaged", "reason": "", "updated": 0.0, "note": error.what}
+        folder.verify()
+        status, result = folder.status(), folder.result() or {}
+        if status.get("status") == "done" and not result:
+            raise CheckpointError(f"run {folder.run_id} is damaged: result.json is missing.")
+    except (CheckpointError, OSError) as error:
+        what = error.what if isinstance(error, CheckpointError) else str(error)
+        return row | {"status": "damaged", "reason": "", "updated": 0.0, "note": what}
     row |= {
         "stage": result.get("stage", stage),
         "status": status.get("status", "queued"),
@@ -116,7 +124,7 @@ def _unfinished(folder: RunFolder, row: dict[str, Any]) -> None:
     try:
         _progress(folder, row)
     except (OSError, ValueError, KeyError, CheckpointError) as error:
-        row["note"] = f"cannot be read: {error}"
+        row["status"], row["note"] = "damaged", f"cannot be read: {error}"
         return
     if row["status"] == "running" and not folder.is_locked():
         row["status"], row["note"] = "stale", _why_stale(folder)
