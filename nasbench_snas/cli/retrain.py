@@ -56,8 +56,8 @@ if TYPE_CHECKING:
 @_options.resume("RETRAINING")
 @_options.rerun(["failed", "all"], "Which finished retrainings to repeat.")
 @_options.dry_run
-@_options.max_epochs("retraining", int)
-@_options.max_time(float)
+@_options.max_epochs("retraining")
+@_options.max_time
 @click.pass_obj
 def command(session: Session, /, **options: Any) -> int:
     """Train the network of every RUN or GENOTYPE from scratch and measure its test error.

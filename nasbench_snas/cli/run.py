@@ -55,8 +55,8 @@ if TYPE_CHECKING:
     show_default=True,
     help="Send events to a tracker.",
 )
-@_options.max_epochs("run", click.IntRange(min=1))
-@_options.max_time(click.FloatRange(min=0))
+@_options.max_epochs("run")
+@_options.max_time
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> int:
     """Run a search and leave its folder; the same command continues an interrupted one."""

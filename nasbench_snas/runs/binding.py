@@ -188,5 +188,8 @@ def _broken_unrecorded(path: Path, result: Mapping[str, Any]) -> str:
     if result.get("taken_from") or not isinstance(epochs, int):
         return ""
     events = [json.loads(line) for line in log.read_bytes().splitlines()] if size else []
-    last = max((e.get("epoch", 0) for e in events if e.get("kind") == "epoch"), default=0)
+    numbers = [event.get("epoch") for event in events if event.get("kind") == "epoch"]
+    if not all(isinstance(number, int) for number in numbers):
+        return "events.jsonl has an epoch that is no number"
+    last = max(numbers, default=0)
     return f"events.jsonl ends with epoch {last} of {epochs}" if last < epochs else ""

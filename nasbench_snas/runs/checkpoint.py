@@ -89,6 +89,8 @@ def _check_sums(path: Path) -> None:
 def damaged(path: Path, error: Exception) -> CheckpointError:
     """Return the error to raise where a checkpoint cannot be used because of ``error``."""
     first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if isinstance(error, pickle.UnpicklingError):  # torch advises to switch its guard off
+        first = "it holds something else than tensors and plain values"
     return CheckpointError(
         f"checkpoint {path} is damaged or foreign: {first[:160]}",
         "Nothing was overwritten.",

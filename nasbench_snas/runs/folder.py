@@ -86,6 +86,8 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
+    except RecursionError:
+        raise CheckpointError(f"cannot read {path}: it is nested too deeply.") from None
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -96,25 +98,39 @@ def read_object(path: Path) -> dict[str, Any]:
     return value
 
 
+def read_objects(path: Path) -> list[dict[str, Any]]:
+    """Return the JSON objects in the list in ``path``; :class:`CheckpointError` if it is none."""
+    value = read_json(path)
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise CheckpointError(f"{path} holds no list of JSON objects.")
+    return value
+
+
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the events of a log; a torn last line is ignored.
 
     Raises:
-        CheckpointError: A line other than the last is damaged.
+        CheckpointError: A line other than the last is damaged, or one is no JSON object.
     """
     try:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}.") from error
     for number, line in enumerate(lines, start=1):
         if not line:
             continue
         try:
             event = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if number == len(lines):
                 return
             raise CheckpointError(f"{path}, line {number}: {error}") from error
+        if not isinstance(event, dict):
+            raise CheckpointError(
+                f"{path}, line {number}: expected a JSON object, got {line[:40]!r}."
+            )
         yield event
 
 
@@ -236,9 +252,12 @@ class RunFolder:
 
     def add_environment(self, record: Mapping[str, Any]) -> None:
         """Append the record of one (re)start to ``env.json``."""
+        write_json(self.path / "env.json", [*self.starts(), dict(record)])
+
+    def starts(self) -> list[dict[str, Any]]:
+        """Return the records of all (re)starts in ``env.json``, the first one first."""
         file = self.path / "env.json"
-        starts = list(read_json(file)) if file.exists() else []
-        write_json(file, [*starts, dict(record)])
+        return read_objects(file) if file.exists() else []
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -253,8 +272,9 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=_LOOK_SECONDS)
         except filelock.Timeout as error:
-            who = read_json(holder) if holder.exists() else {}
-            since = f"It was started at {time.ctime(who['started'])}" if "started" in who else ""
+            who = self.holder()
+            began = who.get("started")
+            since = f"It was started at {time.ctime(began)}" if isinstance(began, float) else ""
             raise CheckpointError(
                 f"run {self.run_id} is in use by process {who.get('pid', '?')}.",
                 f"{since} on host {who.get('host')}." if since else "",
@@ -276,6 +296,13 @@ class RunFolder:
                 holder.unlink()
             lock.release()
 
+    def holder(self) -> dict[str, Any]:
+        """Return who holds (or last held) the lock; ``{}`` where that is not known."""
+        try:
+            return read_object(self.path / "lock.json")
+        except CheckpointError:
+            return {}
+
     def is_locked(self) -> bool:
         """Return whether a living process holds the run's lock (False if that cannot be known)."""
         lock = filelock.FileLock(self.path / "lock")
@@ -296,7 +323,15 @@ def run_folders(root: Path) -> list[RunFolder]:
     if not root.is_dir():
         return []
     found = (p for p in root.iterdir() if not p.name.startswith(("_", ".")))
-    return [RunFolder(p) for p in sorted(found) if (p / "config.toml").is_file()]
+    return [RunFolder(p) for p in sorted(found) if is_file(p / "config.toml")]
+
+
+def is_file(path: Path) -> bool:
+    """Whether ``path`` is a file; no name that users can give is an error."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or has a NUL character
+        return False
 
 
 def find_run(root: Path, name: str, *, verify: bool = True) -> RunFolder:
@@ -318,7 +353,7 @@ def find_run(root: Path, name: str, *, verify: bool = True) -> RunFolder:
 
 def _find_run(root: Path, name: str) -> RunFolder:
     direct = Path(name)
-    if (direct / "config.toml").is_file():
+    if name and is_file(direct / "config.toml"):
         return RunFolder(direct)
     folders = run_folders(root)
     found = [f for f in folders if f.run_id == name] or [
@@ -328,7 +363,8 @@ def _find_run(root: Path, name: str) -> RunFolder:
         return found[0]
     known = ", ".join(f.run_id for f in (found or folders)[:8]) or "(none)"
     problem = "matches several runs" if found else "matches no run"
-    raise CheckpointError(f"{name!r} {problem} in {root}.", f"Known: {known}")
+    shown = repr(name if len(name) <= 80 else f"{name[:80]}…")
+    raise CheckpointError(f"{shown} {problem} in {root}.", f"Known: {known}")
 
 
 def find_any_run(root: Path, name: str, *, verify: bool = True) -> RunFolder:
@@ -348,7 +384,7 @@ def find_any_run(root: Path, name: str, *, verify: bool = True) -> RunFolder:
 
 
 def _find_any_run(root: Path, name: str) -> RunFolder:
-    if (root / name / "config.toml").is_file():
+    if name and is_file(root / name / "config.toml"):
         return RunFolder(root / name)
     if run_folders(root / RETRAININGS):
         try:
