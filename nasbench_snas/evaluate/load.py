@@ -11,6 +11,7 @@ the weights and batch-norm statistics that it inherits from the parent network.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from nasbench_snas.data.settings import DataSettings
 from nasbench_snas.errors import CheckpointError
 from nasbench_snas.registry import Registry
 from nasbench_snas.retrain.network import genotype_of, network_plan
+from nasbench_snas.runs import binding
 from nasbench_snas.runs.checkpoint import load_checkpoint
 from nasbench_snas.runs.folder import RunFolder, find_any_run
 from nasbench_snas.search.plan import load_config
@@ -109,6 +111,7 @@ def locate(root: Path, text: str) -> tuple[RunFolder, Path]:
     if path.is_file():
         for above in path.resolve().parents[:2]:
             if (above / "config.toml").is_file():
+                RunFolder(above).verify()
                 return RunFolder(above), path
         raise CheckpointError(
             f"{path} does not lie in a run folder.",
@@ -124,17 +127,16 @@ def locate(root: Path, text: str) -> tuple[RunFolder, Path]:
 
 def is_retraining(folder: RunFolder) -> bool:
     """Whether ``folder`` holds a retraining (rather than a search)."""
-    text = folder.config_file.read_text(encoding="utf-8")
-    return any(line.startswith("[network]") for line in text.splitlines())
+    return binding.is_retraining(folder.config_file.read_text(encoding="utf-8"))
 
 
-def _content(folder: RunFolder, file: Path, kind: str) -> dict[str, Any]:
+def _content(folder: RunFolder, file: Path, kind: str, digests: Iterable[str]) -> dict[str, Any]:
     if not file.is_file():
         raise CheckpointError(
             f"{folder.run_id} has no checkpoint at {file}.",
             fix="Copy it next to config.toml, or run the command again.",
         )
-    content = load_checkpoint(file, config_hash=None)
+    content = load_checkpoint(file, config_hash=tuple(digests))
     if kind not in content:
         raise CheckpointError(f"{file} is no checkpoint of a {kind}.")
     return dict(content[kind])
@@ -142,7 +144,7 @@ def _content(folder: RunFolder, file: Path, kind: str) -> dict[str, Any]:
 
 def _retrained(folder: RunFolder, file: Path, device: str, registry: Registry) -> Loaded:
     config: RetrainConfig = retraining_from_toml(folder.config_file.read_text(encoding="utf-8"))
-    state = _content(folder, file, "retrain")
+    state = _content(folder, file, "retrain", [config.digest()])
     channels, height, width = (int(size) for size in state["shape"])
     shape = (channels, height, width)
     plan = network_plan(config, shape, int(state["num_classes"]), registry)
@@ -162,7 +164,7 @@ def _retrained(folder: RunFolder, file: Path, device: str, registry: Registry) -
 
 def _searched(folder: RunFolder, file: Path, device: str, registry: Registry) -> Loaded:
     config = load_config(folder.config_file)
-    state = _content(folder, file, "search")
+    state = _content(folder, file, "search", map(config.digest, binding.ESTIMATOR_VERSIONS))
     tensors: dict[str, torch.Tensor] = state["parent"]
     shape, classes = _search_shape(config, tensors)
     family = create(registry.space(config.space.name), config.space.parameters, "space")

@@ -26,6 +26,7 @@ from nasbench_snas.compute.training import (
     restore_momenta,
     sgd,
 )
+from nasbench_snas.cost.size import check_memory
 from nasbench_snas.data import evaluation_batches, load_splits, make_augmenter, stream_of
 from nasbench_snas.data.shards import ShardAugment, ShardedStream
 from nasbench_snas.oracle.tracking import GradientTracker
@@ -81,6 +82,7 @@ class Search(Progress):
         channels, _, width = self.splits.image_shape
         family = create(registry.space(config.space.name), config.space.parameters, "space")
         self.space: Space = family.build(channels, self.splits.num_classes, width)
+        check_memory(self.space)
         estimator_class = registry.estimator(config.estimator.name)
         self.estimator: Estimator = create(
             estimator_class, config.estimator.parameters, "estimator"

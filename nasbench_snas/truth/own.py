@@ -30,7 +30,7 @@ from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.data import evaluation_batches, load_test
 from nasbench_snas.errors import ConfigError, DataError
 from nasbench_snas.registry import Registry
-from nasbench_snas.runs.folder import RunFolder, read_json, write_atomic, write_json
+from nasbench_snas.runs.folder import RunFolder, read_objects, write_atomic, write_json
 from nasbench_snas.search.child import accuracy
 from nasbench_snas.search.levels import finish_step, zero_gradients
 from nasbench_snas.search.search import Search
@@ -169,7 +169,7 @@ def make_shard(plan: TablePlan, registry: Registry, folder: Path, shard: int, de
 
 
 def _make_shard(plan: TablePlan, registry: Registry, file: Path, shard: int, device: str) -> None:
-    rows: list[dict[str, Any]] = list(read_json(file)) if file.exists() else []
+    rows = read_objects(file) if file.exists() else []
     done = {(row["architecture"], row["seed"]) for row in rows}
     test, setting = load_test(plan.config.data), ground(plan.config)
     for choice in _choices(plan, registry)[shard :: plan.shards]:
@@ -205,7 +205,7 @@ def merge(plan: TablePlan, folder: Path) -> Path:
         file = folder / "shards" / f"{shard}.json"
         if not file.exists():
             raise DataError(f"{file} is missing.", fix="Run the same command again.")
-        rows.extend(read_json(file))
+        rows.extend(read_objects(file))
     rows.sort(key=lambda row: (row["architecture"], row["seed"]))
     lines = [list(rows[0])] + [[str(value) for value in row.values()] for row in rows]
     write_atomic(folder / "table.csv", "".join(",".join(line) + "\n" for line in lines))
@@ -242,6 +242,8 @@ class Table:
                 rows = list(csv.DictReader(stream))
             groups: dict[str, list[dict[str, str]]] = {}
             for row in rows:
+                if None in row or None in row.values():
+                    raise ValueError(f"a row has too few or too many cells: {list(row.values())}")
                 groups.setdefault(row["architecture"], []).append(row)
             names = sorted(groups)
             digits = [[int(character, 36) for character in name] for name in names]
@@ -249,6 +251,8 @@ class Table:
                 [np.mean([float(row[key]) for row in groups[name]]) for name in names]
                 for key in ("valid_acc", "test_acc")
             ]
+            if not ((np.array(means) >= 0) & (np.array(means) <= 100)).all():
+                raise ValueError("an accuracy is not a number from 0 to 100")
             return cls(
                 torch.tensor(digits),
                 np.array(means[0]),
@@ -256,8 +260,12 @@ class Table:
                 min(len(rows) for rows in groups.values()),
                 ",".join(sorted({row["setting"] for row in rows})),
             )
-        except (OSError, KeyError, ValueError, IndexError) as error:
-            raise DataError(f"{file} is not a table of architectures: {error}") from error
+        except (OSError, LookupError, ArithmeticError, ValueError, csv.Error) as error:
+            raise DataError(
+                f"{file} is not a table of architectures: {str(error)[:200]}",
+                "Expected the columns architecture, seed, setting, valid_acc and test_acc.",
+                "Make it again with `nasbench tabulate`; finished shards are kept.",
+            ) from error
 
 
 @own_modes()
