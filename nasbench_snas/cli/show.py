@@ -63,6 +63,7 @@ def _result(result: dict[str, Any]) -> None:
 
 def _reproduce(folder: Any) -> None:
     from nasbench_snas.runs.folder import read_json
+    from nasbench_snas.runs.plugins import BUILT_IN, recorded_plugins
 
     starts = read_json(folder.path / "env.json") if (folder.path / "env.json").exists() else []
     if starts:
@@ -71,5 +72,9 @@ def _reproduce(folder: Any) -> None:
         dirty = "+dirty" if last["git"].get("dirty") else ""
         versions = "  ".join(f"{k} {v}" for k, v in last["versions"].items())
         click.echo(f"\ngit {git}{dirty}   {versions}")
+        for used in recorded_plugins(folder):
+            if used.get("origin", BUILT_IN) != BUILT_IN:
+                shown = f"{used['kind']} {used['name']}, version {used.get('version')}"
+                click.echo(f"plug-in: {shown}, digest {used.get('digest')}, {used['origin']}")
         click.echo("command: " + " ".join(last["command"]))
     click.echo(f"settings: {folder.config_file}")

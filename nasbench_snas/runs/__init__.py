@@ -5,6 +5,7 @@ __all__ = [
     "folder",
     "index",
     "options",
+    "plugins",
     "provenance",
     "results",
     "resume",

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasbench_snas.errors import ConfigError, DataError
+from nasbench_snas.outside import guarded, unguarded
 from nasbench_snas.runs.copies import further, merge_copies
 from nasbench_snas.runs.folder import RunFolder, run_folders
 from nasbench_snas.runs.rows import RowLoader
@@ -68,7 +69,8 @@ def export_results(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     frame = _frame(rows)
     if path.suffix == ".csv":
-        frame.to_csv(path, index=False)
+        texts = {name: frame[name].map(_guarded) for name in frame if TYPES.get(name) == "object"}
+        frame.assign(**texts).to_csv(path, index=False)
     elif path.suffix == ".parquet":
         try:
             frame.to_parquet(path, index=False)
@@ -80,6 +82,34 @@ def export_results(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             ) from error
     else:
         raise ConfigError(f"cannot write results as {path.suffix!r}.", "Known: .csv, .parquet")
+
+
+def read_exported(path: Path) -> pd.DataFrame:
+    """Return the table that :func:`export_results` wrote: the same columns, types and texts.
+
+    Raises:
+        DataError: The file is missing, or is no such table.
+    """
+    import pandas as pd
+
+    try:
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        known = {name: TYPES.get(name, "float64") for name in COLUMNS}
+        frame = pd.read_csv(path, dtype=known, keep_default_na=False, na_values=[""])
+        wrong = sorted(set(COLUMNS) ^ set(frame))
+    except (OSError, ValueError, ImportError) as error:
+        raise DataError(f"cannot read the results in {path}: {error}") from error
+    if wrong:
+        raise DataError(f"{path} is no table of results: check the columns {', '.join(wrong)}.")
+    for name, kind in known.items():
+        if kind == "object":
+            frame[name] = [unguarded(v) if isinstance(v, str) else None for v in frame[name]]
+    return frame[list(COLUMNS)]
+
+
+def _guarded(value: Any) -> Any:
+    return guarded(value) if isinstance(value, str) else value
 
 
 def _frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import math
 import time
@@ -29,6 +30,7 @@ from nasbench_snas.architecture.distributions import one_hot
 from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.data import evaluation_batches, load_test
 from nasbench_snas.errors import ConfigError, DataError
+from nasbench_snas.outside import guarded, unguarded
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder, read_json, write_atomic, write_json
 from nasbench_snas.search.child import accuracy
@@ -207,8 +209,11 @@ def merge(plan: TablePlan, folder: Path) -> Path:
             raise DataError(f"{file} is missing.", fix="Run the same command again.")
         rows.extend(read_json(file))
     rows.sort(key=lambda row: (row["architecture"], row["seed"]))
-    lines = [list(rows[0])] + [[str(value) for value in row.values()] for row in rows]
-    write_atomic(folder / "table.csv", "".join(",".join(line) + "\n" for line in lines))
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(rows[0])
+    writer.writerows([guarded(str(value)) for value in row.values()] for row in rows)
+    write_atomic(folder / "table.csv", buffer.getvalue())
     return folder / "table.csv"
 
 
@@ -242,7 +247,7 @@ class Table:
                 rows = list(csv.DictReader(stream))
             groups: dict[str, list[dict[str, str]]] = {}
             for row in rows:
-                groups.setdefault(row["architecture"], []).append(row)
+                groups.setdefault(unguarded(row["architecture"]), []).append(row)
             names = sorted(groups)
             digits = [[int(character, 36) for character in name] for name in names]
             means = [
@@ -254,7 +259,7 @@ class Table:
                 np.array(means[0]),
                 np.array(means[1]),
                 min(len(rows) for rows in groups.values()),
-                ",".join(sorted({row["setting"] for row in rows})),
+                ",".join(sorted({unguarded(row["setting"]) for row in rows})),
             )
         except (OSError, KeyError, ValueError, IndexError) as error:
             raise DataError(f"{file} is not a table of architectures: {error}") from error

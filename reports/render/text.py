@@ -6,6 +6,8 @@ import csv
 import io
 from collections.abc import Sequence
 
+from nasbench_snas.outside import guarded
+
 from ..tables.model import Table, Value
 
 
@@ -65,20 +67,15 @@ def csv_text(table: Table) -> str:
         heads += [key] if single else [key, *(f"{key}_{name}" for name in known)]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*heads, "provisional", "subject", "runs", "failed_runs"])
+    writer.writerow([*map(guarded, heads), "provisional", "subject", "runs", "failed_runs"])
     for row in table.rows:
         cells: list[object] = []
         for value, known_names in zip(row, names, strict=True):
             if known_names != ["value"]:
-                cells.append(_guard(value.text))
+                cells.append(guarded(value.text))
             cells += [value.numbers.get(name) for name in known_names]
         runs = dict.fromkeys(run for value in row for run in value.runs)
         failed = dict.fromkeys(run for value in row for run in value.failed)
-        ends = [table.provisional, table.subject, " ".join(runs), " ".join(failed)]
-        writer.writerow([*cells, *ends])
+        texts = (table.subject, " ".join(runs), " ".join(failed))
+        writer.writerow([*cells, table.provisional, *map(guarded, texts)])
     return buffer.getvalue()
-
-
-def _guard(content: str) -> str:
-    """Return text that a spreadsheet does not take for a formula."""
-    return f"'{content}" if content[:1] in ("=", "+", "@", "\t", "\r") else content

@@ -13,6 +13,8 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from nasbench_snas.outside import guarded
+
 Cells = Sequence[dict[str, Any]]
 
 HEADERS = (
@@ -181,5 +183,7 @@ def rows_csv(result: dict[str, Any]) -> str:
     if rows:
         writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        for row in rows:
+            cells = {k: guarded(v) if isinstance(v, str) else v for k, v in row.items()}
+            writer.writerow(cells)
     return buffer.getvalue()
