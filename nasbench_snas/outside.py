@@ -6,6 +6,7 @@ Names of runs, cells, estimators and classes come from files that somebody else 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters, without tab and line feed
@@ -48,6 +49,23 @@ def guarded(text: str) -> str:
 def unguarded(cell: str) -> str:
     """Return the text that :func:`guarded` made ``cell`` of."""
     return cell[1:] if cell.startswith("'") and _begins_like_a_formula(cell) else cell
+
+
+def csv_line(cells: Iterable[object]) -> str:
+    """Return one line of a CSV file, its end included; texts are guarded, None is empty.
+
+    Texts with a comma, a quote or any line break are quoted (``csv.writer`` leaves a lone carriage
+    return bare, which splits the line for every reader).
+    """
+    return ",".join(map(_csv_cell, cells)) + "\n"
+
+
+def _csv_cell(value: object) -> str:
+    text = guarded(value) if isinstance(value, str) else "" if value is None else str(value)
+    if not set(text) & set(',"\r\n'):
+        return text
+    doubled = text.replace('"', '""')
+    return f'"{doubled}"'
 
 
 def _begins_like_a_formula(text: str) -> bool:

@@ -12,14 +12,15 @@ pandas only where a table is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import csv
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasbench_snas.errors import ConfigError, DataError
-from nasbench_snas.outside import guarded, unguarded
+from nasbench_snas.outside import csv_line, unguarded
 from nasbench_snas.runs.copies import further, merge_copies
-from nasbench_snas.runs.folder import RunFolder, run_folders
+from nasbench_snas.runs.folder import RunFolder, run_folders, write_atomic
 from nasbench_snas.runs.rows import RowLoader
 from nasbench_snas.runs.schema import COLUMNS, TYPES, Row
 
@@ -67,13 +68,12 @@ def export_results(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         ConfigError: Another suffix, or parquet without a package that writes it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    frame = _frame(rows)
     if path.suffix == ".csv":
-        texts = {name: frame[name].map(_guarded) for name in frame if TYPES.get(name) == "object"}
-        frame.assign(**texts).to_csv(path, index=False)
+        lines = [csv_line(COLUMNS), *(csv_line(row[name] for name in COLUMNS) for row in rows)]
+        write_atomic(path, "".join(lines))
     elif path.suffix == ".parquet":
         try:
-            frame.to_parquet(path, index=False)
+            _frame(rows).to_parquet(path, index=False)
         except ImportError as error:
             raise ConfigError(
                 "parquet files need a package that writes them.",
@@ -95,21 +95,30 @@ def read_exported(path: Path) -> pd.DataFrame:
     try:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
-        known = {name: TYPES.get(name, "float64") for name in COLUMNS}
-        frame = pd.read_csv(path, dtype=known, keep_default_na=False, na_values=[""])
-        wrong = sorted(set(COLUMNS) ^ set(frame))
-    except (OSError, ValueError, ImportError) as error:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = csv.DictReader(file, strict=True)
+            wrong = sorted(set(COLUMNS) ^ set(lines.fieldnames or ()))
+            rows = [] if wrong else [_read_row(line) for line in lines]
+    except (OSError, ValueError, TypeError, KeyError, ImportError, csv.Error) as error:
         raise DataError(f"cannot read the results in {path}: {error}") from error
     if wrong:
         raise DataError(f"{path} is no table of results: check the columns {', '.join(wrong)}.")
-    for name, kind in known.items():
-        if kind == "object":
-            frame[name] = [unguarded(v) if isinstance(v, str) else None for v in frame[name]]
-    return frame[list(COLUMNS)]
+    return _frame(rows)
 
 
-def _guarded(value: Any) -> Any:
-    return guarded(value) if isinstance(value, str) else value
+def _read_row(line: Mapping[str, str]) -> Row:
+    """Return one line of a CSV file as a row of results; raises ValueError."""
+    if None in line.values() or set(line) != set(COLUMNS):
+        raise ValueError("a line is too short or too long")
+    readers: dict[str, Callable[[str], Any]] = {
+        "object": unguarded,
+        "Int64": int,
+        "boolean": {"True": True, "False": False}.get,
+    }
+    return {
+        name: readers.get(TYPES.get(name, ""), float)(text) if text else None
+        for name, text in line.items()
+    }
 
 
 def _frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

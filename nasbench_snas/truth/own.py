@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
 import math
 import time
@@ -30,7 +29,7 @@ from nasbench_snas.architecture.distributions import one_hot
 from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.data import evaluation_batches, load_test
 from nasbench_snas.errors import ConfigError, DataError
-from nasbench_snas.outside import guarded, unguarded
+from nasbench_snas.outside import csv_line, unguarded
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder, read_json, write_atomic, write_json
 from nasbench_snas.search.child import accuracy
@@ -209,11 +208,8 @@ def merge(plan: TablePlan, folder: Path) -> Path:
             raise DataError(f"{file} is missing.", fix="Run the same command again.")
         rows.extend(read_json(file))
     rows.sort(key=lambda row: (row["architecture"], row["seed"]))
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(rows[0])
-    writer.writerows([guarded(str(value)) for value in row.values()] for row in rows)
-    write_atomic(folder / "table.csv", buffer.getvalue())
+    lines = [csv_line(rows[0]), *(csv_line(row.values()) for row in rows)]
+    write_atomic(folder / "table.csv", "".join(lines))
     return folder / "table.csv"
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 
-from nasbench_snas.outside import guarded
+from nasbench_snas.outside import csv_line
 
 from ..tables.model import Table, Value
 
@@ -65,17 +63,15 @@ def csv_text(table: Table) -> str:
         single = list(known) == ["value"]
         names.append(["value"] if single else list(known))
         heads += [key] if single else [key, *(f"{key}_{name}" for name in known)]
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*map(guarded, heads), "provisional", "subject", "runs", "failed_runs"])
+    lines = [csv_line([*heads, "provisional", "subject", "runs", "failed_runs"])]
     for row in table.rows:
         cells: list[object] = []
         for value, known_names in zip(row, names, strict=True):
             if known_names != ["value"]:
-                cells.append(guarded(value.text))
+                cells.append(value.text)
             cells += [value.numbers.get(name) for name in known_names]
         runs = dict.fromkeys(run for value in row for run in value.runs)
         failed = dict.fromkeys(run for value in row for run in value.failed)
-        texts = (table.subject, " ".join(runs), " ".join(failed))
-        writer.writerow([*cells, table.provisional, *map(guarded, texts)])
-    return buffer.getvalue()
+        ends = [table.provisional, table.subject, " ".join(runs), " ".join(failed)]
+        lines.append(csv_line([*cells, *ends]))
+    return "".join(lines)
