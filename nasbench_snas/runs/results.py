@@ -90,15 +90,10 @@ def read_exported(path: Path) -> pd.DataFrame:
     Raises:
         DataError: The file is missing, or is no such table.
     """
-    import pandas as pd
-
     try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        with path.open(encoding="utf-8", newline="") as file:
-            lines = csv.DictReader(file, strict=True)
-            wrong = sorted(set(COLUMNS) ^ set(lines.fieldnames or ()))
-            rows = [] if wrong else [_read_row(line) for line in lines]
+        names, rows = (_parquet if path.suffix == ".parquet" else _csv)(path)
+        wrong = sorted(set(COLUMNS) ^ set(names))
+        rows = [] if wrong else [_read_row(row) for row in rows]
     except (OSError, ValueError, TypeError, KeyError, ImportError, csv.Error) as error:
         raise DataError(f"cannot read the results in {path}: {error}") from error
     if wrong:
@@ -106,19 +101,35 @@ def read_exported(path: Path) -> pd.DataFrame:
     return _frame(rows)
 
 
-def _read_row(line: Mapping[str, str]) -> Row:
-    """Return one line of a CSV file as a row of results; raises ValueError."""
-    if None in line.values() or set(line) != set(COLUMNS):
-        raise ValueError("a line is too short or too long")
+def _csv(path: Path) -> tuple[list[str], list[Row]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = csv.DictReader(file, strict=True)
+        return list(lines.fieldnames or ()), list(lines)
+
+
+def _parquet(path: Path) -> tuple[list[str], list[Row]]:
+    import pandas as pd
+
+    stored = pd.read_parquet(path)
+    columns = {name: [None if pd.isna(v) else v for v in stored[name]] for name in stored}
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return list(columns), rows
+
+
+def _read_row(line: Row) -> Row:
+    """Return one line of a file as a row of results; raises ValueError."""
+    if set(line) != set(COLUMNS):
+        raise ValueError("a line is too long")
     readers: dict[str, Callable[[str], Any]] = {
         "object": unguarded,
         "Int64": int,
-        "boolean": {"True": True, "False": False}.get,
+        "boolean": {"True": True, "False": False}.__getitem__,
     }
-    return {
-        name: readers.get(TYPES.get(name, ""), float)(text) if text else None
-        for name, text in line.items()
-    }
+    row: Row = {}
+    for name, cell in line.items():
+        read = readers.get(TYPES.get(name, ""), float) if isinstance(cell, str) else None
+        row[name] = None if cell == "" else read(cell) if read else cell
+    return row
 
 
 def _frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
