@@ -91,45 +91,39 @@ def read_exported(path: Path) -> pd.DataFrame:
         DataError: The file is missing, or is no such table.
     """
     try:
-        names, rows = (_parquet if path.suffix == ".parquet" else _csv)(path)
-        wrong = sorted(set(COLUMNS) ^ set(names))
-        rows = [] if wrong else [_read_row(row) for row in rows]
+        names, rows = (_from_parquet if path.suffix == ".parquet" else _from_csv)(path)
     except (OSError, ValueError, TypeError, KeyError, ImportError, csv.Error) as error:
         raise DataError(f"cannot read the results in {path}: {error}") from error
-    if wrong:
+    if wrong := sorted(set(COLUMNS) ^ set(names)):
         raise DataError(f"{path} is no table of results: check the columns {', '.join(wrong)}.")
     return _frame(rows)
 
 
-def _csv(path: Path) -> tuple[list[str], list[Row]]:
+def _from_csv(path: Path) -> tuple[list[str], list[Row]]:
     with path.open(encoding="utf-8", newline="") as file:
-        lines = csv.DictReader(file, strict=True)
-        return list(lines.fieldnames or ()), list(lines)
+        lines = csv.reader(file, strict=True)
+        names = next(lines, [])
+        if set(names) != set(COLUMNS):
+            return names, []
+        return names, [dict(zip(names, map(_value, names, row), strict=True)) for row in lines]
 
 
-def _parquet(path: Path) -> tuple[list[str], list[Row]]:
+def _value(name: str, cell: str) -> Any:
+    readers: dict[str, Callable[[str], Any]] = {
+        "object": unguarded,
+        "Int64": int,
+        "boolean": {"True": True, "False": False}.__getitem__,
+    }
+    return readers.get(TYPES.get(name, ""), float)(cell) if cell else None
+
+
+def _from_parquet(path: Path) -> tuple[list[str], list[Row]]:
     import pandas as pd
 
     stored = pd.read_parquet(path)
     columns = {name: [None if pd.isna(v) else v for v in stored[name]] for name in stored}
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     return list(columns), rows
-
-
-def _read_row(line: Row) -> Row:
-    """Return one line of a file as a row of results; raises ValueError."""
-    if set(line) != set(COLUMNS):
-        raise ValueError("a line is too long")
-    readers: dict[str, Callable[[str], Any]] = {
-        "object": unguarded,
-        "Int64": int,
-        "boolean": {"True": True, "False": False}.__getitem__,
-    }
-    row: Row = {}
-    for name, cell in line.items():
-        read = readers.get(TYPES.get(name, ""), float) if isinstance(cell, str) else None
-        row[name] = None if cell == "" else read(cell) if read else cell
-    return row
 
 
 def _frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
