@@ -172,14 +172,12 @@ class Session:
 
     def console(self, *, stderr: bool = False) -> Any:
         """Return a rich console for results (or for progress, on stderr)."""
-        from rich.console import Console
+        from nasbench_snas.cli._terminal import SafeConsole
 
         columns = os.environ.get("COLUMNS", "")
         wide = int(columns) if columns.isascii() and columns.isdecimal() else 0
         width = None if sys.stdout.isatty() else min(max(120, wide), 10_000)
-        return Console(
-            stderr=stderr, highlight=False, soft_wrap=True, width=width, quiet=self.silent
-        )
+        return SafeConsole(stderr=stderr, soft_wrap=True, width=width, quiet=self.silent)
 
 
 class _JsonLines(logging.Formatter):
@@ -212,8 +210,14 @@ def _raise_interrupt(signum: int, frame: FrameType | None) -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with the documented code."""
-    arguments = sys.argv[1:] if args is None else args
+    from nasbench_snas.cli._streams import safe_streams
+
     signal.signal(signal.SIGTERM, _raise_interrupt)
+    with safe_streams():
+        _main(sys.argv[1:] if args is None else args)
+
+
+def _main(arguments: list[str]) -> None:
     try:
         code = nasbench.main(args=arguments, prog_name="nasbench", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)

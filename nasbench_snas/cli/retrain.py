@@ -82,7 +82,7 @@ def command(session: Session, /, **options: Any) -> int:
         for folder, plan in plans:
             failures += _one(session, folder, plan, options, device)
     if not session.quiet:
-        session.console().print("next: nasbench report", markup=False)
+        session.console().print("next: nasbench report")
     return 1 if failures else 0
 
 
@@ -210,7 +210,7 @@ def _show_plans(
 
     console = session.console()
     _, first = plans[0]
-    console.print(to_toml(first.config, first.sources), markup=False)
+    console.print(to_toml(first.config, first.sources))
     for folder, plan in plans:
         status = folder.status().get("status", "new")
-        console.print(f"{folder.run_id}   {status}   {plan.config.selection}", markup=False)
+        console.print(f"{folder.run_id}   {status}   {plan.config.selection}")

@@ -73,6 +73,7 @@ def _result(result: dict[str, Any]) -> None:
 
 def _reproduce(folder: RunFolder) -> None:
     from nasbench_snas.errors import CheckpointError
+    from nasbench_snas.runs.plugins import BUILT_IN, recorded_plugins
 
     try:
         starts = folder.starts()
@@ -85,5 +86,10 @@ def _reproduce(folder: RunFolder) -> None:
         click.echo(f"\nenv.json is damaged, so how to reproduce it is not known: {error}")
     else:
         if last:
-            click.echo(f"\ngit {git}{dirty}   {versions}\ncommand: {words}")
+            click.echo(f"\ngit {git}{dirty}   {versions}")
+            for used in recorded_plugins(folder):
+                if used.get("origin", BUILT_IN) != BUILT_IN:
+                    shown = f"{used['kind']} {used['name']}, version {used.get('version')}"
+                    click.echo(f"plug-in: {shown}, digest {used.get('digest')}, {used['origin']}")
+            click.echo(f"command: {words}")
     click.echo(f"settings: {folder.config_file}")

@@ -39,8 +39,10 @@ def run_space(registry: Registry, folder: Path) -> Space | None:
     """
     if not (folder / CONFIG_FILE).is_file():
         return None
+    from nasbench_snas.runs.plugins import check_plugins
     from nasbench_snas.search.plan import load_config
 
+    check_plugins(RunFolder(folder), registry, ("space",))
     config = load_config(folder / CONFIG_FILE)
     data = config.data
     if data.dataset == "fake":

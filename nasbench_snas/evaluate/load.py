@@ -26,7 +26,8 @@ from nasbench_snas.registry import Registry
 from nasbench_snas.retrain.network import genotype_of, network_plan
 from nasbench_snas.runs import binding
 from nasbench_snas.runs.checkpoint import load_checkpoint
-from nasbench_snas.runs.folder import RunFolder, find_any_run
+from nasbench_snas.runs.folder import RunFolder, find_any_run, named_in
+from nasbench_snas.runs.plugins import check_plugins
 from nasbench_snas.search.plan import load_config
 from nasbench_snas.seeding import stream
 from nasbench_snas.settings.parameters import create
@@ -96,6 +97,7 @@ def load_trained(
     """Return the network of a run with what it was trained with; arguments as :func:`load`."""
     folder, file = locate(Path(root), str(run))
     registry = registry or Registry()
+    check_plugins(folder, registry)
     if is_retraining(folder):
         return _retrained(folder, file, device, registry)
     return _searched(folder, file, device, registry)
@@ -121,7 +123,7 @@ def locate(root: Path, text: str) -> tuple[RunFolder, Path]:
     folder = find_any_run(root, text)
     twin = (folder.result() or {}).get("taken_from")
     if twin and not folder.checkpoint_file.is_file():
-        folder = RunFolder(folder.path.parent / str(twin))
+        folder = named_in(folder.path.parent, str(twin))
     return folder, folder.checkpoint_file
 
 

@@ -26,6 +26,7 @@ from nasbench_snas.runs.folder import (
     write_atomic,
 )
 from nasbench_snas.runs.options import RunOptions
+from nasbench_snas.runs.plugins import check_plugins, plugin_record
 from nasbench_snas.runs.provenance import device_name, git_state, host_id, versions
 from nasbench_snas.runs.resume import kept_kernels
 from nasbench_snas.runs.schema import NOT_RECORDED
@@ -80,7 +81,11 @@ def run_retraining(
         ProcessLostError: Another process of the job died; the last checkpoint is whole.
     """
 
-    record = {"parent": config.parent}
+    record: dict[str, Any] = {"parent": config.parent, "plugins": []}
+    if folder.config_file.exists():
+        check_plugins(folder, registry, built_in=True)
+    if config.space is not None:
+        record["plugins"] = [plugin_record(registry, "space", config.space.name)]
 
     def make(world: World) -> Retraining:
         kernels = kept_kernels(folder, options, unrecorded="reference")

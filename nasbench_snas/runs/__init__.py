@@ -6,6 +6,7 @@ __all__ = [
     "index",
     "options",
     "pack",
+    "plugins",
     "provenance",
     "results",
     "resume",

@@ -20,7 +20,7 @@ from nasbench_snas.cost.settings import CostSettings
 from nasbench_snas.data.settings import DataSettings
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.settings.layers import Layers, check_known, flatten
-from nasbench_snas.settings.parameters import config_error
+from nasbench_snas.settings.parameters import PartOfPath, config_error
 from nasbench_snas.settings.presets import load_constraint, load_preset
 from nasbench_snas.settings.toml import parse_toml, read_toml
 from nasbench_snas.settings.values import check_values
@@ -33,7 +33,7 @@ class Choice(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
-    name: str = Field(description="Key in the registry.")
+    name: PartOfPath = Field(description="Key in the registry.")
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -139,7 +139,9 @@ class RunConfig(BaseModel):
 
     estimator: Choice = Field(description="The gradient estimator.")
     space: Choice = Field(description="The search space.")
-    preset: str = Field(default="smoke", description="Preset that the settings started from.")
+    preset: PartOfPath = Field(
+        default="smoke", description="Preset that the settings started from."
+    )
     constraint: Literal["none", "mild", "moderate", "aggressive"] = Field(
         default="none", description="Level of resource constraint (calibrated eta)."
     )

@@ -29,6 +29,7 @@ from nasbench_snas.architecture.distributions import one_hot
 from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.data import evaluation_batches, load_test
 from nasbench_snas.errors import ConfigError, DataError
+from nasbench_snas.outside import csv_line, unguarded
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder, read_objects, write_atomic, write_json
 from nasbench_snas.search.child import accuracy
@@ -207,8 +208,8 @@ def merge(plan: TablePlan, folder: Path) -> Path:
             raise DataError(f"{file} is missing.", fix="Run the same command again.")
         rows.extend(read_objects(file))
     rows.sort(key=lambda row: (row["architecture"], row["seed"]))
-    lines = [list(rows[0])] + [[str(value) for value in row.values()] for row in rows]
-    write_atomic(folder / "table.csv", "".join(",".join(line) + "\n" for line in lines))
+    lines = [csv_line(rows[0]), *(csv_line(row.values()) for row in rows)]
+    write_atomic(folder / "table.csv", "".join(lines))
     return folder / "table.csv"
 
 
@@ -244,7 +245,7 @@ class Table:
             for row in rows:
                 if None in row or None in row.values():
                     raise ValueError(f"a row has too few or too many cells: {list(row.values())}")
-                groups.setdefault(row["architecture"], []).append(row)
+                groups.setdefault(unguarded(row["architecture"]), []).append(row)
             names = sorted(groups)
             digits = [[int(character, 36) for character in name] for name in names]
             means = [
@@ -258,7 +259,7 @@ class Table:
                 np.array(means[0]),
                 np.array(means[1]),
                 min(len(rows) for rows in groups.values()),
-                ",".join(sorted({row["setting"] for row in rows})),
+                ",".join(sorted({unguarded(row["setting"]) for row in rows})),
             )
         except (OSError, LookupError, ArithmeticError, ValueError, csv.Error) as error:
             raise DataError(
