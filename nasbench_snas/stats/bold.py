@@ -115,7 +115,9 @@ def _best(table: np.ndarray[tuple[int, ...], np.dtype[np.float64]], rows: list[i
 def _undecidable(rows: Mapping[str, Mapping[int, float | None]], shared: int) -> str:
     """Return why no difference can be decided, and which rows lack seeds."""
     every = set().union(*(set(values) for values in rows.values()))
-    short = [f"{name} ({len(v)} of {len(every)})" for name, v in rows.items() if len(v) < len(every)]
+    short = [
+        f"{name} ({len(v)} of {len(every)})" for name, v in rows.items() if len(v) < len(every)
+    ]
     lacking = f"; rows that lack seeds: {', '.join(short)}" if short else ""
     return f"{shared} shared seeds cannot decide any difference of {len(rows)} rows{lacking}"
 
