@@ -41,8 +41,8 @@ from nasbench_snas.stats.moments import GradientMoments
 from nasbench_snas.stats.paired import PairedComparison, compare_family, holm, sign_test
 from nasbench_snas.stats.power import hotelling_power, required_draws, required_noncentrality
 from nasbench_snas.stats.profiles import PerformanceProfile, normalise_scores, performance_profile
-from nasbench_snas.stats.reproducible import data_generator, data_seed
 from nasbench_snas.stats.ranks import detectable_difference, max_min_p, told_from_best
+from nasbench_snas.stats.reproducible import data_generator, data_seed
 from nasbench_snas.stats.robust import interquartile_mean
 from nasbench_snas.stats.slope import PowerLaw, fit_power_law
 from nasbench_snas.stats.subspace import coordinate_groups, zero_sum_basis

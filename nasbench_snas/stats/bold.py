@@ -1,6 +1,6 @@
 """Which rows of a table are bold: the best row and all that are not told from it.
 
-Rows are compared on the seeds that all of them have, and must share preset, space, data set and
+Rows are compared on the seeds that all of them have, six at least, and must share preset, space, data set and
 device class. The best row is the one that is ahead on the seeds (largest sum of ranks), in the
 direction in which the measure is better; a row is told from it by the max-min permutation test of
 :mod:`nasbench_snas.stats.ranks`. Failed runs count, with ``failed_value`` or, without one, as worse
@@ -21,9 +21,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from nasbench_snas.errors import DataError
-from nasbench_snas.stats.ranks import POWER, detectable_difference, told_from_best
+from nasbench_snas.stats.ranks import LEVEL, POWER, detectable_difference, told_from_best
 
 SHARED_SETTINGS = ("preset", "space", "dataset", "device_class")
+FEWEST = 6
+"""Shared seeds below which nothing is bold."""
 DECIDES = 5.0
 """The difference that a table must be able to decide, in the unit of its values."""
 
@@ -56,7 +58,7 @@ def bold_rows(
     higher_is_better: bool = True,
     failed_value: float | None = None,
     decides: float = DECIDES,
-    alpha: float = 0.05,
+    alpha: float = LEVEL,
 ) -> BoldRows:
     """Decide which rows are bold.
 
@@ -66,7 +68,8 @@ def bold_rows(
         higher_is_better: True for accuracies, False for errors and costs.
         failed_value: What a failed run counts as (the accuracy of guessing).
         decides: Difference that must be told with probability 0.8 for several rows to be bold.
-        alpha: Probability at most that a row which nothing beats is told from the best.
+        alpha: Level of the test; the default keeps the probability that a row which nothing beats
+            is told from the best below 0.06.
 
     Raises:
         DataError: A row without settings.
@@ -76,6 +79,8 @@ def bold_rows(
         return BoldRows((), refusal or "there is nothing to compare with")
     names = list(rows)
     seeds = sorted(set.intersection(*(set(values) for values in rows.values())))
+    if len(seeds) < FEWEST:
+        return BoldRows((), _too_few(rows, len(seeds)), n=len(seeds))
     sign = 1.0 if higher_is_better else -1.0
     lost = -math.inf if failed_value is None else sign * failed_value
     table = np.array(
@@ -83,7 +88,8 @@ def bold_rows(
     ).reshape(len(seeds), len(names))
     detectable = detectable_difference(table, alpha)
     if math.isinf(detectable):
-        return BoldRows((), _undecidable(rows, len(seeds)), n=len(seeds))
+        why = f"{len(seeds)} shared seeds cannot decide any difference of {len(names)} rows"
+        return BoldRows((), why, n=len(seeds))
     told = told_from_best(table, alpha)
     left = [index for index in range(len(names)) if index not in told]
     best = names[_best(table, left)]
@@ -112,14 +118,12 @@ def _best(table: np.ndarray[tuple[int, ...], np.dtype[np.float64]], rows: list[i
     return rows[int(np.argmax(wins - losses))]
 
 
-def _undecidable(rows: Mapping[str, Mapping[int, float | None]], shared: int) -> str:
-    """Return why no difference can be decided, and which rows lack seeds."""
-    every = set().union(*(set(values) for values in rows.values()))
-    short = [
-        f"{name} ({len(v)} of {len(every)})" for name, v in rows.items() if len(v) < len(every)
-    ]
+def _too_few(rows: Mapping[str, Mapping[int, float | None]], shared: int) -> str:
+    """Return that the rows share too few seeds, and which rows lack some."""
+    total = len(set().union(*(set(values) for values in rows.values())))
+    short = [f"{name} ({len(v)} of {total})" for name, v in rows.items() if len(v) < total]
     lacking = f"; rows that lack seeds: {', '.join(short)}" if short else ""
-    return f"{shared} shared seeds cannot decide any difference of {len(rows)} rows{lacking}"
+    return f"the rows share {shared} seeds, fewer than {FEWEST}{lacking}"
 
 
 def _mixed_settings(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from nasbench_snas.runs.schema import NOT_RECORDED
-from nasbench_snas.stats.bold import DECIDES, BoldRows
+from nasbench_snas.stats.bold import DECIDES, FEWEST, BoldRows
 
 CELL = (
     "Cells: one seed: its value; two: both; three or four: mean and range [min, max]; from five: "
@@ -44,11 +44,12 @@ PAIRED = (
     "reach 0.05."
 )
 BOLD = (
-    "Bold: the row that is ahead on the shared seeds (sum of ranks, higher accuracy is better) and "
-    "every row that is not told from it at 0.05 by permuting the rows within seeds (max-min of the "
-    "rank sums, step by step); only where all rows share preset, space, data set and device class, "
-    f"and, for several bold rows, only where a difference of {DECIDES:g} points would be told with "
-    "probability 0.8."
+    "Bold: the row that is ahead on the shared seeds (ranks; higher accuracy is better) and every "
+    "row that is not told from it as worse by permuting the rows within seeds (max-min of mean "
+    "ranks over their errors, step by step). A row that nothing beats is called worse with "
+    "probability 0.06 at most. Only where all rows share preset, space, data set, device class and "
+    f"{FEWEST} seeds and, for several bold rows, only where a difference of {DECIDES:g} points "
+    "would be told with probability 0.8."
 )
 BIAS = (
     "No estimator is called free of bias: the bias is printed with its standard error and "
