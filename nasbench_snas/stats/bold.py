@@ -1,10 +1,10 @@
 """Which rows of a table are bold: the best row and all that are not told from it.
 
-Rows are compared on the seeds that all of them have, six at least, and must share preset, space, data set and
-device class. The best row is the one that is ahead on the seeds (largest sum of ranks), in the
-direction in which the measure is better; a row is told from it by the max-min permutation test of
-:mod:`nasbench_snas.stats.ranks`. Failed runs count, with ``failed_value`` or, without one, as worse
-than every run that finished.
+Rows are compared on the seeds that all of them have, six at least, and must share preset, space,
+data set and device class. The best row is the one that is ahead on the seeds (largest sum of
+ranks), in the direction in which the measure is better; a row is told from it by the max-min
+permutation test of :mod:`nasbench_snas.stats.ranks`. Failed runs count, with ``failed_value`` or,
+without one, as worse than every run that finished.
 
 Several bold rows mean "not told apart", which says something only where the design could have told
 them apart. So the difference is computed that would have been told with probability 0.8, and where

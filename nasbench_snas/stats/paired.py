@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import stats
@@ -73,7 +74,13 @@ def sign_test(differences: ArrayLike) -> float:
     """
     sample = as_sample(differences, what="differences")
     more = max(int((sample > 0).sum()), int((sample < 0).sum()))
-    return min(1.0, 2 * float(stats.binom.sf(more - 1, sample.size, 0.5)))
+    return _both_tails(more, sample.size)
+
+
+@lru_cache(maxsize=1024)
+def _both_tails(more: int, n: int) -> float:
+    """Return ``2 P(Bin(n, 1/2) >= more)``, at most 1."""
+    return min(1.0, 2 * float(stats.binom.sf(more - 1, n, 0.5)))
 
 
 def holm(p_values: ArrayLike) -> FloatArray:

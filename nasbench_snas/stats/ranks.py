@@ -13,10 +13,10 @@ the p-value is at most ``alpha``, the lowest row is worse than the best; it is l
 rest is ranked again. The p-value of a row is the largest up to its step.
 
 What is controlled is the probability that some row which nothing beats is called worse. For rows of
-one distribution it is ``alpha``. Rows of equal medians and unequal scatter are not exchangeable, and
-the variance above mends only a part of that with few seeds; ``LEVEL`` is therefore 0.03, with which
-the probability stays below 0.06 where half of 31 rows scatter twice as much as the others. Measured
-in ``docs/table-statistics.md``.
+one distribution it is ``alpha``. Rows of equal medians and unequal scatter are not exchangeable,
+and the variance above mends only a part of that with few seeds; ``LEVEL`` is therefore 0.03, with
+which the probability stays below 0.06 where half of 31 rows scatter twice as much as the others.
+Measured in ``docs/table-statistics.md``.
 
 References: Friedman, The Use of Ranks to Avoid the Assumption of Normality, JASA 32, 1937; the
 range of rank sums: Nemenyi, Distribution-free Multiple Comparisons, 1963; step-down permutation:
@@ -50,7 +50,7 @@ def max_min_p(values: FloatArray) -> float:
         values: Higher is better, shape ``(seeds, rows)``; ``-inf`` loses to every finite value.
     """
     ranks = stats.rankdata(values, axis=1)
-    return _p_value(_law_of(ranks), float(np.ptp(_scores(ranks))))
+    return _p_value(_law_of(ranks), float(np.ptp(scores(ranks))))
 
 
 def told_from_best(values: FloatArray, alpha: float = LEVEL) -> dict[int, float]:
@@ -65,11 +65,11 @@ def told_from_best(values: FloatArray, alpha: float = LEVEL) -> dict[int, float]
     largest = 0.0
     while len(remaining) > 1:
         ranks = stats.rankdata(values[:, remaining], axis=1)
-        scores = _scores(ranks)
-        largest = max(largest, _p_value(_law_of(ranks), float(np.ptp(scores))))
+        score = scores(ranks)
+        largest = max(largest, _p_value(_law_of(ranks), float(np.ptp(score))))
         if largest > alpha:
             break
-        lowest = scores <= scores.min() + _EQUAL
+        lowest = score <= score.min() + _EQUAL
         told |= {int(row): largest for row in remaining[lowest]}
         remaining = remaining[~lowest]
     return told
@@ -110,8 +110,8 @@ def detectable_difference(values: FloatArray, alpha: float = LEVEL, power: float
     def share(difference: float) -> float:
         above = others > lowered - difference
         own = k - above.sum(axis=2, keepdims=True)
-        scores = _scores(np.concatenate([own, among + above], axis=2))
-        told = (np.ptp(scores, axis=1) >= least - _EQUAL) & (scores.argmin(axis=1) == 0)
+        score = scores(np.concatenate([own, among + above], axis=2))
+        told = (np.ptp(score, axis=1) >= least - _EQUAL) & (score.argmin(axis=1) == 0)
         return float(np.mean(told))
 
     low, high = 0.0, 2 * float(np.ptp(deviations)) + _EQUAL
@@ -135,7 +135,7 @@ def critical_range(n: int, k: int, alpha: float = LEVEL) -> float:
     return math.inf
 
 
-def _scores(ranks: FloatArray) -> FloatArray:
+def scores(ranks: FloatArray) -> FloatArray:
     """Return ``(mean rank - middle) / standard deviation``, shape ``(..., n, k)`` to ``(..., k)``.
 
     The standard deviation is that over seeds, but at least that of a random order.
@@ -168,5 +168,5 @@ def _law(ranks: bytes, shape: tuple[int, int]) -> FloatArray:
     for start in range(0, PERMUTATIONS, _CHUNK):
         count = min(_CHUNK, PERMUTATIONS - start)
         drawn = generator.permuted(np.broadcast_to(ordered, (count, *shape)), axis=2)
-        ranges.append(np.ptp(_scores(drawn), axis=1))
+        ranges.append(np.ptp(scores(drawn), axis=1))
     return np.sort(np.concatenate(ranges))
