@@ -101,7 +101,7 @@ def detectable_difference(values: FloatArray, alpha: float = LEVEL, power: float
     shown = np.where(np.isnan(shown).all(axis=0), 0.0, shown)
     deviations = (shown - np.nanmedian(shown, axis=0)) * math.sqrt(n / (n - 1))
     deviations = np.where(np.isnan(deviations), np.nanmin(deviations), deviations)
-    generator = data_generator(deviations, label="detectable")
+    generator = data_generator(stats.rankdata(deviations), label="detectable")  # of no unit
     drawn = deviations[generator.integers(n, size=(_POWER_DRAWS, n))]
     drawn = generator.permuted(drawn, axis=2)
     lowered, others = drawn[..., :1], drawn[..., 1:]
