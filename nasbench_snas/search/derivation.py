@@ -9,6 +9,7 @@ from nasbench_snas.api import DeriveRule, Distribution, Estimator
 from nasbench_snas.architecture.space import Space
 from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.compute.training import Progress
+from nasbench_snas.data import Split
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.search.child import ChildAccuracy, child_matrix
 from nasbench_snas.search.images import SearchImages
@@ -61,16 +62,20 @@ class Derives(Progress):
             return self.selected().z
         return derive(rule, self.space, self.dist, stream(self.seed, "derive", self.device))
 
-    @own_modes()
-    def selected(self) -> Selection:
-        """Return what best-of-N chooses now; made once a step. Raises as :meth:`derived`."""
-        part = self.images.selection
-        if part is None:
+    def selection_part(self) -> Split:
+        """Return the images that best-of-N selects by; raises as :meth:`derived`."""
+        if self.images.selection is None:
             raise ConfigError(
                 "the derive rule best-of-N has no images to select by.",
                 "child.selection_fraction is 0.",
                 "Set it to 0.5, or choose child.rule = argmax.",
             )
+        return self.images.selection
+
+    @own_modes()
+    def selected(self) -> Selection:
+        """Return what best-of-N chooses now; made once a step. Raises as :meth:`derived`."""
+        part = self.selection_part()
         if self._selected is None or self._selected[0] != self.step:
             found = best_of(
                 self.parent,

@@ -85,6 +85,8 @@ class Search(Derives):
         self.estimator: Estimator = create(
             estimator_class, config.estimator.parameters, "estimator"
         ).to(self.device)
+        if self.derive_rule == "best-of-N":
+            self.selection_part()  # refused now, not after the training
         alpha_init = stream(self.seed, "alpha-init")
         self.dist: Distribution = self.estimator.make_distribution(self.space, alpha_init)
         self.dist.to(self.device)

@@ -11,13 +11,13 @@ from nasbench_snas.stats.means import mean_interval
 from nasbench_snas.stats.profiles import normalise_scores, performance_profile
 from nasbench_snas.stats.unpaired import probability_of_improvement
 
+from ..tables.baselines import is_random_search
 from ..tables.cost import LEVELS
 from ..tables.measure import mean_of
 from ..tables.selection import Comparable
 from .style import GRID, INK, SIZE, Drawing, dress, legend, looks, panels, watermark
 
 _FEWEST = 3
-_RANDOM = "random"
 
 
 def child_gap(group: Comparable) -> Drawing:
@@ -164,14 +164,12 @@ def several_spaces(groups: Sequence[Comparable]) -> list[Drawing]:
 
 def _scale(group: Comparable) -> tuple[float, float] | None:
     """Return mean accuracies of random search and of the best row, or None."""
-    means = {
-        variant.estimator: mean
-        for variant in group.variants
-        if len(variant.runs) > 1 and (mean := mean_of(variant.by_seed("child_valid_acc")))
-    }
-    if _RANDOM not in means or max(means.values()) <= means[_RANDOM]:
+    several = [variant for variant in group.variants if len(variant.runs) > 1]
+    means = {v.label: mean_of(v.by_seed("child_valid_acc")) or 0.0 for v in several}
+    random = next((means[v.label] for v in several if is_random_search(v)), None)
+    if random is None or max(means.values()) <= random:
         return None
-    return means[_RANDOM], max(means.values())
+    return random, max(means.values())
 
 
 def _scores(groups: Sequence[Comparable]) -> dict[str, list[Any]]:
@@ -195,7 +193,7 @@ def _profile(groups: Sequence[Comparable], scores: dict[str, list[Any]]) -> Draw
         profile, look = performance_profile(vectors, grid), styles[label]
         axis.plot(grid, profile.share, color=look.colour, linestyle=look.line, label=label)
         axis.fill_between(grid, profile.low, profile.high, color=look.colour, alpha=0.15)
-    axis.set_xlabel("normalised score (0: random search, 1: best mean)")
+    axis.set_xlabel("normalised score (0: random search with parameter sharing, 1: best mean)")
     axis.set_ylabel("share of runs above")
     legend(figure, axis, columns=4)
     watermark([axis], groups[0].provisional)

@@ -14,6 +14,7 @@ from nasbench_snas.stats.bold import BoldRows, bold_rows
 from nasbench_snas.stats.paired import PairedComparison, compare_family
 
 from . import rules
+from .baselines import baseline_notes, further_columns, further_values, is_random_search
 from .child_matrix import child_matrix, row_head
 from .context import changed_settings, paper_search
 from .measure import (
@@ -45,7 +46,6 @@ from .published import Published, published_table
 from .selection import Comparable, Variant
 
 _PUBLISHED_OF = {("darts", "unrolled", "none"): "DARTS (2nd", ("snas", "joint", "mild"): "SNAS"}
-_RANDOM = "random"
 _GPU = (
     "Published GPU-days: the paper says of its own experiments that they used NVIDIA TITAN Xp; of "
     "numbers that it takes from others it does not say on what they were measured."
@@ -85,7 +85,8 @@ def _main(found: Comparable, confidence: float, published: bool, published_rows:
     published = published and (published_rows or comparable)
     bold = _bold(found)
     costs = cost_columns(found)
-    columns = _columns(published, comparable, [head for _, _, head in costs])
+    further = further_columns(found)
+    columns = _columns(published, comparable, further, [head for _, _, head in costs])
     rows = []
     used: set[str] = set()
     for variant in found.variants:
@@ -93,6 +94,7 @@ def _main(found: Comparable, confidence: float, published: bool, published_rows:
         used |= {beside.architecture} if beside else set()
         row = [*row_head(variant, found), *(_published_cells(beside) if published else [])]
         row += _measured_cells(variant, confidence, bold=variant.label in bold.bold)
+        row += further_values(variant, found, confidence)
         row += [cost_value(variant, unit, device, confidence) for unit, device, _ in costs]
         row += [failures_value(variant)]
         if published and comparable:
@@ -123,7 +125,9 @@ def _is_paper_row(variant: Variant) -> bool:
     return all(paper_search(run) for run in (*variant.runs, *variant.failed))
 
 
-def _columns(published: bool, comparable: bool, costs: Sequence[str]) -> list[Column]:
+def _columns(
+    published: bool, comparable: bool, further: Sequence[Column], costs: Sequence[str]
+) -> list[Column]:
     columns = [
         Column("estimator", "Estimator", numeric=False),
         Column("level", "Level", numeric=False),
@@ -142,6 +146,7 @@ def _columns(published: bool, comparable: bool, costs: Sequence[str]) -> list[Co
         Column("child_valid_acc_recalibrated", "Child acc. (%), recalibrated", MEASURED),
         Column("child_gap", "Gap = search - child (inherited)", MEASURED),
         Column("derived_by", "Derived by", MEASURED, numeric=False),
+        *further,
     ]
     columns += [Column(f"cost_{i}", head, MEASURED) for i, head in enumerate(costs)]
     columns += [Column("failed", "Failed", MEASURED)]
@@ -220,11 +225,7 @@ def _notes(found: Comparable, bold: BoldRows, published: bool, comparable: bool)
     changed = changed_settings(found)
     if changed:
         notes.append(f"Settings that differ from preset {found.preset}: {', '.join(changed)}.")
-    if not any(variant.estimator == _RANDOM for variant in found.variants):
-        notes.append(
-            "There is no random-search row, so no estimator is shown to be better than chance: "
-            f"nasbench run -e random -s {found.space} -p {found.preset}"
-        )
+    notes += baseline_notes(found)
     if published and not comparable:
         notes.append(
             "Δ is left out: the published numbers are of CIFAR-10 with the paper's settings, these "
@@ -314,7 +315,7 @@ def _differences(found: Comparable, confidence: float) -> Table | None:
         known = counted(variant, "child_valid_acc")
         if len(known) >= 2:
             rows[variant.label] = known
-    random = [v.label for v in found.variants if v.estimator == _RANDOM and v.label in rows]
+    random = [v.label for v in found.variants if is_random_search(v) and v.label in rows]
     if len(rows) < 2:
         return None
     baseline = random[0] if random else max(rows, key=lambda name: mean_of(rows[name]) or 0.0)

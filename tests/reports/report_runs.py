@@ -18,6 +18,7 @@ OPERATIONS = 8
 EDGES = {"normal": 5, "reduce": 5}
 VIEWS = ("soft", "hard", "mean", "argmax", "top2")
 LEVELS = {"darts": "bilevel"}
+RULES = {"darts": "top2", "random": "best-of-N", "enas": "best-of-N"}
 CELL_EDGES = [(0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]
 
 
@@ -174,7 +175,7 @@ def _result(
     from nasbench_snas.settings.run import from_toml
 
     config = _parsed(text.replace(f"\nseed = {_seed(text)}  #", "\nseed = 0  #", 1), from_toml)
-    rule = "top2" if config.estimator.name == "darts" else "argmax"
+    rule = RULES.get(config.estimator.name, "argmax")
     view = "mean" if config.estimator.name == "darts" else "soft"
     matrix = [
         {"view": v, "statistics": s, "accuracy": a - 0.5 * VIEWS.index(v), "std": 0.0, "samples": 1}
