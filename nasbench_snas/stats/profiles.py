@@ -1,6 +1,6 @@
 """Aggregates over several spaces: normalised scores and performance profiles.
 
-Score of a run in its space: ``(accuracy - random) / (best - random)``, 0 for random search and 1
+Score of a run in its space: ``(accuracy - random) / (best - random)``, 0 for random search (best of N) and 1
 for the best known. Profile: ``F(t)`` = share of runs with a score above t, averaged over spaces,
 with a pointwise band from a bootstrap stratified by space.
 
