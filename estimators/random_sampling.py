@@ -1,10 +1,11 @@
 """Random sampling: one uniformly random child, nothing selected.
 
-Theta is trained as by ``random``; the child is the largest entries of alpha's random start. What a
-random architecture of the space is worth under the same protocol: the floor below random search.
+``Z ~ uniform``, ``dJ/d alpha = 0``: theta is trained as by ``random``, and the child is the largest
+entries of alpha's random start, ``N(0, 1e-3)``. What a random architecture of the space is worth
+under the same protocol: the floor below random search.
 
-Reference: Yang et al. 2020, arXiv:1912.12522, section 3 (there retrained, "randomly sampled
-architectures").
+Reference: Yang et al. 2020, arXiv:1912.12522, section 3 ("randomly sampled architectures").
+Deviation: the child inherits its weights; there it is trained from scratch (`nasbench retrain`).
 """
 
 from __future__ import annotations

@@ -44,12 +44,13 @@ SCHEMA: dict[str, tuple[str, ...]] = {
         "comparison setting unconstrained_setting level alpha_settings images "
         "space_params split protocol protocol_note "
         "search_view derive_rule n_candidates n_distinct_candidates selection_images "
-        "selection_acc selection_s reporting_images child_valid_acc_recalibrated child_matrix n_edges entropy "
+        "selection_acc selection_s reporting_images child_valid_acc_recalibrated child_matrix "
+        "n_edges entropy "
         "parent_params mac_elements child_cost kernels suite_version estimator_source name "
         "selection num_classes resolution changed_settings label "
         "bias_sq bias_sq_ci_lo bias_sq_ci_hi relative_bias_sq "
-        "excluded_relative_bias forward_equivalents test_regret rank_correlation command "
-        "folder".split()
+        "excluded_relative_bias forward_equivalents test_regret rank_correlation truth "
+        "command folder".split()
     ),
 }
 """Columns by group. ``further``: what the report needs beyond the documented schema.
@@ -70,7 +71,7 @@ TYPES: dict[str, str] = {
         "git_sha host_id comparison setting unconstrained_setting level alpha_settings "
         "images space_params split protocol "
         "protocol_note search_view derive_rule child_matrix kernels suite_version "
-        "estimator_source name selection changed_settings label command folder".split(),
+        "estimator_source name selection changed_settings label truth command folder".split(),
         "object",
     ),
     **dict.fromkeys(

@@ -95,6 +95,7 @@ def search_result(
         "expected_cost": last["expected_cost"],
         "parent_params": parameter_count(search.parent),
         **search.resource.child_costs(search.derived()),
+        "truth": search.ranking.result(search.derived()) if search.ranking else None,
         "wall_s": seconds,
         "gpu_days": seconds * gpus / 86_400 if gpus else None,
         "peak_mem_bytes": search.peak_memory(),

@@ -34,6 +34,7 @@ from nasbench_snas.search.images import SearchImages
 from nasbench_snas.search.levels import Batch, Learner, search_step
 from nasbench_snas.search.objective import SupernetLoss, losses_and_errors
 from nasbench_snas.search.optimizers import alpha_optimizer
+from nasbench_snas.search.ranking import Ranking
 from nasbench_snas.search.resource import ResourceTerm
 from nasbench_snas.search.views import view_weights
 from nasbench_snas.seeding import stream
@@ -81,6 +82,7 @@ class Search(Derives):
         channels, _, width = self.splits.image_shape
         family = create(registry.space(config.space.name), config.space.parameters, "space")
         self.space: Space = family.build(channels, self.splits.num_classes, width)
+        known = family.known() if self.settings.track_truth else None
         estimator_class = registry.estimator(config.estimator.name)
         self.estimator: Estimator = create(
             estimator_class, config.estimator.parameters, "estimator"
@@ -119,6 +121,7 @@ class Search(Derives):
         self.elapsed = 0.0
         self.sums: dict[str, float] = {}
         self.history: list[Tensor] = []
+        self.ranking = None if known is None else Ranking(known, self, self.settings.epochs)
 
     @property
     def bilevel(self) -> bool:
@@ -260,6 +263,9 @@ class Search(Derives):
         self.sums = {}
         last = self.epoch == self.settings.epochs
         event |= self.measure(last or self.epoch % self.settings.validate_every == 0)
+        if self.ranking is not None:
+            event["truth"] = self.ranking.epoch()
+            self.apart = self.ranking.seconds
         return event
 
     @own_modes()
@@ -340,6 +346,7 @@ class Search(Derives):
             "epoch": self.epoch,
             "step": self.step,
             "elapsed": self.elapsed,
+            "truth": [self.ranking.seconds, self.ranking.last] if self.ranking else None,
             "sums": dict(self.sums),
             "history": list(self.history),
         }
@@ -367,5 +374,8 @@ class Search(Derives):
             self.arch_stream.load_state_dict(state["arch_stream"])
         self._selected = None
         self.epoch, self.step, self.elapsed = state["epoch"], state["step"], state["elapsed"]
+        if self.ranking is not None and state.get("truth"):
+            self.ranking.seconds, self.ranking.last = state["truth"]
+            self.apart = self.ranking.seconds
         self.sums, self.history = dict(state["sums"]), list(state["history"])
         self.estimator.set_progress(max(self.step - 1, 0) / max(self.total_steps - 1, 1))

@@ -116,6 +116,11 @@ class SearchSettings(BaseModel):
     track_gradients: int = Field(
         default=0, ge=0, description="Steps between gradient-quality measurements; 0: never."
     )
+    track_truth: bool = Field(
+        default=True,
+        description="Where every architecture of the space is known: measure regret over the "
+        "epochs, and how the parent ranks.",
+    )
     theta: ThetaSettings = Field(default_factory=ThetaSettings, description="Network weights.")
     alpha: AlphaSettings = Field(default_factory=AlphaSettings, description="Architecture.")
 
@@ -182,7 +187,8 @@ class RunConfig(BaseModel):
             values[plugin] = {k: v for k, v in values[plugin].items() if v is not None}
         values["data"] = self.data.identity()
         values["child"] = self.child.identity()
-        values["search"].pop("track_gradients", None)
+        for watching in ("track_gradients", "track_truth"):
+            values["search"].pop(watching)
         if not self.search.sync_batchnorm:
             values["search"].pop("sync_batchnorm")
         values["estimator_version"] = estimator_version

@@ -1,8 +1,8 @@
 """Aggregates over several spaces: normalised scores and performance profiles.
 
-Score of a run in its space: ``(accuracy - random) / (best - random)``, 0 for random search (best of N) and 1
-for the best known. Profile: ``F(t)`` = share of runs with a score above t, averaged over spaces,
-with a pointwise band from a bootstrap stratified by space.
+Score of a run in its space: ``(accuracy - random) / (best - random)``, 0 for random search (best of
+N) and 1 for the best known. Profile: ``F(t)`` = share of runs with a score above t, averaged over
+spaces, with a pointwise band from a bootstrap stratified by space.
 
 Reference: Agarwal et al. 2021, arXiv 2108.13264, section 4.2 (its band is pointwise, too).
 Deviation: resamples are drawn as multinomial weights, which is the same law and needs no copy.

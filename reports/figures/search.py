@@ -56,7 +56,7 @@ def search_progress(group: Comparable, history: Mapping[str, list[dict[str, Any]
             curves = [
                 _curve(history.get(str(run["run_id"]), []), run, position) for run in variant.runs
             ]
-            _draw_curves(axis, [c for c in curves if c], variant.label, styles[variant.label])
+            draw_curves(axis, [c for c in curves if c], variant.label, styles[variant.label])
         axis.set_xlabel(name)
     axes[0].set_ylabel("search validation accuracy (%)")
     legend(figure, axes[0])
@@ -93,7 +93,8 @@ def _curve(
     return x, y
 
 
-def _draw_curves(axis: Any, curves: Sequence[Curve], label: str, look: Look) -> None:
+def draw_curves(axis: Any, curves: Sequence[Curve], label: str, look: Look) -> None:
+    """Draw the curves of a row's seeds thin, their mean thick, and a band from three seeds on."""
     for x, y in curves:
         few = {"marker": look.marker, "markersize": 3} if len(x) < 2 else {}
         axis.plot(x, y, color=look.colour, linewidth=0.5, alpha=0.45, linestyle=look.line, **few)
@@ -142,7 +143,7 @@ def entropy(group: Comparable, history: Mapping[str, list[dict[str, Any]]]) -> D
                 if events:
                     x = np.array([e["epoch"] for e in events], dtype=np.float64)
                     curves.append((x, np.array([e[kind] for e in events], dtype=np.float64)))
-            _draw_curves(axis, curves, variant.label, styles[variant.label])
+            draw_curves(axis, curves, variant.label, styles[variant.label])
         for count in sorted(set(choices)):
             axis.axhline(math.log(count), color=INK, linewidth=0.8, linestyle=(0, (5, 3)))
             axis.text(

@@ -44,6 +44,7 @@ from .model import (
 )
 from .published import Published, published_table
 from .selection import Comparable, Variant
+from .truth import truth_columns, truth_notes, truth_values
 
 _PUBLISHED_OF = {("darts", "unrolled", "none"): "DARTS (2nd", ("snas", "joint", "mild"): "SNAS"}
 _GPU = (
@@ -85,7 +86,7 @@ def _main(found: Comparable, confidence: float, published: bool, published_rows:
     published = published and (published_rows or comparable)
     bold = _bold(found)
     costs = cost_columns(found)
-    further = further_columns(found)
+    further = [*further_columns(found), *truth_columns(found)]
     columns = _columns(published, comparable, further, [head for _, _, head in costs])
     rows = []
     used: set[str] = set()
@@ -95,6 +96,7 @@ def _main(found: Comparable, confidence: float, published: bool, published_rows:
         row = [*row_head(variant, found), *(_published_cells(beside) if published else [])]
         row += _measured_cells(variant, confidence, bold=variant.label in bold.bold)
         row += further_values(variant, found, confidence)
+        row += truth_values(variant, found, confidence)
         row += [cost_value(variant, unit, device, confidence) for unit, device, _ in costs]
         row += [failures_value(variant)]
         if published and comparable:
@@ -225,7 +227,7 @@ def _notes(found: Comparable, bold: BoldRows, published: bool, comparable: bool)
     changed = changed_settings(found)
     if changed:
         notes.append(f"Settings that differ from preset {found.preset}: {', '.join(changed)}.")
-    notes += baseline_notes(found)
+    notes += [*baseline_notes(found), *truth_notes(found)]
     if published and not comparable:
         notes.append(
             "Δ is left out: the published numbers are of CIFAR-10 with the paper's settings, these "
