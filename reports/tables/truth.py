@@ -149,10 +149,12 @@ def _ranking_note(runs: Sequence[Run]) -> str:
     images = sorted({int(t["images"]) for t in measured})
     sizes = ", ".join(map(str, images))
     shares = [t["seconds"] / run["wall_s"] for t, run in zip(found, runs, strict=True)]
+    percent = sorted(round(100 * share) for share in shares)
     return (
         f"Ranking: {measured[0]['sample']} architectures, stratified by known accuracy, validated "
         f"with the parent's weights and running batch-norm statistics on {sizes} reporting images; "
         "tau-b and rho of the last epoch. Chance gives an overlap of 0.1. It took "
-        f"{100 * min(shares):.0f} to {100 * max(shares):.0f} % of the search's seconds and is not "
-        "counted in them."
+        f"{percent[0]} % of the search's seconds"
+        + (f" (at most {percent[-1]} %)" if percent[-1] != percent[0] else "")
+        + ", which do not contain it."
     )
