@@ -48,17 +48,19 @@ def command(session: Session, run: str, as_json: bool) -> None:
 
 
 def _result(result: dict[str, Any]) -> None:
+    from nasbench_snas.cli._run_display import rule_in_words
+
     click.echo(
         f"search {result['search_valid_acc']:.2f} % ({result['search_view']})   "
-        f"child {result['child_valid_acc']:.2f} % ({result['derive_rule']})   "
+        f"child {result['child_valid_acc']:.2f} % ({rule_in_words(result)})   "
         f"gap {result['child_gap']:+.2f}"
     )
     click.echo(f"{result['protocol_note']}")
     click.echo(f"images: {result.get('images', 'images not recorded')}")
-    click.echo("\nview     statistics     accuracy    std  samples")
+    click.echo("\nview      statistics     accuracy    std  samples")
     for cell in result["child_matrix"]:
         click.echo(
-            f"{cell['view']:<8} {cell['statistics']:<13} {cell['accuracy']:9.2f} "
+            f"{cell['view']:<9} {cell['statistics']:<13} {cell['accuracy']:9.2f} "
             f"{cell['std']:6.2f} {cell['samples']:8d}"
         )
     click.echo(

@@ -51,6 +51,7 @@ class Loaded:
         num_classes: Classes.
         epoch: Epochs that the weights were trained for.
         bilevel: Whether the search had images of its own for alpha.
+        selection_fraction: Share of the search validation images that selected, not measured.
     """
 
     network: ChildNetwork
@@ -62,6 +63,7 @@ class Loaded:
     num_classes: int
     epoch: int
     bilevel: bool = False
+    selection_fraction: float = 0.0
 
 
 def load(
@@ -196,6 +198,7 @@ def _searched(folder: RunFolder, file: Path, device: str, registry: Registry) ->
         num_classes=classes,
         epoch=int(state["epoch"]),
         bilevel=config.search.level != "joint",
+        selection_fraction=config.child.selection_fraction,
     )
 
 

@@ -22,7 +22,7 @@ from nasbench_snas.errors import CheckpointError
 from nasbench_snas.runs.binding import binding, damage, digest_of
 from nasbench_snas.runs.provenance import boot_id, host_id
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 RETRAININGS = "_retrain"
 """Folder of the retrainings below a run store."""
 STUDIES = "_gradients"

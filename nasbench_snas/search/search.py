@@ -7,7 +7,7 @@ never stopped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -18,7 +18,6 @@ from nasbench_snas.architecture.space import Space
 from nasbench_snas.compute.distributed import World, synchronise_batch_norms
 from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.compute.training import (
-    Progress,
     cosine_rate,
     momenta,
     peak_memory,
@@ -27,16 +26,18 @@ from nasbench_snas.compute.training import (
     sgd,
 )
 from nasbench_snas.cost.size import check_memory
-from nasbench_snas.data import evaluation_batches, load_splits, make_augmenter, stream_of
+from nasbench_snas.data import load_splits, make_augmenter, stream_of
 from nasbench_snas.data.shards import ShardAugment, ShardedStream
 from nasbench_snas.oracle.tracking import GradientTracker
 from nasbench_snas.registry import Registry
-from nasbench_snas.search.child import ChildAccuracy, child_matrix
+from nasbench_snas.search.derivation import Derives
+from nasbench_snas.search.images import SearchImages
 from nasbench_snas.search.levels import Batch, Learner, search_step
 from nasbench_snas.search.objective import SupernetLoss, losses_and_errors
 from nasbench_snas.search.optimizers import alpha_optimizer
+from nasbench_snas.search.ranking import Ranking
 from nasbench_snas.search.resource import ResourceTerm
-from nasbench_snas.search.views import derive, view_weights
+from nasbench_snas.search.views import view_weights
 from nasbench_snas.seeding import stream
 from nasbench_snas.settings.parameters import create
 from nasbench_snas.settings.run import RunConfig, SearchSettings
@@ -47,7 +48,7 @@ from nasbench_snas.supernet.reference import ReferenceParent
 _STREAMS = ("noise", "validation", "path-dropout", "cost", "report")
 
 
-class Search(Progress):
+class Search(Derives):
     """A search in progress.
 
     Args:
@@ -83,10 +84,13 @@ class Search(Progress):
         family = create(registry.space(config.space.name), config.space.parameters, "space")
         self.space: Space = family.build(channels, self.splits.num_classes, width)
         check_memory(self.space)
+        known = family.known() if self.settings.track_truth else None
         estimator_class = registry.estimator(config.estimator.name)
         self.estimator: Estimator = create(
             estimator_class, config.estimator.parameters, "estimator"
         ).to(self.device)
+        if self.derive_rule == "best-of-N":
+            self.selection_part()  # refused now, not after the training
         alpha_init = stream(self.seed, "alpha-init")
         self.dist: Distribution = self.estimator.make_distribution(self.space, alpha_init)
         self.dist.to(self.device)
@@ -119,6 +123,7 @@ class Search(Progress):
         self.elapsed = 0.0
         self.sums: dict[str, float] = {}
         self.history: list[Tensor] = []
+        self.ranking = None if known is None else Ranking(known, self, self.settings.epochs)
 
     @property
     def bilevel(self) -> bool:
@@ -140,6 +145,7 @@ class Search(Progress):
         splits = load_splits(config.data, self.seed, bilevel=self.bilevel)
         self.splits = splits.to(self.device)
         self.augment = make_augmenter(config.data, splits.statistics, splits.image_shape)
+        self.images = SearchImages(self.splits, self.augment, config)
         size = self.settings.batch_size
         rows = self.world.rows(size)
 
@@ -259,6 +265,9 @@ class Search(Progress):
         self.sums = {}
         last = self.epoch == self.settings.epochs
         event |= self.measure(last or self.epoch % self.settings.validate_every == 0)
+        if self.ranking is not None:
+            event["truth"] = self.ranking.epoch()
+            self.apart = self.ranking.seconds
         return event
 
     @own_modes()
@@ -288,7 +297,7 @@ class Search(Progress):
 
     @torch.no_grad()
     def validate(self) -> tuple[float, float]:
-        """Return accuracy in percent and loss in nats on ``search_valid``.
+        """Return accuracy in percent and loss in nats on the reporting part of ``search_valid``.
 
         The weights are the estimator's declared search view, drawn anew for each batch; batch
         norms use their running statistics. Processes take the batches in turn.
@@ -297,7 +306,7 @@ class Search(Progress):
         self.estimator.eval()
         sums = torch.zeros(3, dtype=torch.float64)
         view = self.estimator.search_view
-        for number, (images, labels) in enumerate(self.valid_batches()):
+        for number, (images, labels) in enumerate(self.images.reported()):
             generator = self.generators["validation"]
             z = view_weights(view, self.space, self.estimator, self.dist, generator)
             if z is None:
@@ -310,38 +319,8 @@ class Search(Progress):
         return 100.0 * right / seen, loss / seen
 
     def valid_batches(self) -> Iterator[Batch]:
-        """Yield the normalised validation batches in fixed order."""
-        size = self.settings.eval_batch_size
-        return evaluation_batches(self.splits.search_valid, size, self.augment.plain)
-
-    def calibration_batches(self) -> Iterable[Batch]:
-        """Yield training batches for recalibration, without augmentation, in fixed order."""
-        seen, wanted = 0, self.config.child.recalibration_images
-        size = min(self.settings.eval_batch_size, max(wanted // 4, 1))
-        for batch in evaluation_batches(self.splits.train, size, self.augment.plain):
-            yield batch
-            seen += len(batch[1])
-            if seen >= wanted:
-                return
-
-    @own_modes()
-    def child_matrix(self) -> list[ChildAccuracy]:
-        """Return the accuracy of every view of the parent; see :func:`child_matrix`."""
-        return child_matrix(
-            self.parent,
-            self.space,
-            self.estimator,
-            self.dist,
-            stream(self.seed, "child", self.device),
-            valid=self.valid_batches,
-            calibration=self.calibration_batches,
-            samples=self.config.child.samples,
-        )
-
-    def derived(self) -> Tensor:
-        """Return the derived architecture by the estimator's rule, shape ``(E, K)``."""
-        generator = stream(self.seed, "derive", self.device)
-        return derive(self.estimator.derive_rule, self.space, self.dist, generator)
+        """Yield all normalised batches of ``search_valid``, both parts, in fixed order."""
+        return self.images.batches(self.splits.search_valid)
 
     def peak_memory(self) -> int:
         """Return the largest memory in use so far, in bytes (of the device, or of the process)."""
@@ -369,6 +348,7 @@ class Search(Progress):
             "epoch": self.epoch,
             "step": self.step,
             "elapsed": self.elapsed,
+            "truth": [self.ranking.seconds, self.ranking.last] if self.ranking else None,
             "sums": dict(self.sums),
             "history": list(self.history),
         }
@@ -394,6 +374,10 @@ class Search(Progress):
         self.train_stream.load_state_dict(state["train_stream"])
         if self.arch_stream:
             self.arch_stream.load_state_dict(state["arch_stream"])
+        self._selected = None
         self.epoch, self.step, self.elapsed = state["epoch"], state["step"], state["elapsed"]
+        if self.ranking is not None and state.get("truth"):
+            self.ranking.seconds, self.ranking.last = state["truth"]
+            self.apart = self.ranking.seconds
         self.sums, self.history = dict(state["sums"]), list(state["history"])
         self.estimator.set_progress(max(self.step - 1, 0) / max(self.total_steps - 1, 1))
