@@ -19,7 +19,8 @@ def differences(found: Comparable, confidence: float) -> Table | None:
     """Return every row's difference from the baseline, or None without two rows to compare.
 
     The baseline is random search, else random sampling, else DARTS, else the first row by name:
-    were it the best row, it would be chosen by the accuracies that the test compares, and no p-value would hold.
+    were it the best row, it would be chosen by the accuracies that the test compares, and no
+    p-value would hold.
     """
     variants = {v.label: v for v in found.variants if len(counted(v, _COLUMN)) >= 2}
     rows = {label: counted(variant, _COLUMN) for label, variant in variants.items()}
