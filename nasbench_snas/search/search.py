@@ -36,7 +36,7 @@ from nasbench_snas.search.objective import SupernetLoss, losses_and_errors
 from nasbench_snas.search.optimizers import alpha_optimizer
 from nasbench_snas.search.resource import ResourceTerm
 from nasbench_snas.search.views import derive, view_weights
-from nasbench_snas.seeding import stream
+from nasbench_snas.seeding import restore_generator, stream
 from nasbench_snas.settings.parameters import create
 from nasbench_snas.settings.run import RunConfig, SearchSettings
 from nasbench_snas.supernet.build import build_parent, kernels_name
@@ -388,10 +388,10 @@ class Search(Progress):
         self.learner.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
         self.resource.load_state_dict(state["resource"])
         for name, generator in self.generators.items():
-            generator.set_state(state["generators"][name].cpu())
+            restore_generator(generator, state["generators"][name])
         self.train_stream.load_state_dict(state["train_stream"])
         if self.arch_stream:
             self.arch_stream.load_state_dict(state["arch_stream"])
         self.epoch, self.step, self.elapsed = state["epoch"], state["step"], state["elapsed"]
-        self.sums, self.history = dict(state["sums"]), list(state["history"])
+        self.sums, self.history = dict(state["sums"]), [probs.cpu() for probs in state["history"]]
         self.estimator.set_progress(max(self.step - 1, 0) / max(self.total_steps - 1, 1))
