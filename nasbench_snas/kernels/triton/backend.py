@@ -4,8 +4,8 @@ Convolutions, statistics, poolings, mix and sampling are Triton kernels (``depth
 ``norms.py``, ``mix.py``); 1x1 convolutions are batched matrix products, one for each
 stage of a source, and dense ones PyTorch's. Tables of what a launch does are made once per plan and
 kept with it, those of all cells copied at once; a step reads nothing back from the device and, once
-it has run, copies nothing to it, so that it can be captured in a CUDA graph. ``$NASBENCH_AUTOTUNE=1`` lets Triton measure
-alternatives. The speed on GPUs has not been measured.
+it has run, copies nothing to it, so that it can be captured in a CUDA graph.
+``$NASBENCH_AUTOTUNE=1`` lets Triton measure alternatives. The speed on GPUs has not been measured.
 
 Primitives called one by one are those of plain PyTorch (they take index tensors on the device of
 the activations; plans of this backend stay on the host).

@@ -118,7 +118,8 @@ def backward_source(
     sources = run.kernels.sources
     if sources is not None:
         sources.source_backward(
-            source_of(run.cell, run.training, record.plan), [tape.tensors[place] for place in record.kept],
+            source_of(run.cell, run.training, record.plan),
+            [tape.tensors[place] for place in record.kept],
             tape.tensors[record.x], z, run.mask, g, dz, dx, overwrite, gradients.slots,
         )  # fmt: skip
         return
@@ -190,8 +191,8 @@ def _backward_preprocess(
     dx = torch.empty_like(x)
     if sources is not None and not isinstance(record, UnitRecord):
         sources.source_backward(
-            source_of(run.cell, run.training, plan), [tape.tensors[place] for place in record], x, plan.ones, None, g,
-            torch.empty_like(plan.ones), dx, True, gradients.slots,
+            source_of(run.cell, run.training, plan), [tape.tensors[place] for place in record], x,
+            plan.ones, None, g, torch.empty_like(plan.ones), dx, True, gradients.slots,
         )  # fmt: skip
         return dx
     if not isinstance(record, UnitRecord):

@@ -106,7 +106,9 @@ class FastParent(nn.Module):
         Args:
             images: Normalised images, shape ``(B, in_channels, resolution, resolution)``.
             z: Weights of the operations, shape ``(S, E, K)``; any real values.
-            all_operations: Run operations of weight zero as well; see the reference parent.
+            all_operations: Run operations of weight zero as well; see the reference parent. A mask
+                on the host while ``z`` is on a device says which operations have other weights,
+                too, so that nothing is read back.
             edge_mask: Factors of every edge's output, shape ``(cells, edges, B)``, or None.
 
         Returns:
@@ -130,7 +132,8 @@ class FastParent(nn.Module):
     ) -> Tensor:
         draws = z.shape[0]
         if isinstance(all_operations, Tensor):
-            used = (all_operations | (z.detach() != 0)).cpu()
+            known = all_operations.device.type == "cpu" != z.device.type
+            used = all_operations if known else (all_operations | (z.detach() != 0)).cpu()
         elif all_operations:
             used = torch.ones(z.shape, dtype=torch.bool)
         else:
