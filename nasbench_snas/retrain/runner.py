@@ -250,6 +250,6 @@ def take_over(config: RetrainConfig, twin: RunFolder, folder: RunFolder) -> dict
 
 
 def canonical_genotype(data: dict[str, Any]) -> str:
-    """Return the JSON text of a genotype's dictionary without its name."""
-    cells = {key: value for key, value in data.items() if key != "name"}
+    """Return the JSON text of a genotype's dictionary without its name and space."""
+    cells = {key: data[key] for key in ("format", "cells") if key in data}
     return json.dumps(cells, sort_keys=True, separators=(",", ":"))

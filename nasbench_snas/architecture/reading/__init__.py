@@ -1,0 +1,3 @@
+"""Genotypes found in texts as they stand in files: logs, modules, tables, shell lines."""
+
+__all__ = ["aliases", "benchmarks", "fields", "scan", "select", "surroundings", "values"]
