@@ -15,21 +15,25 @@ Deviation: batch norms in the cells of the parent have no scale and shift unless
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from nasbench_snas.architecture.genotype import CellGenotype, Edge, Genotype
+from nasbench_snas.architecture.genotype import Genotype
+from nasbench_snas.architecture.nasbench201 import (
+    CELL,
+    NODES,
+    OWN_NAMES,
+    architecture_string,
+    parse_architecture,
+)
 from nasbench_snas.architecture.space import CellType, Layer, Space, SpaceFamily, check_resolution
-from nasbench_snas.errors import ConfigError, DataError, GenotypeError, MissingDependencyError
+from nasbench_snas.errors import ConfigError, DataError, MissingDependencyError
 
-OPERATIONS = ("none", "skip_connect", "conv_1x1", "conv_3x3", "avg_pool_3x3")
-NODES = 3
-CELL = "cell"
-_BENCHMARK_NAMES = {"conv_1x1": "nor_conv_1x1", "conv_3x3": "nor_conv_3x3"}
-_OWN_NAMES = {theirs: ours for ours, theirs in _BENCHMARK_NAMES.items()}
+__all__ = ["NasBench201", "TopologyBenchmark", "architecture_string", "parse_architecture"]
+
+OPERATIONS = OWN_NAMES
 _DATASETS = ("cifar10-valid", "cifar10", "cifar100", "ImageNet16-120")
 
 
@@ -88,60 +92,6 @@ class NasBench201(SpaceFamily):
             num_classes=num_classes,
             resolution=resolution,
         )
-
-
-def architecture_string(genotype: Genotype) -> str:
-    """Return the benchmark's string of a genotype of this space; a dropped edge is ``none``.
-
-    Raises:
-        GenotypeError: The genotype is not one of this space.
-    """
-    cell = genotype.cells.get(CELL)
-    if cell is None or (cell.num_inputs, cell.num_nodes) != (1, NODES):
-        raise GenotypeError(
-            "the genotype is not one of NAS-Bench-201.",
-            f"Expected one cell named {CELL!r} with one input and {NODES} nodes.",
-        )
-    chosen = {(edge.source, edge.target): edge.operation for edge in cell.edges}
-    if len(chosen) != len(cell.edges) or not set(chosen.values()) <= set(OPERATIONS):
-        raise GenotypeError(
-            f"edges {cell.edges} are not possible in NAS-Bench-201.",
-            f"Expected at most one of {', '.join(OPERATIONS)} between two nodes.",
-        )
-    groups = []
-    for target in range(1, NODES + 1):
-        names = [chosen.get((source, target), "none") for source in range(target)]
-        steps = [f"{_BENCHMARK_NAMES.get(n, n)}~{source}" for source, n in enumerate(names)]
-        groups.append(f"|{'|'.join(steps)}|")
-    return "+".join(groups)
-
-
-def parse_architecture(text: str) -> Genotype:
-    """Return the genotype of a benchmark string; the inverse of :func:`architecture_string`.
-
-    Raises:
-        GenotypeError: The text is not such a string; the message names the part.
-    """
-    groups = text.strip().split("+")
-    if len(groups) != NODES:
-        raise GenotypeError(f"{text!r} has {len(groups)} nodes, expected {NODES} joined by '+'.")
-    edges = []
-    for target, group in enumerate(groups, start=1):
-        steps = re.fullmatch(r"\|(.+)\|", group)
-        parts = steps.group(1).split("|") if steps else []
-        for source, part in enumerate(parts):
-            theirs, _, number = part.partition("~")
-            name = _OWN_NAMES.get(theirs, theirs)
-            if name not in OPERATIONS or theirs in _BENCHMARK_NAMES or number != str(source):
-                raise GenotypeError(
-                    f"cannot read {part!r} of node {target} in {text!r}.",
-                    f"Expected operation~{source}, e.g. nor_conv_3x3~{source}.",
-                )
-            if name != "none":
-                edges.append(Edge(name, source, target))
-        if len(parts) != target:
-            raise GenotypeError(f"node {target} of {text!r} needs {target} operations in bars.")
-    return Genotype({CELL: CellGenotype(1, NODES, tuple(edges), (NODES,))}, text.strip())
 
 
 class TopologyBenchmark:

@@ -99,7 +99,7 @@ def parse_architecture(text: str) -> Genotype:
 
 
 def from_nested(nodes: object) -> Genotype | None:
-    """Return the genotype of nested pairs, one list a node (``[[(op, 0)], [(op, 0), (op, 1)], …]``).
+    """Return the genotype of nested pairs ``[[(op, 0)], [(op, 0), (op, 1)], …]``.
 
     None if it has not this form: three nodes with one, two and three pairs, sources in order.
 

@@ -228,5 +228,3 @@ def _all_pairs(name: str, cell: CellGenotype) -> list[tuple[str, int]]:
                 )
             pairs.append((own[0] if own else "none", source))
     return pairs
-
-

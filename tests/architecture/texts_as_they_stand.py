@@ -47,9 +47,8 @@ GDAS_PAIRS = {
         [("sep_conv_5x5", 0, 0.12833961844444275), ("sep_conv_5x5", 1, 0.12758426368236542)],
     ],
 }
-STRING = (
-    "|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_3x3~1|skip_connect~2|"
-)
+STRING = "|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+"
+STRING += "|skip_connect~0|nor_conv_3x3~1|skip_connect~2|"
 
 
 def _plain(text):
@@ -94,7 +93,9 @@ def _numpy(text):
     """Return the text as numpy 2 prints its numbers."""
     for number in range(6):
         text = text.replace(f"', {number})", f"', np.int64({number}))")
-    return text.replace("[2, 3, 4, 5]", "array([2, 3, 4, 5])").replace("range(2, 6)", "range(2, 6, 1)")
+    return text.replace("[2, 3, 4, 5]", "array([2, 3, 4, 5])").replace(
+        "range(2, 6)", "range(2, 6, 1)"
+    )
 
 
 def _every_edge():
@@ -237,8 +238,12 @@ def concat(steps):  # makes one of variables, and is none
 
 LAYOUTS = {
     "alone": lambda b: b,
-    "DARTS's logger": lambda b: f"06/28 04:21:06 PM gpu device = 0\n06/28 04:21:06 PM genotype = {b}\n",
-    "a logger without leading zeros": lambda b: f"6/8 4:2:6 train_acc 97.1\n6/8 4:2:6 genotype = {b}\n",
+    "DARTS's logger": lambda b: (
+        f"06/28 04:21:06 PM gpu device = 0\n06/28 04:21:06 PM genotype = {b}\n"
+    ),
+    "a logger without leading zeros": lambda b: (
+        f"6/8 4:2:6 train_acc 97.1\n6/8 4:2:6 genotype = {b}\n"
+    ),
     "logging's default": lambda b: f"INFO:root:param size = 3.3MB\nINFO:root:genotype = {b}\n",
     "logging with levels": lambda b: f"2021-05-01 12:00:01,123 - INFO - best genotype: {b}\n",
     "loguru": lambda b: f"2021-05-01 12:00:01.123 | INFO     | __main__:main:42 - {b}\n",
@@ -248,16 +253,26 @@ LAYOUTS = {
     "a module with an annotation": lambda b: f"SNAS_mild: Genotype = (\n    {b}\n)\n",
     "a comment": lambda b: f"import torch\n# searched = {b}\n",
     "a formatted comment": lambda b: f"import torch\n{_commented(b)}\nx = 3\n",
-    "an attribute": lambda b: f"class A:\n  def __init__(self):\n    self.genotype = {b}  # final\n",
+    "an attribute": lambda b: (
+        f"class A:\n  def __init__(self):\n    self.genotype = {b}  # final\n"
+    ),
     "in a tuple": lambda b: f'CELLS = OrderedDict([\n    ("cell", {b}),\n])\n',
-    "a YAML scalar": lambda b: f"model:\n  layers: 20\n  genotype: >-\n    {_lines(b)}\n  dropout: 0.2\n",
+    "a YAML scalar": lambda b: (
+        f"model:\n  layers: 20\n  genotype: >-\n    {_lines(b)}\n  dropout: 0.2\n"
+    ),
     "a YAML list": lambda b: f"genotypes:\n- {b}\n",
-    "Markdown, a block": lambda b: f"# Result\n\nThe cell:\n\n```python\ngenotype = {b}\n```\n\nDone.\n",
+    "Markdown, a block": lambda b: (
+        f"# Result\n\nThe cell:\n\n```python\ngenotype = {b}\n```\n\nDone.\n"
+    ),
     "Markdown, inline": lambda b: f"* found after 50 epochs: `{b}`\n",
     "Markdown, quoted": lambda b: f"> 06/28 04:21:06 PM genotype = {b}\n>\n> thanks\n",
     "a CSV cell": _csv,
-    "a shell line": lambda b: f"python train.py --layers 20 --arch '{b}' --auxiliary \\\n  --cutout\n",
-    "a shell line, escaped": lambda b: 'python train.py --arch "' + b.replace('"', '\\"') + '" --gpu 0\n',
+    "a shell line": lambda b: (
+        f"python train.py --layers 20 --arch '{b}' --auxiliary \\\n  --cutout\n"
+    ),
+    "a shell line, escaped": lambda b: (
+        'python train.py --arch "' + b.replace('"', '\\"') + '" --gpu 0\n'
+    ),
     "a shell line, quotes in quotes": lambda b: "train --arch '" + b.replace("'", "'\\''") + "'\n",
     "JSON": lambda b: json.dumps({"epoch": 49, "genotype": b, "valid": 88.7}),
     "lines of JSON": lambda b: f'{{"epoch": 48}}\n{json.dumps({"epoch": 49, "genotype": b})}\n',

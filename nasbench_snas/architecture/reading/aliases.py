@@ -28,9 +28,15 @@ _ELSEWHERE = (
     (r"noise", "space S4 of R-DARTS (Zela et al. 2020)"),
     (r"tanh|relu|sigmoid", "the recurrent cells of DARTS, for language models"),
     (r"conv[13]x[13]-bn-relu|maxpool3x3|input|output", "NAS-Bench-101"),
-    (r"conv_3x1_1x3|conv_1x3_3x1|(?:max|avg)_pool_[57]x[57]|conv_1x7_7x1|dil_\d.*", "NASNet and PNAS"),
+    (
+        r"conv_3x1_1x3|conv_1x3_3x1|(?:max|avg)_pool_[57]x[57]|conv_1x7_7x1|dil_\d.*",
+        "NASNet and PNAS",
+    ),
     (r"conv_5x5|null|same", "NAT (Guo et al. 2019)"),
-    (r"(?:mb|ir_|inverted|k\d_e|MBConv|mbconv).*", "mobile block spaces such as ProxylessNAS and FBNet"),
+    (
+        r"(?:mb|ir_|inverted|k\d_e|MBConv|mbconv).*",
+        "mobile block spaces such as ProxylessNAS and FBNet",
+    ),
     (r"(?:res|resdil|dil)conv_\dx\d|denseblocks.*", "spaces for image restoration such as RUAS"),
     (r"simple_conv.*|bottleneck.*", "spaces of residual blocks"),
 )

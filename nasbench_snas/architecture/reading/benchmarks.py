@@ -53,7 +53,9 @@ def from_hub(data: Mapping[str, Any], name: str) -> Genotype:
             f"cells of nni with nodes {sorted(nodes)}; only those of four nodes (DARTS) are read.",
             "Of others the file does not say which nodes are the output.",
         )
-    wanted = {(k, part, n, i) for k in _KINDS for part in ("op", "input") for n in _NODES for i in (0, 1)}
+    wanted = {
+        (k, part, n, i) for k in _KINDS for part in ("op", "input") for n in _NODES for i in (0, 1)
+    }
     if wanted != set(found):
         missing = "/".join(map(str, sorted(wanted ^ set(found))[0]))
         raise GenotypeError(f"a cell of nni has two operations and inputs a node; see {missing}.")

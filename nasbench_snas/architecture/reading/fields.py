@@ -62,7 +62,13 @@ class Reading:
         return self.locate(place.start, what)
 
     def _fail(
-        self, field: str, path: str, what: str, item: Sequence[int] = (), why: str = "", fix: str = ""
+        self,
+        field: str,
+        path: str,
+        what: str,
+        item: Sequence[int] = (),
+        why: str = "",
+        fix: str = "",
     ) -> GenotypeError:
         """Return the error ``what`` about ``path``, item ``item`` of ``field``."""
         place = self.fields[field][1] if field in self.fields else None
@@ -139,9 +145,7 @@ class Reading:
             raise self._fail(kind, kind, "some entries have three parts and some have two")
         return steps, places
 
-    def _step(
-        self, step: Any, kind: str, place: tuple[int, ...], nested: bool
-    ) -> tuple[Any, ...]:
+    def _step(self, step: Any, kind: str, place: tuple[int, ...], nested: bool) -> tuple[Any, ...]:
         path = f"{kind}[{']['.join(map(str, place))}]"
         if isinstance(step, list) and len(step) == 3 and isinstance(step[0], str):
             third = step[2]
@@ -158,9 +162,7 @@ class Reading:
             raise self._fail(kind, path, "three whole entries inside a node's own list", place)
         return tuple(step)
 
-    def _ordered(
-        self, step: list[Any], kind: str, path: str, place: tuple[int, ...]
-    ) -> list[Any]:
+    def _ordered(self, step: list[Any], kind: str, path: str, place: tuple[int, ...]) -> list[Any]:
         """Return operation, source and target of three entries in the type's own order."""
         if not all(type(number) is int for number in step[1:]):
             return step
@@ -173,7 +175,7 @@ class Reading:
                 place,
                 "Known: CNNGenotype (operation, source, target) and FairDARTS (operation, target, "
                 "source).",
-                "Write CNNGenotype or FairDARTS as the type's name (in JSON: as \"type\").",
+                'Write CNNGenotype or FairDARTS as the type\'s name (in JSON: as "type").',
             )
         source, target = _ORDERS[self.kind.lower()]
         return [step[0], step[source], step[target]]

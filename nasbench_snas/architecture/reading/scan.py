@@ -34,7 +34,9 @@ _OPEN = re.compile(rf"{_GAP}[\[(]")
 _LITERAL = re.compile(r"(?:np\.|numpy\.)?(?:array|asarray|list|tuple|None)\b")
 _CODE = re.compile(r"[\s\\]{0,200}[A-Za-z_]")
 _BARS = re.compile(r"\\?\|[a-z0-9_~|+\\\r\n]*")
-_MARKS = re.compile(r"[\"'](?:normal|cells|normal_0|[^\"'\n]{0,60}(?:op_2_0|inputs_node_normal_3))[\"']")
+_MARKS = re.compile(
+    r"[\"'](?:normal|cells|normal_0|[^\"'\n]{0,60}(?:op_2_0|inputs_node_normal_3))[\"']"
+)
 _STRINGS = 3
 """Texts inside the strings of texts that are looked into, at most."""
 
@@ -178,9 +180,9 @@ class _Scan:
         match = _BARS.match(self.text, start)
         raw = match[0] if match else ""
         end = start + max(1, len(raw))
+        raw = re.sub(r"(\|\\?)\r?\n[^|~]*$", r"\1", raw)  # a word of the next line
         text = re.sub(r"[\\\r\n]", "", raw)
         if "+" in text or text.count("~") > 1:
-            text = text[: text.rfind("|") + 1] if not re.search(r"\w$", raw) else text
             yield self._item(start, lambda: parse_architecture(text))
         return end
 

@@ -10,7 +10,9 @@ from nasbench_snas.architecture.reading.scan import Found
 from nasbench_snas.errors import GenotypeError, suggest
 
 _LISTED = 20
-_LOGS = re.compile(r"\.(?:log|out|err|jsonl|ndjson)(?:\.\w+)?$|\blog[^/]*\.txt$|nohup", re.IGNORECASE)
+_LOGS = re.compile(
+    r"\.(?:log|out|err|jsonl|ndjson)(?:\.\w+)?$|\blog[^/]*\.txt$|nohup", re.IGNORECASE
+)
 
 
 def is_log(found: list[Found], file: str) -> bool:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 _BEFORE = 300
 """Characters before a genotype that are looked at."""
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_KEY = re.compile(r"(?:^|\n)[\s>*#-]*$|[{,(\[]\s*[\"']$|[\"']$")
 _TYPE = re.compile(r"[\w.]{0,40}[Gg]enotype$")
 _STAMP = re.compile(
     r"\d{1,2}:\d{2}|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}|\b(?:INFO|DEBUG|WARNING|WARN|ERROR|root)\b"
@@ -57,6 +59,7 @@ def _line(text: str, start: int) -> str:
 def _name(before: str) -> str:
     """Return the name that is assigned, the leftmost of ``A = b = …`` that says something."""
     names = []
+    before = _COLOUR.sub("", before)
     before = before.rstrip(" \t\r\n(\\\"'`")
     if before[-1:] == "," and before[-2:-1] in ("'", '"'):  # ("NAME", Genotype(…))
         before = before[:-1] + ":"
@@ -66,6 +69,8 @@ def _name(before: str) -> str:
         if not word:
             break
         rest = before[: -len(word)].rstrip(" \t")
+        if sign == ":" and not _KEY.search(rest):  # a sentence, not a key
+            break
         if sign == "=" and rest[-1:] == ":" and _TYPE.fullmatch(word):  # NAME: Genotype = …
             before = rest
             continue
@@ -82,6 +87,8 @@ def _word(before: str) -> str:
     """Return the name at the end of ``before``, or nothing."""
     end = len(before)
     start = end
-    while start and end - start < 80 and (before[start - 1].isalnum() or before[start - 1] in "_.-"):
+    while (
+        start and end - start < 80 and (before[start - 1].isalnum() or before[start - 1] in "_.-")
+    ):
         start -= 1
     return before[start:].lstrip("0123456789.-")

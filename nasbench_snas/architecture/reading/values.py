@@ -1,7 +1,8 @@
 """Values as people print them: a small grammar, read once from left to right, never evaluated.
 
-Strings in any quotes (also doubled for CSV, escaped for JSON and shells, typographic), numbers also
-as ``np.int64(2)``, lists and tuples also as ``array([…])`` and ``range(2, 6, 1)``, and dictionaries.
+Strings in any quotes (also doubled for CSV, escaped for JSON and shells, typographic), numbers
+also as ``np.int64(2)``, lists and tuples also as ``array([…])`` and ``range(2, 6, 1)``, and
+dictionaries.
 Line breaks may stand anywhere between tokens, and inside a token where a terminal wrapped it.
 """
 
