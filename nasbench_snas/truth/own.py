@@ -32,8 +32,9 @@ from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.compute.training import sgd
 from nasbench_snas.data import Split, evaluation_batches, load_test
 from nasbench_snas.errors import ConfigError, DataError
+from nasbench_snas.outside import csv_line
 from nasbench_snas.registry import Registry
-from nasbench_snas.runs.folder import RunFolder, read_json, write_atomic, write_json
+from nasbench_snas.runs.folder import RunFolder, read_objects, write_atomic, write_json
 from nasbench_snas.search.child import accuracy
 from nasbench_snas.search.levels import finish_step, zero_gradients
 from nasbench_snas.search.search import Search
@@ -281,7 +282,7 @@ def make_shard(
 def _make_shard(
     plan: TablePlan, registry: Registry, file: Path, shard: int, device: str, together: int
 ) -> None:
-    rows: list[dict[str, Any]] = list(read_json(file)) if file.exists() else []
+    rows: list[dict[str, Any]] = list(read_objects(file)) if file.exists() else []
     done = set(done_rows(file.parent))
     test, setting = load_test(plan.config.data), ground(plan.config)
     space, choices, classes = enumerated(plan, registry)
@@ -306,7 +307,7 @@ def _make_shard(
 def done_rows(folder: Path) -> dict[tuple[str, int], dict[str, Any]]:
     """Return the finished trainings in a folder of shards, by architecture and seed."""
     files = sorted(folder.glob("*-of-*.json"))
-    rows = [row for file in files for row in read_json(file)]
+    rows = [row for file in files for row in read_objects(file)]
     return {(row["architecture"], int(row["seed"])): row for row in rows}
 
 
@@ -378,6 +379,6 @@ def merge(plan: TablePlan, registry: Registry, folder: Path) -> Path:
             row = found[trained, seed]
             rows.append({**row, "architecture": key_of(choice), "trained": trained, **costs})
     rows.sort(key=lambda row: (row["architecture"], row["seed"]))
-    lines = [list(rows[0])] + [[str(value) for value in row.values()] for row in rows]
-    write_atomic(folder / "table.csv", "".join(",".join(line) + "\n" for line in lines))
+    lines = [csv_line(rows[0]), *(csv_line(row.values()) for row in rows)]
+    write_atomic(folder / "table.csv", "".join(lines))
     return folder / "table.csv"

@@ -16,6 +16,7 @@ from torch import Tensor
 from nasbench_snas.architecture.distributions import one_hot
 from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.errors import DataError
+from nasbench_snas.outside import unguarded
 from nasbench_snas.search.child import accuracy
 from nasbench_snas.search.search import Search
 from nasbench_snas.truth.own import ground
@@ -51,22 +52,30 @@ class Table:
                 rows = list(csv.DictReader(stream))
             groups: dict[str, list[dict[str, str]]] = {}
             for row in rows:
-                groups.setdefault(row["architecture"], []).append(row)
+                if None in row or None in row.values():
+                    raise ValueError(f"a row has too few or too many cells: {list(row.values())}")
+                groups.setdefault(unguarded(row["architecture"]), []).append(row)
             names = sorted(groups)
             digits = [[int(character, 36) for character in name] for name in names]
             means = [
                 [np.mean([float(row[key]) for row in groups[name]]) for name in names]
                 for key in ("valid_acc", "test_acc")
             ]
+            if not ((np.array(means) >= 0) & (np.array(means) <= 100)).all():
+                raise ValueError("an accuracy is not a number from 0 to 100")
             return cls(
                 torch.tensor(digits),
                 np.array(means[0]),
                 np.array(means[1]),
                 min(len(rows) for rows in groups.values()),
-                ",".join(sorted({row["setting"] for row in rows})),
+                ",".join(sorted({unguarded(row["setting"]) for row in rows})),
             )
-        except (OSError, KeyError, ValueError, IndexError) as error:
-            raise DataError(f"{file} is not a table of architectures: {error}") from error
+        except (OSError, LookupError, ArithmeticError, ValueError, csv.Error) as error:
+            raise DataError(
+                f"{file} is not a table of architectures: {str(error)[:200]}",
+                "Expected the columns architecture, seed, setting, valid_acc and test_acc.",
+                "Make it again with `nasbench tabulate`; finished shards are kept.",
+            ) from error
 
 
 @own_modes()
