@@ -118,7 +118,8 @@ def _truth(search: Search) -> dict[str, Any] | None:
     """Return what the search is compared with, or None where nothing is known of its space."""
     if search.ranking is None:
         return None
-    return {**search.ranking.result(search.derived()), **exactness(search)}
+    exact = exactness(search)
+    return {**search.ranking.result(search.derived()), **exact}
 
 
 def _selection(chosen: Selection | None) -> dict[str, Any]:
