@@ -1,9 +1,13 @@
 """What is known of a whole space: tables of trained architectures and the regret of a search."""
 
 __all__ = [
+    "comparison",
     "errata",
     "keys",
+    "known",
+    "landscape",
     "own",
     "published",
     "table",
+    "unit",
 ]

@@ -5,6 +5,7 @@ __all__ = [
     "damage",
     "estimators",
     "gradients",
+    "landscape",
     "measure",
     "model",
     "retrained",
