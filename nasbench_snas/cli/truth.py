@@ -77,7 +77,8 @@ def _unit_keys(session: Session, names: Iterable[str], space: str | None) -> lis
 
     if space == "nasbench201" or (space is None and not names):
         return None
-    keys, others = [], []
+    keys: list[str] = []
+    others: list[str] = []
     for name in names:
         if name.isdecimal():
             (keys if space else others).append(name)

@@ -134,7 +134,7 @@ class SeedwiseAverage(nn.Module):
 
 def seedwise(estimator: Estimator) -> Estimator:
     """Return ``estimator`` with a moving average for each replicate, if that is all its state."""
-    average = getattr(estimator, "baseline", None)
-    if set(estimator.state_dict()) == {"baseline.value"} and hasattr(average, "decay"):
-        estimator.baseline = SeedwiseAverage(average.decay)
+    decay = getattr(getattr(estimator, "baseline", None), "decay", None)
+    if set(estimator.state_dict()) == {"baseline.value"} and decay is not None:
+        estimator.baseline = SeedwiseAverage(decay)
     return estimator

@@ -77,12 +77,14 @@ class UnitTable:
     @cached_property
     def by_seed(self) -> Array:
         """Held-out accuracy of each function and seed, percent, shape ``(F, seeds)``."""
-        return 100.0 * self.right.sum(axis=2) / self.images.sum()
+        shares: Array = 100.0 * self.right.sum(axis=2) / self.images.sum()
+        return shares
 
     @cached_property
     def means(self) -> Array:
         """Mean held-out accuracy of each architecture, percent, shape ``(729,)``."""
-        return self.by_seed.mean(axis=1)[self.functions]
+        means: Array = self.by_seed.mean(axis=1)[self.functions]
+        return means
 
     @cached_property
     def deviation(self) -> tuple[float, int]:
