@@ -19,17 +19,13 @@ def constraint_tables(groups: Sequence[Comparable], *, confidence: float = 0.95)
     """
     families: dict[tuple[str, ...], list[Comparable]] = {}
     for group in groups:
-        key = (group.preset, group.space, group.dataset, _unconstrained(group))
+        key = (group.preset, group.space, group.dataset, group.unconstrained)
         families.setdefault((*key, str(group.truncated)), []).append(group)
     tables = []
     for members in families.values():
         if len({group.constraint for group in members}) > 1:
             tables.append(_constraints(members, confidence))
     return tables
-
-
-def _unconstrained(group: Comparable) -> str:
-    return str(group.runs[0]["unconstrained_setting"] or group.setting)
 
 
 def _none_edges(run: Run) -> float | None:
@@ -107,7 +103,7 @@ def _constraints(groups: Sequence[Comparable], confidence: float) -> Table:
         notes=notes,
         subject=" · ".join(words),
         provisional=first.provisional,
-        slug=slug("constraints-" + "-".join([*words, _unconstrained(first)])),
+        slug=slug("constraints-" + "-".join([*words, first.unconstrained])),
     )
 
 

@@ -51,6 +51,7 @@ class Value:
         numbers: The numbers behind the text, for data files.
         bold: Whether it is printed bold.
         failed: Ids of those of the runs that failed.
+        decimals: Decimals of the text, which a difference from it takes over.
     """
 
     text: str
@@ -60,6 +61,7 @@ class Value:
     numbers: Mapping[str, float | None] = field(default_factory=dict)
     bold: bool = False
     failed: tuple[str, ...] = ()
+    decimals: int = 2
 
     @property
     def title(self) -> str:
@@ -155,11 +157,12 @@ def difference(
         return Value(MISSING, runs=runs)
     value = measured.number - published
     numbers: dict[str, float | None] = {"value": value, "low": None, "high": None}
-    text = f"{value:+.2f}"
+    shown = f"+.{measured.decimals}f"
+    text = f"{value:{shown}}"
     if len(seeds) > 1:
         low, high = min(seeds) - published, max(seeds) - published
         numbers |= {"low": low, "high": high}
-        text += f", range [{low:+.2f}, {high:+.2f}]"
+        text += f", range [{low:{shown}}, {high:{shown}}]"
     return Value(text, value, runs, numbers=numbers)
 
 

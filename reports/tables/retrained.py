@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from nasbench_snas.stats.cells import failed_note
+from nasbench_snas.stats.cells import failed_note, supported_decimals
+from nasbench_snas.stats.means import mean_interval
 
 from . import rules
 from .context import paper_search
@@ -336,8 +337,10 @@ def _error(own: Retrained, column: str, confidence: float) -> Value:
         return replace(value, numbers=numbers)
     spread = statistics.stdev(repeats)
     numbers["retrain_std"] = spread
-    words = f"{value.text} (1 cell, {len(repeats)} retrainings, their std {spread:.2f})"
-    return replace(value, text=words, numbers=numbers)
+    decimals = supported_decimals(mean_interval(repeats).half_width)
+    words = f"1 cell, {len(repeats)} retrainings, their std {spread:.{decimals}f}"
+    mean = f"{math.fsum(repeats) / len(repeats):.{decimals}f}"
+    return replace(value, text=f"{mean} ({words})", numbers=numbers, decimals=decimals)
 
 
 def _notes(

@@ -66,7 +66,9 @@ COST = (
     "CPU: seconds."
 )
 ROUNDING = (
-    "At most two decimals for accuracies and errors, fewer where the interval carries fewer; "
+    "Decimals: two at most, fewer where the scatter carries fewer (two significant digits of the "
+    "half-width of the mean's t interval, itself not printed), the same in a whole cell and in "
+    "what is derived from it; numbers of gradient studies have three significant digits, "
     "parameters in millions with one decimal where the network has at least one million."
 )
 AGGREGATE = (
