@@ -84,7 +84,12 @@ def cost_and_error(group: Comparable) -> Drawing | None:
         centres = []
         for variant in group.variants:
             look = styles[variant.label]
-            large = {"s": 42, "color": look.colour, "marker": look.marker, "zorder": 4}
+            large: dict[str, Any] = {
+                "s": 42,
+                "color": look.colour,
+                "marker": look.marker,
+                "zorder": 4,
+            }
             runs = [run for run in variant.runs if run[column] is not None]
             if not runs:
                 axis.scatter([], [], label=row_label(variant), **large)

@@ -66,7 +66,8 @@ def test_nothing_is_claimed_with_too_few_seeds(known):
 def test_the_page_shows_the_file(known):
     text = sim.PAGE.read_text(encoding="utf-8")
     assert sim.page(text, known) == text
-    assert f"| collapses 10 % | {known[sim.Cell(sim.BOLD, 'collapses 10 %', 3, 6)]:.3f}" not in text
+    changed = known | {sim.Cell(sim.BOLD, "gaussian", 3, 6): 0.5}
+    assert sim.page(text, changed) != text
     assert text.count("<!-- end -->") == len(sim.MEASURES)
 
 
