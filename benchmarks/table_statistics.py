@@ -260,7 +260,7 @@ def cells() -> Iterator[Cell]:
         if (what, law) != (SIMULTANEOUS, EQUAL_MEANS):
             yield Cell(what, law, 2, n)
     for law, rows, n in itertools.product(
-        (*LAWS, SCATTER, WORSE), (3, 5, 10, 31), (3, 5, 6, 8, 10, 20)
+        (*LAWS, SCATTER, WORSE), (2, 3, 5, 10, 31), (3, 5, 6, 8, 10, 20)
     ):
         yield Cell(BOLD, law, rows, n)
     for rows, n in itertools.product((3, 5), (6, 8, 10)):  # ties have a law of each table's own

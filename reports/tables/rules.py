@@ -99,6 +99,11 @@ ALL: tuple[str, ...] = (
 )
 
 
+def p_text(p: float) -> str:
+    """Return a p-value with three decimals, or that it is below."""
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
 def bold_notes(bold: BoldRows, n_rows: int) -> list[str]:
     """Return what bold says in a table: why there is none, what it could decide, who is worse."""
     notes = [] if bold.bold else [f"Nothing is bold: {bold.reason}."]
@@ -108,7 +113,7 @@ def bold_notes(bold: BoldRows, n_rows: int) -> list[str]:
             "points worse than the others would be told from them with probability 0.8."
         )
     if bold.worse:
-        told = ", ".join(f"{row} (p {p:.3f})" for row, p in bold.worse)
+        told = ", ".join(f"{row} (p {p_text(p)})" for row, p in bold.worse)
         notes.append(f"Told from the best row, {bold.best}, as worse: {told}.")
     return notes
 
