@@ -1,7 +1,8 @@
 """Aggregates over several spaces: normalised scores and performance profiles.
 
-Score of a run in its space: ``(accuracy - random) / (best - random)``, 0 for random search and 1
-for the best known. Profile: ``F(t)`` = share of runs with a score above t, averaged over spaces.
+Score of a run in its space: ``(accuracy - random) / (best - random)``, 0 for random search
+(best of N) and 1 for the best known. Profile: ``F(t)`` = share of runs with a score above t,
+averaged over spaces.
 Its band is pointwise and from Hoeffding's inequality: with S spaces of ``n_s`` independent runs the
 share is off by more than ``sqrt(ln(2 / (1 - confidence)) sum_s 1 / n_s / 2) / S`` with probability
 ``1 - confidence`` at most, whatever the scores' distributions are, given the two ends of the scale.

@@ -15,6 +15,7 @@ from nasbench_snas.stats.median import median_interval
 from nasbench_snas.stats.profiles import normalise_scores, performance_profile
 from nasbench_snas.stats.unpaired import probability_of_improvement
 
+from ..tables.baselines import is_random_search
 from ..tables.cost import LEVELS
 from ..tables.measure import ACCURACIES, counted
 from ..tables.selection import Comparable, Variant
@@ -30,8 +31,6 @@ from .style import (
     row_label,
     watermark,
 )
-
-_RANDOM = "random"
 
 
 def child_gap(group: Comparable) -> Drawing:
@@ -200,13 +199,15 @@ def several_spaces(groups: Sequence[Comparable]) -> list[Drawing]:
 def _scale(group: Comparable) -> tuple[float, float] | None:
     """Return median accuracies of random search and of the best row, or None."""
     medians = {
-        variant.estimator: float(np.median(values))
+        variant.label: float(np.median(values))
         for variant in group.variants
         if len(values := _values(variant, "child_valid_acc")) > 1
     }
-    if _RANDOM not in medians or max(medians.values()) <= medians[_RANDOM]:
+    searches = (v.label for v in group.variants if is_random_search(v) and v.label in medians)
+    random = medians.get(next(searches, ""))
+    if random is None or max(medians.values()) <= random:
         return None
-    return medians[_RANDOM], max(medians.values())
+    return random, max(medians.values())
 
 
 def _scores(groups: Sequence[Comparable]) -> dict[str, list[Any]]:
@@ -230,7 +231,7 @@ def _profile(groups: Sequence[Comparable], scores: dict[str, list[Any]]) -> Draw
         profile, look = performance_profile(vectors, grid), styles[label]
         axis.plot(grid, profile.share, color=look.colour, linestyle=look.line, label=label)
         axis.fill_between(grid, profile.low, profile.high, color=look.colour, alpha=0.15)
-    axis.set_xlabel("normalised score (0: random search, 1: best median)")
+    axis.set_xlabel("normalised score (0: random search with parameter sharing, 1: best median)")
     axis.set_ylabel("share of runs above")
     legend(figure, axis, columns=4)
     watermark([axis], groups[0].provisional)

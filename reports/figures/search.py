@@ -55,7 +55,7 @@ def search_progress(group: Comparable, history: Mapping[str, list[dict[str, Any]
         for variant in group.variants:
             curves = _curves(variant.runs, history, position)
             lost = _lost_curves(variant, history, position)
-            _draw_curves(axis, curves, lost, row_label(variant), styles[variant.label])
+            draw_curves(axis, curves, lost, row_label(variant), styles[variant.label])
         axis.set_xlabel(name)
     axes[0].set_ylabel("search validation accuracy (%)")
     legend(figure, axes[0])
@@ -121,9 +121,18 @@ def _curve(
     return x, y
 
 
-def _draw_curves(
+def draw_curves(
     axis: Any, curves: Sequence[Curve], lost: Sequence[Curve], label: str, look: Look
 ) -> None:
+    """Draw the curves of a row's seeds thin, their median thick, and its interval as a band.
+
+    Args:
+        axis: Where.
+        curves: Curves of finished runs.
+        lost: Curves of failed runs; they count in median and band.
+        label: Of the row.
+        look: Its colour, line and marker.
+    """
     thick = {"color": look.colour, "linestyle": look.line, "linewidth": 1.6, "label": label}
     for x, y in curves:
         few = {"marker": look.marker, "markersize": 3} if len(x) < 2 else {}
@@ -180,7 +189,7 @@ def entropy(group: Comparable, history: Mapping[str, list[dict[str, Any]]]) -> D
                 if events:
                     x = np.array([e["epoch"] for e in events], dtype=np.float64)
                     curves.append((x, np.array([e[kind] for e in events], dtype=np.float64)))
-            _draw_curves(axis, curves, [], row_label(variant), styles[variant.label])
+            draw_curves(axis, curves, [], row_label(variant), styles[variant.label])
         for count in sorted(set(choices)):
             axis.axhline(math.log(count), color=INK, linewidth=0.8, linestyle=(0, (5, 3)))
             axis.text(

@@ -7,19 +7,20 @@ from nasbench_snas.stats.median import smallest_sample
 from nasbench_snas.stats.paired import PairedComparison, compare_family
 
 from . import rules
+from .baselines import is_random_sampling, is_random_search
 from .measure import counted, failures_note, interval_text
 from .model import MEASURED, MISSING, Column, Table, Value, number, text
 from .selection import Comparable, Variant
 
-_BASELINES = ("random", "darts")
 _COLUMN = "child_valid_acc"
 
 
 def differences(found: Comparable, confidence: float) -> Table | None:
     """Return every row's difference from the baseline, or None without two rows to compare.
 
-    The baseline is random search, else DARTS, else the first row by name: were it the best row, it
-    would be chosen by the accuracies that the test compares, and no p-value would hold.
+    The baseline is random search, else random sampling, else DARTS, else the first row by name:
+    were it the best row, it would be chosen by the accuracies that the test compares, and no
+    p-value would hold.
     """
     variants = {v.label: v for v in found.variants if len(counted(v, _COLUMN)) >= 2}
     rows = {label: counted(variant, _COLUMN) for label, variant in variants.items()}
@@ -63,9 +64,10 @@ def differences(found: Comparable, confidence: float) -> Table | None:
 
 
 def _baseline(variants: dict[str, Variant]) -> str:
-    for name in _BASELINES:
+    rules_of = (is_random_search, is_random_sampling, lambda v: v.estimator == "darts")
+    for rule in rules_of:
         for label, variant in variants.items():
-            if variant.estimator == name:
+            if rule(variant):
                 return label
     return min(variants)
 

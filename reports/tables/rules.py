@@ -72,8 +72,9 @@ ROUNDING = (
     "parameters in millions with one decimal where the network has at least one million."
 )
 AGGREGATE = (
-    "Over several spaces, scores are normalised in each space to 0 for random search and 1 "
-    "for the best median; a random-search row is part of every comparison."
+    "Over several spaces, scores are normalised in each space to 0 for random search "
+    "with parameter sharing (best of N) and 1 for the best median; a random-search row is part of "
+    "every comparison."
 )
 SEPARATE = (
     "Published and measured numbers never share a column, and Δ (measured minus published) is "

@@ -13,6 +13,7 @@ from dataclasses import replace
 from nasbench_snas.stats.bold import BoldRows, bold_rows
 
 from . import rules
+from .baselines import baseline_notes, further_columns, further_values
 from .child_matrix import child_matrix, row_head
 from .context import changed_settings, paper_search
 from .differences import differences
@@ -39,9 +40,9 @@ from .model import (
 )
 from .published import Published, published_table
 from .selection import Comparable, Variant
+from .truth import truth_columns, truth_notes, truth_values
 
 _PUBLISHED_OF = {("darts", "unrolled", "none"): "DARTS (2nd", ("snas", "joint", "mild"): "SNAS"}
-_RANDOM = "random"
 _GPU = (
     "Published GPU-days: the paper says of its own experiments that they used NVIDIA TITAN Xp; of "
     "numbers that it takes from others it does not say on what they were measured."
@@ -81,7 +82,8 @@ def _main(found: Comparable, confidence: float, published: bool, published_rows:
     published = published and (published_rows or comparable)
     bold = _bold(found)
     costs = cost_columns(found)
-    columns = _columns(published, comparable, [head for _, _, head in costs])
+    further = [*further_columns(found), *truth_columns(found)]
+    columns = _columns(published, comparable, further, [head for _, _, head in costs])
     rows = []
     used: set[str] = set()
     for variant in found.variants:
@@ -89,6 +91,8 @@ def _main(found: Comparable, confidence: float, published: bool, published_rows:
         used |= {beside.architecture} if beside else set()
         row = [*row_head(variant, found), *(_published_cells(beside) if published else [])]
         row += _measured_cells(variant, confidence, bold=variant.label in bold.bold)
+        row += further_values(variant, found, confidence)
+        row += truth_values(variant, found, confidence)
         row += [cost_value(variant, unit, device, confidence) for unit, device, _ in costs]
         row += [failures_value(variant)]
         if published and comparable:
@@ -119,7 +123,9 @@ def _is_paper_row(variant: Variant) -> bool:
     return all(paper_search(run) for run in (*variant.runs, *variant.failed))
 
 
-def _columns(published: bool, comparable: bool, costs: Sequence[str]) -> list[Column]:
+def _columns(
+    published: bool, comparable: bool, further: Sequence[Column], costs: Sequence[str]
+) -> list[Column]:
     columns = [
         Column("estimator", "Estimator", numeric=False),
         Column("level", "Level", numeric=False),
@@ -138,6 +144,7 @@ def _columns(published: bool, comparable: bool, costs: Sequence[str]) -> list[Co
         Column("child_valid_acc_recalibrated", "Child acc. (%), recalibrated", MEASURED),
         Column("child_gap", "Gap = search - child (inherited)", MEASURED),
         Column("derived_by", "Derived by", MEASURED, numeric=False),
+        *further,
     ]
     columns += [Column(f"cost_{i}", head, MEASURED) for i, head in enumerate(costs)]
     columns += [Column("failed", "Failed", MEASURED)]
@@ -216,11 +223,7 @@ def _notes(found: Comparable, bold: BoldRows, published: bool, comparable: bool)
     changed = changed_settings(found)
     if changed:
         notes.append(f"Settings that differ from preset {found.preset}: {', '.join(changed)}.")
-    if not any(variant.estimator == _RANDOM for variant in found.variants):
-        notes.append(
-            "There is no random-search row, so no estimator is shown to be better than chance: "
-            f"nasbench run -e random -s {found.space} -p {found.preset}"
-        )
+    notes += [*baseline_notes(found), *truth_notes(found)]
     if published and not comparable:
         notes.append(
             "Δ is left out: the published numbers are of CIFAR-10 with the paper's settings, these "
