@@ -35,13 +35,13 @@ FAILURES = (
 )
 PAIRED = (
     "Estimators are compared on shared seeds by the median of the differences, what one gains on a "
-    "typical seed, against a row that is not chosen by its accuracy: random search, else darts, "
-    "else the first. Intervals are from order statistics and hold for all rows at once (Bonferroni "
-    "over those that can be tested); p is of the exact sign test, two-sided, Holm-adjusted over "
-    "the same rows; both for any shape of the data. Nothing is said of means: a row that is a "
-    "little better on most seeds and collapses on one can have the lower mean, so the runs that "
-    "failed or collapsed stand beside. Below six shared seeds there is no p-value: five cannot "
-    "reach 0.05."
+    "typical seed, against a row that is not chosen by its accuracy: random search, else random "
+    "sampling, else darts, else the first. Intervals are from order statistics and hold for all "
+    "rows at once (Bonferroni over those that can be tested); p is of the exact sign test, "
+    "two-sided, Holm-adjusted over the same rows; both for any shape of the data. Nothing is said "
+    "of means: a row that is a little better on most seeds and collapses on one can have the lower "
+    "mean, so the runs that failed or collapsed stand beside. Below six shared seeds there is no "
+    "p-value: five cannot reach 0.05."
 )
 BOLD = (
     "Bold: the row that is ahead on the shared seeds (ranks; higher accuracy is better) and every "
