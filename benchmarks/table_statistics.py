@@ -275,16 +275,16 @@ HEAD = [*(field.name for field in fields(Cell)), "share"]
 
 
 def known(path: Path = CSV) -> dict[Cell, float]:
-    """Return the cells that are computed; NaN where nothing is claimed."""
+    """Return the cells that are computed, in order; NaN where nothing is claimed."""
     if not path.is_file():
         return {}
     with path.open(encoding="utf-8", newline="") as file:
-        return {
-            Cell(r["what"], r["law"], int(r["rows"]), int(r["n"]), int(r["replications"])): float(
-                r["share"]
-            )
-            for r in csv.DictReader(file)
-        }
+        rows = list(csv.DictReader(file))
+    found = {
+        Cell(r["what"], r["law"], int(r["rows"]), int(r["n"]), int(r["replications"])): r["share"]
+        for r in rows
+    }
+    return {cell: float(found[cell]) for cell in cells() if cell in found}
 
 
 def compute(path: Path = CSV) -> None:
