@@ -108,9 +108,13 @@ def command(session: Session, /, runs: tuple[str, ...], as_json: bool, **given: 
 
 def _stores(root: Path, runs: tuple[str, ...]) -> tuple[list[Path], tuple[str, ...]]:
     """Return the run stores and the names of runs among the arguments."""
-    stores = [Path(n) for n in runs if Path(n).is_dir() and not (Path(n) / "config.toml").exists()]
+    stores = [
+        Path(n)
+        for n in runs
+        if n.strip() and Path(n).is_dir() and not (Path(n) / "config.toml").exists()
+    ]
     names = tuple(name for name in runs if Path(name) not in stores)
-    folders = [Path(name).resolve().parent for name in names if Path(name).is_dir()]
+    folders = [Path(n).resolve().parent for n in names if n.strip() and Path(n).is_dir()]
     if root.is_dir() or not (stores or folders):
         stores = [root, *stores]
     known = {store.resolve() for store in stores}

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nasbench_snas.architecture.space import Space
-from nasbench_snas.runs.folder import RunFolder
+from nasbench_snas.errors import UnknownRunError
+from nasbench_snas.runs.folder import RunFolder, is_file
 
 if TYPE_CHECKING:
     from nasbench_snas.registry import Registry
@@ -20,11 +21,14 @@ def find_run(target: str, root: Path) -> Path | None:
     """Return the folder with a genotype that ``target`` names, itself or in ``root``, or None.
 
     Raises:
+        UnknownRunError: The name is empty.
         CheckpointError: It is a run whose parts do not belong together.
     """
+    if not target.strip():
+        raise UnknownRunError(target, root)
     for folder in (Path(target), root / target):
-        if (folder / GENOTYPE_FILE).is_file():
-            if (folder / CONFIG_FILE).is_file():
+        if is_file(folder / GENOTYPE_FILE):
+            if is_file(folder / CONFIG_FILE):
                 RunFolder(folder).verify()
             return folder
     return None

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import filelock
 
-from nasbench_snas.errors import CheckpointError
+from nasbench_snas.errors import CheckpointError, UnknownRunError
 from nasbench_snas.runs.binding import binding, damage, digest_of
 from nasbench_snas.runs.provenance import boot_id, host_id
 
@@ -343,7 +343,8 @@ def find_run(root: Path, name: str, *, verify: bool = True) -> RunFolder:
         verify: Refuse a run whose parts do not belong together.
 
     Raises:
-        CheckpointError: There is none, or several, or it is damaged.
+        UnknownRunError: There is none, or several.
+        CheckpointError: It is damaged.
     """
     folder = _find_run(root, name)
     if verify:
@@ -352,8 +353,10 @@ def find_run(root: Path, name: str, *, verify: bool = True) -> RunFolder:
 
 
 def _find_run(root: Path, name: str) -> RunFolder:
+    if not name.strip():
+        raise UnknownRunError(name, root)
     direct = Path(name)
-    if name and is_file(direct / "config.toml"):
+    if is_file(direct / "config.toml"):
         return RunFolder(direct)
     folders = run_folders(root)
     found = [f for f in folders if f.run_id == name] or [
@@ -361,10 +364,7 @@ def _find_run(root: Path, name: str) -> RunFolder:
     ]
     if len(found) == 1:
         return found[0]
-    known = ", ".join(f.run_id for f in (found or folders)[:8]) or "(none)"
-    problem = "matches several runs" if found else "matches no run"
-    shown = repr(name if len(name) <= 80 else f"{name[:80]}…")
-    raise CheckpointError(f"{shown} {problem} in {root}.", f"Known: {known}")
+    raise UnknownRunError(name, root, [f.run_id for f in (found or folders)], several=bool(found))
 
 
 def find_any_run(root: Path, name: str, *, verify: bool = True) -> RunFolder:
@@ -375,7 +375,8 @@ def find_any_run(root: Path, name: str, *, verify: bool = True) -> RunFolder:
     first (they begin with the name of their search).
 
     Raises:
-        CheckpointError: There is none, or several, or it is damaged.
+        UnknownRunError: There is none, or several.
+        CheckpointError: It is damaged.
     """
     folder = _find_any_run(root, name)
     if verify:
@@ -384,12 +385,12 @@ def find_any_run(root: Path, name: str, *, verify: bool = True) -> RunFolder:
 
 
 def _find_any_run(root: Path, name: str) -> RunFolder:
-    if name and is_file(root / name / "config.toml"):
+    if name.strip() and is_file(root / name / "config.toml"):
         return RunFolder(root / name)
     if run_folders(root / RETRAININGS):
         try:
             return _find_run(root / RETRAININGS, name)
-        except CheckpointError as error:
-            if "several" in error.what:
+        except UnknownRunError as error:
+            if error.several:
                 raise
     return _find_run(root, name)
