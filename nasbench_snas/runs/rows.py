@@ -48,6 +48,7 @@ class RowLoader:
             ValueError,
         ) as error:
             what = error.what if isinstance(error, NasbenchError) else f"cannot be read: {error!r}"
+            what = what.encode(errors="replace").decode()
             damaged = {"run_id": folder.run_id, "stage": stage, "folder": str(folder.path)}
             return [complete_row({**damaged, "status": "damaged", "reason": what})]
 
