@@ -11,5 +11,6 @@ __all__ = [
     "rows",
     "schema",
     "start",
+    "temporaries",
     "trackers",
 ]

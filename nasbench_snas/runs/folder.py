@@ -21,6 +21,7 @@ import filelock
 from nasbench_snas.errors import CheckpointError, UnknownRunError
 from nasbench_snas.runs.binding import binding, damage, digest_of
 from nasbench_snas.runs.provenance import boot_id, host_id
+from nasbench_snas.runs.temporaries import remove_dead, temporary_of
 
 SCHEMA_VERSION = 2
 RETRAININGS = "_retrain"
@@ -39,7 +40,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         CheckpointError: The disk is full or the folder cannot be written; the old file is
             untouched.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_of(path)
     data = content.encode() if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -283,6 +284,7 @@ class RunFolder:
         except OSError as error:
             raise _unwritable(self.path, error) from error
         try:
+            remove_dead(self.path, locked=True)
             record = {
                 "pid": os.getpid(),
                 "host": host_id(),
