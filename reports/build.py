@@ -21,6 +21,7 @@ from nasbench_snas.settings.where import parse_where
 
 from .tables.cost import constraint_tables, timing_table
 from .tables.damage import with_damage
+from .tables.disconnected import with_disconnected
 from .tables.estimators import estimators_tables
 from .tables.model import Table
 from .tables.retrained import retrained_tables
@@ -134,7 +135,7 @@ def build_report(roots: Sequence[Path], options: ReportOptions, runs: Sequence[s
         _refuse_mixed(groups)
     if not groups and not any(row["stage"] != "search" for row in rows):
         raise _nothing(roots, rows, options)
-    tables = _tables(rows, groups, options)
+    tables = with_disconnected(_tables(rows, groups, options), rows)
     return Report(rows, groups, exclusions, tables, options, tuple(roots), tuple(runs))
 
 

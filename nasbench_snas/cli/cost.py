@@ -165,6 +165,7 @@ def _resolve(session: Any, target: str, settings: ChildSettings | None) -> list[
                 suggest(target, [*zoo_names(), *names]),
             )
     genotype = load_genotype(target)
+    genotype.warn_disconnected()
     return genotype_reports(genotype, genotype.name or "(text)", settings)
 
 
@@ -176,6 +177,7 @@ def _run(session: Any, folder: Path, target: str, settings: ChildSettings | None
     from nasbench_snas.supernet.child.plan import plan_in_space
 
     genotype = read_genotype(folder / "genotype.json")
+    genotype.warn_disconnected()
     reports = []
     space = run_space(session.registry(), folder) if settings is None else None
     if space is not None:

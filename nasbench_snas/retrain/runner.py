@@ -83,6 +83,8 @@ def run_retraining(
     record = {"parent": config.parent}
 
     def make(world: World) -> Retraining:
+        if world.is_main:
+            genotype_of(config).warn_disconnected()
         kernels = kept_kernels(folder, options, unrecorded="reference")
         if options.kernels == "auto" and config.speed.compile != "off":
             kernels = "auto"  # a continued retraining may be compiled from now on

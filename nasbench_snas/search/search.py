@@ -31,6 +31,7 @@ from nasbench_snas.data import evaluation_batches, load_splits, make_augmenter, 
 from nasbench_snas.data.shards import ShardAugment, ShardedStream
 from nasbench_snas.oracle.tracking import GradientTracker
 from nasbench_snas.registry import Registry
+from nasbench_snas.search.advice import check_temperatures
 from nasbench_snas.search.child import ChildAccuracy, child_matrix
 from nasbench_snas.search.levels import Batch, Learner, search_step
 from nasbench_snas.search.objective import SupernetLoss, losses_and_errors
@@ -87,6 +88,7 @@ class Search(Progress):
         self.estimator: Estimator = create(
             estimator_class, config.estimator.parameters, "estimator"
         ).to(self.device)
+        check_temperatures(config.estimator.parameters, torch.float32)
         alpha_init = stream(self.seed, "alpha-init")
         self.dist: Distribution = self.estimator.make_distribution(self.space, alpha_init)
         self.dist.to(self.device)

@@ -96,3 +96,11 @@ def test_a_damaged_run_leaves_the_rest_of_the_report(tmp_path: Path, damage: str
         (snas,) = [row for row in table.rows if row[0].text == "snas †"]
         assert hurt.name in snas[0].title, "the damaged run belongs to its row"
         assert any(hurt.name in note and "damaged" in note for note in table.notes)
+
+
+def test_a_table_says_which_runs_have_a_cell_without_a_path(tmp_path: Path) -> None:
+    make_run(tmp_path, "snas", 0)
+    cut = make_run(tmp_path, "snas", 1, drop=5)
+    (table, *_) = build_report([tmp_path], ReportOptions(tables=("1",))).tables
+    (note,) = [note for note in table.notes if "No path from input to output" in note]
+    assert f"{cut.name} (normal, reduce)" in note and "-s0-" not in note
