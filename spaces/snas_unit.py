@@ -25,6 +25,7 @@ from nasbench_snas.architecture.space import (
 from nasbench_snas.errors import ConfigError
 
 
+# Implements SNAS (18, 20).
 @dataclass(frozen=True, kw_only=True)
 class SnasUnit(SpaceFamily):
     """Settings of the unit space.

@@ -13,6 +13,7 @@ from functools import cached_property
 from itertools import accumulate
 from typing import ClassVar, Literal
 
+from nasbench_snas.architecture.known import KnownSpace
 from nasbench_snas.architecture.operations import Operation, operations
 from nasbench_snas.errors import ConfigError
 
@@ -179,6 +180,10 @@ class SpaceFamily(ABC):
         Raises:
             ConfigError: The settings are impossible at this resolution.
         """
+
+    def known(self) -> KnownSpace | None:
+        """Return what is known of all architectures of the space, or None."""
+        return None
 
 
 LARGEST_SIZES = {"nodes": 24, "cells": 500, "cells_per_stage": 500, "stages": 16}

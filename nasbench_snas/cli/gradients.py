@@ -65,11 +65,11 @@ def command(session: Session, /, **options: Any) -> None:
     for table in gradient_report.terminal_tables(result):
         console.print(table)
     for name, why in result["skipped"].items():
-        console.print(f"left out: {name} ({why.rstrip('.')})", markup=False)
+        console.print(f"left out: {name} ({why.rstrip('.')})")
     if result["truncated"]:
         console.print("time is up: the same command continues the study")
-    console.print(f"done in {result['seconds']:.0f} s -> {folder.path}", markup=False)
-    console.print(f"tables and figures: {written}", markup=False)
+    console.print(f"done in {result['seconds']:.0f} s -> {folder.path}")
+    console.print(f"tables and figures: {written}")
 
 
 def _settings(options: dict[str, Any]) -> Any:
@@ -142,12 +142,12 @@ def _progress(session: Session, settings: Any) -> Iterator[Any]:
 
         def line(event: dict[str, Any]) -> None:
             if event["kind"] != "cell" and event["kind"] != "once" and not session.quiet:
-                console.print(f"{event['kind']} {event['point']}", markup=False)
+                console.print(f"{event['kind']} {event['point']}")
 
         yield line
         return
     columns: Sequence[Any] = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.completed:.0f}/{task.total:.0f} draws"),
         TimeElapsedColumn(),

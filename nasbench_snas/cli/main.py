@@ -92,11 +92,11 @@ class LazyGroup(click.Group):
 )
 @click.option(
     "--root",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     default=Path("runs"),
     envvar="NASBENCH_ROOT",
     show_default=True,
-    help="Folder of the runs.",
+    help="Folder of the runs; for reading also a file of packed runs.",
 )
 @click.pass_context
 def nasbench(
@@ -113,7 +113,28 @@ def nasbench(
         os.environ["NO_COLOR"] = "1"
     _configure_logging(verbose, quiet, log_format)
     extra = tuple(p for p in os.environ.get("NASBENCH_PLUGINS", "").split(os.pathsep) if p)
+    root = _store(root, ctx.invoked_subcommand)
     ctx.obj = Session(root, verbose, quiet, tuple(plugins), extra)
+
+
+_READERS = ("cite", "config", "cost", "draw", "ls", "report", "show", "truth")
+
+
+def _store(root: Path, command: str | None) -> Path:
+    """Return the run store; one that is a file may be read, if it is a pack."""
+    if not root.is_file():
+        return root
+    from nasbench_snas.runs.pack import is_pack, store_of
+
+    if not is_pack(root):
+        raise click.BadParameter(f"{root} is a file, not a folder of runs.", param_hint="--root")
+    if command not in _READERS:
+        raise click.BadParameter(
+            f"{root} holds packed runs, which `nasbench {command}` cannot continue. Unpack it: "
+            f"nasbench --root FOLDER pack --unpack {root}",
+            param_hint="--root",
+        )
+    return store_of(root)
 
 
 class Session:
@@ -150,14 +171,12 @@ class Session:
 
     def console(self, *, stderr: bool = False) -> Any:
         """Return a rich console for results (or for progress, on stderr)."""
-        from rich.console import Console
+        from nasbench_snas.cli._terminal import SafeConsole
 
         columns = os.environ.get("COLUMNS", "")
         wide = int(columns) if columns.isascii() and columns.isdecimal() else 0
         width = None if sys.stdout.isatty() else min(max(120, wide), 10_000)
-        return Console(
-            stderr=stderr, highlight=False, soft_wrap=True, width=width, quiet=self.silent
-        )
+        return SafeConsole(stderr=stderr, soft_wrap=True, width=width, quiet=self.silent)
 
 
 class _JsonLines(logging.Formatter):
@@ -190,8 +209,14 @@ def _raise_interrupt(signum: int, frame: FrameType | None) -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with the documented code."""
-    arguments = sys.argv[1:] if args is None else args
+    from nasbench_snas.cli._streams import safe_streams
+
     signal.signal(signal.SIGTERM, _raise_interrupt)
+    with safe_streams():
+        _main(sys.argv[1:] if args is None else args)
+
+
+def _main(arguments: list[str]) -> None:
     try:
         code = nasbench.main(args=arguments, prog_name="nasbench", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)

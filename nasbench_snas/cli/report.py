@@ -64,7 +64,7 @@ def _parts(context: click.Context, parameter: click.Parameter, value: str) -> tu
 @click.option("--json", "as_json", is_flag=True, help="Tables and runs as JSON; no files.")
 @click.pass_obj
 def command(session: Session, /, runs: tuple[str, ...], as_json: bool, **given: Any) -> None:
-    """Report on RUNS: run ids, beginnings of them, run folders or run stores (default: all).
+    """Report on RUNS: run ids, beginnings of them, run folders, stores or packs (default: all).
 
     Further stores, such as copies from other machines, are merged with --root's.
     """
@@ -108,13 +108,16 @@ def command(session: Session, /, runs: tuple[str, ...], as_json: bool, **given: 
 
 def _stores(root: Path, runs: tuple[str, ...]) -> tuple[list[Path], tuple[str, ...]]:
     """Return the run stores and the names of runs among the arguments."""
-    stores = [
-        Path(n)
-        for n in runs
-        if n.strip() and Path(n).is_dir() and not (Path(n) / "config.toml").exists()
-    ]
-    names = tuple(name for name in runs if Path(name) not in stores)
-    folders = [Path(n).resolve().parent for n in names if n.strip() and Path(n).is_dir()]
+    from nasbench_snas.runs.folder import is_file
+    from nasbench_snas.runs.pack import is_pack, store_of
+
+    given = [Path(name) for name in runs if name.strip()]
+    stores = [p for p in given if p.is_dir() and not (p / "config.toml").exists()]
+    packs = [path for path in given if is_pack(path) and is_file(path)]
+    taken = [*stores, *packs]
+    names = tuple(name for name in runs if not name.strip() or Path(name) not in taken)
+    stores += [store_of(file) for file in packs]
+    folders = [p.resolve().parent for p in given if p.is_dir() and p not in taken]
     if root.is_dir() or not (stores or folders):
         stores = [root, *stores]
     known = {store.resolve() for store in stores}

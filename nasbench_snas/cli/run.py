@@ -124,11 +124,13 @@ def _assignments(options: dict[str, Any]) -> list[str]:
 
 def _plans(session: Session, options: dict[str, Any]) -> list[PlannedRun]:
     from nasbench_snas.runs.folder import find_run
+    from nasbench_snas.runs.plugins import check_plugins
     from nasbench_snas.search.plan import as_begun, complete, load_config, plan_run
 
     registry = session.registry()
     if options["resume"] not in ("auto", "never"):
         folder = find_run(session.root, options["resume"])
+        check_plugins(folder, registry)
         return [complete(registry, load_config(folder.config_file), {})]
     for name in ("estimator", "space"):
         if not options[name]:
@@ -158,6 +160,7 @@ def _one(session: Session, plan: PlannedRun, options: dict[str, Any], device: st
     from nasbench_snas.cli._run_display import RunDisplay, show_result
     from nasbench_snas.errors import DivergedError
     from nasbench_snas.runs.folder import RunFolder, find_run
+    from nasbench_snas.runs.plugins import check_plugins
     from nasbench_snas.runs.resume import check_unused
     from nasbench_snas.runs.trackers import open_tracker
     from nasbench_snas.search.runner import RunOptions, run_search
@@ -168,6 +171,7 @@ def _one(session: Session, plan: PlannedRun, options: dict[str, Any], device: st
     repeat = _must_repeat(session, folder, plan, options["rerun"]) or options["resume"] == "never"
     done = None if repeat else folder.result()
     if done is not None and folder.status().get("status") == "done":
+        check_plugins(folder, session.registry())
         check_unused(options["kernels"], device, options["track"])
         show_result(session, folder, done, note="finished before; --rerun all repeats it")
         return 0
@@ -217,9 +221,9 @@ def _show_plans(session: Session, plans: list[PlannedRun]) -> None:
     from nasbench_snas.settings.toml import to_toml
 
     console = session.console()
-    console.print(to_toml(plans[0].config, plans[0].sources), markup=False)
+    console.print(to_toml(plans[0].config, plans[0].sources))
     times = measured_times(session.root)
     for plan in plans:
         folder = RunFolder(session.root / plan.run_id)
         status = folder.status().get("status", "new")
-        console.print(f"{plan.run_id}   {status}   {estimate(times, plan)}", markup=False)
+        console.print(f"{plan.run_id}   {status}   {estimate(times, plan)}")

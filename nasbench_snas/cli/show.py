@@ -48,17 +48,19 @@ def command(session: Session, run: str, as_json: bool) -> None:
 
 
 def _result(result: dict[str, Any]) -> None:
+    from nasbench_snas.cli._run_display import rule_in_words
+
     click.echo(
         f"search {result['search_valid_acc']:.2f} % ({result['search_view']})   "
-        f"child {result['child_valid_acc']:.2f} % ({result['derive_rule']})   "
+        f"child {result['child_valid_acc']:.2f} % ({rule_in_words(result)})   "
         f"gap {result['child_gap']:+.2f}"
     )
     click.echo(f"{result['protocol_note']}")
     click.echo(f"images: {result.get('images', 'images not recorded')}")
-    click.echo("\nview     statistics     accuracy    std  samples")
+    click.echo("\nview      statistics     accuracy    std  samples")
     for cell in result["child_matrix"]:
         click.echo(
-            f"{cell['view']:<8} {cell['statistics']:<13} {cell['accuracy']:9.2f} "
+            f"{cell['view']:<9} {cell['statistics']:<13} {cell['accuracy']:9.2f} "
             f"{cell['std']:6.2f} {cell['samples']:8d}"
         )
     click.echo(
@@ -73,6 +75,7 @@ def _result(result: dict[str, Any]) -> None:
 
 def _reproduce(folder: RunFolder) -> None:
     from nasbench_snas.errors import CheckpointError
+    from nasbench_snas.runs.plugins import BUILT_IN, recorded_plugins
 
     try:
         starts = folder.starts()
@@ -85,5 +88,10 @@ def _reproduce(folder: RunFolder) -> None:
         click.echo(f"\nenv.json is damaged, so how to reproduce it is not known: {error}")
     else:
         if last:
-            click.echo(f"\ngit {git}{dirty}   {versions}\ncommand: {words}")
+            click.echo(f"\ngit {git}{dirty}   {versions}")
+            for used in recorded_plugins(folder):
+                if used.get("origin", BUILT_IN) != BUILT_IN:
+                    shown = f"{used['kind']} {used['name']}, version {used.get('version')}"
+                    click.echo(f"plug-in: {shown}, digest {used.get('digest')}, {used['origin']}")
+            click.echo(f"command: {words}")
     click.echo(f"settings: {folder.config_file}")

@@ -26,7 +26,8 @@ from nasbench_snas.registry import Registry
 from nasbench_snas.retrain.network import genotype_of, network_plan
 from nasbench_snas.runs import binding
 from nasbench_snas.runs.checkpoint import load_checkpoint
-from nasbench_snas.runs.folder import RunFolder, find_any_run, is_file
+from nasbench_snas.runs.folder import RunFolder, find_any_run, is_file, named_in
+from nasbench_snas.runs.plugins import check_plugins
 from nasbench_snas.search.plan import load_config
 from nasbench_snas.seeding import stream
 from nasbench_snas.settings.parameters import create
@@ -50,6 +51,7 @@ class Loaded:
         num_classes: Classes.
         epoch: Epochs that the weights were trained for.
         bilevel: Whether the search had images of its own for alpha.
+        selection_fraction: Share of the search validation images that selected, not measured.
     """
 
     network: ChildNetwork
@@ -61,6 +63,7 @@ class Loaded:
     num_classes: int
     epoch: int
     bilevel: bool = False
+    selection_fraction: float = 0.0
 
 
 def load(
@@ -96,6 +99,7 @@ def load_trained(
     """Return the network of a run with what it was trained with; arguments as :func:`load`."""
     folder, file = locate(Path(root), str(run))
     registry = registry or Registry()
+    check_plugins(folder, registry)
     if is_retraining(folder):
         return _retrained(folder, file, device, registry)
     return _searched(folder, file, device, registry)
@@ -121,7 +125,7 @@ def locate(root: Path, text: str) -> tuple[RunFolder, Path]:
     folder = find_any_run(root, text)
     twin = (folder.result() or {}).get("taken_from")
     if twin and not folder.checkpoint_file.is_file():
-        folder = RunFolder(folder.path.parent / str(twin))
+        folder = named_in(folder.path.parent, str(twin))
     return folder, folder.checkpoint_file
 
 
@@ -194,6 +198,7 @@ def _searched(folder: RunFolder, file: Path, device: str, registry: Registry) ->
         num_classes=classes,
         epoch=int(state["epoch"]),
         bilevel=config.search.level != "joint",
+        selection_fraction=config.child.selection_fraction,
     )
 
 

@@ -2,9 +2,12 @@
 
 __all__ = [
     "checkpoint",
+    "events",
     "folder",
     "index",
     "options",
+    "pack",
+    "plugins",
     "provenance",
     "results",
     "resume",

@@ -20,10 +20,11 @@ import filelock
 
 from nasbench_snas.errors import CheckpointError, UnknownRunError
 from nasbench_snas.runs.binding import binding, damage, digest_of
+from nasbench_snas.runs.events import read_events
 from nasbench_snas.runs.provenance import boot_id, host_id
 from nasbench_snas.runs.temporaries import remove_dead, temporary_of
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 RETRAININGS = "_retrain"
 """Folder of the retrainings below a run store."""
 STUDIES = "_gradients"
@@ -105,34 +106,6 @@ def read_objects(path: Path) -> list[dict[str, Any]]:
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise CheckpointError(f"{path} holds no list of JSON objects.")
     return value
-
-
-def read_events(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the events of a log; a torn last line is ignored.
-
-    Raises:
-        CheckpointError: A line other than the last is damaged, or one is no JSON object.
-    """
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror or error}.") from error
-    for number, line in enumerate(lines, start=1):
-        if not line:
-            continue
-        try:
-            event = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            if number == len(lines):
-                return
-            raise CheckpointError(f"{path}, line {number}: {error}") from error
-        if not isinstance(event, dict):
-            raise CheckpointError(
-                f"{path}, line {number}: expected a JSON object, got {line[:40]!r}."
-            )
-        yield event
 
 
 @dataclass(frozen=True)
@@ -334,6 +307,21 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):  # a name that is too long, or has a NUL character
         return False
+
+
+def named_in(root: Path, name: str) -> RunFolder:
+    """Return the folder in ``root`` that a file of another run names: a name, never a path.
+
+    Raises:
+        CheckpointError: It would lead out of ``root``.
+    """
+    if name in ("", ".", "..") or "\0" in name or Path(name).name != name:
+        raise CheckpointError(
+            f"a run folder in {root} names another run {name!r}.",
+            "Expected the name of a folder beside it; a path is not followed.",
+            "Restore the folder, or delete it.",
+        )
+    return RunFolder(root / name)
 
 
 def find_run(root: Path, name: str, *, verify: bool = True) -> RunFolder:

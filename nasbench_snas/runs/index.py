@@ -15,11 +15,11 @@ from typing import Any
 
 from nasbench_snas.errors import CheckpointError, NasbenchError
 from nasbench_snas.runs.binding import BOUND
+from nasbench_snas.runs.events import read_events
 from nasbench_snas.runs.folder import (
     RETRAININGS,
     STUDIES,
     RunFolder,
-    read_events,
     run_folders,
     write_atomic,
 )

@@ -21,6 +21,7 @@ from nasbench_snas.runs.schema import COLUMNS, NOT_RECORDED, TYPES, Row, migrate
 if TYPE_CHECKING:
     from nasbench_snas.settings.run import RunConfig
 
+_STAGES = {"search": ("search",), "retrain": ("retrain", "transfer")}
 _BYTES = {"float32": 4, "bf16": 2, "float64": 8}
 
 
@@ -65,6 +66,8 @@ class RowLoader:
         if result is not None:
             row |= {k: v for k, v in migrate(result).items() if v is not None or k not in row}
             row |= _derived(row)
+            if row["stage"] not in _STAGES[stage]:
+                raise CheckpointError(f"{folder.path / 'result.json'}: stage {row['stage']!r}.")
             tabular = folder.path / "tabular.json"
             row |= read_object(tabular) if tabular.exists() else {}
         row["truncated"] = bool(row.get("truncated")) or row["status"] == "truncated"

@@ -54,12 +54,14 @@ class Work(Protocol):
         epoch: Finished epochs.
         step: Finished steps.
         elapsed: Seconds of all processes that worked on it one after another.
+        apart: Seconds of measurements that count neither there nor in an epoch's seconds.
         note: One line about how it computes.
     """
 
     epoch: int
     step: int
     elapsed: float
+    apart: float
     note: str
 
     @property
@@ -258,7 +260,7 @@ class _Runner:
         file, work = self.folder.checkpoint_file, self.work
         if not (self.options.resume and file.exists()):
             return 0, {}
-        content = load_checkpoint(file, config_hash=self.job.digest, device=self.options.device)
+        content = load_checkpoint(file, config_hash=self.job.digest)
         try:
             work.load_state_dict(content[self.job.kind])
             size = int(content["events_size"])
@@ -300,7 +302,7 @@ class _Runner:
         work, options = self.work, self.options
         last = work.epochs if options.max_epochs is None else min(work.epochs, options.max_epochs)
         began = saved = epoch_began = time.monotonic()
-        start_elapsed, epoch_steps = work.elapsed, work.step
+        start_elapsed, epoch_steps = work.elapsed + work.apart, work.step
         if work.step == 0:
             self._save()
         while work.epoch < last:
@@ -308,7 +310,7 @@ class _Runner:
                 work.one_step()
                 self._notify(work.step_event())
             now = time.monotonic()
-            work.elapsed = start_elapsed + now - began
+            work.elapsed = start_elapsed + now - began - work.apart
             if work.epoch_finished:
                 self._close_epoch(epoch_began, epoch_steps)
                 saved = epoch_began = time.monotonic()
@@ -333,11 +335,12 @@ class _Runner:
 
     def _close_epoch(self, began: float, first_step: int) -> None:
         work = self.work
+        before = work.apart
         event = work.finish_epoch()
         for key in self.job.finite:
             if key in event and not math.isfinite(event[key]):
                 raise DivergedError(f"{key} became {event[key]}.")
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - began - (work.apart - before)
         images = (work.step - first_step) * work.batch_size
         event |= {
             "t": time.time(),

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import pydantic
 
 from nasbench_snas.errors import ConfigError, suggest
+from nasbench_snas.outside import visible
 from nasbench_snas.settings.values import check_values
 
 T = TypeVar("T")
+
+
+def _part_of_path(text: str) -> str:
+    if text.startswith(".") or not text or set(text) & set("/\\") or visible(text) != text:
+        raise ValueError("expected a name that can be part of a folder's name (no /, no leading .)")
+    return text
+
+
+PartOfPath = Annotated[str, pydantic.AfterValidator(_part_of_path)]
+"""A text that becomes part of a folder's name and cannot lead to another folder."""
 
 
 def parameter_model(cls: type) -> type[pydantic.BaseModel]:

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from nasbench_snas.data.settings import DataSettings
 from nasbench_snas.errors import ConfigError, suggest
 from nasbench_snas.settings.layers import check_known, flatten
-from nasbench_snas.settings.parameters import config_error
+from nasbench_snas.settings.parameters import PartOfPath, config_error
 from nasbench_snas.settings.run import Choice
 from nasbench_snas.settings.toml import parse_toml
 from nasbench_snas.settings.values import check_values
@@ -145,13 +145,15 @@ class RetrainConfig(BaseModel):
 
     model_config = _STRICT
 
-    name: str = Field(description="Run or genotype that is retrained.")
+    name: PartOfPath = Field(description="Run or genotype that is retrained.")
     parent: str = Field(default="", description="Id of the search it comes from; empty: none.")
     genotype: str = Field(description="The cells, as JSON text.")
     space: Choice | None = Field(
         default=None, description="The search space (skeleton space only)."
     )
-    preset: str = Field(default="smoke", description="Preset that the settings started from.")
+    preset: PartOfPath = Field(
+        default="smoke", description="Preset that the settings started from."
+    )
     stage: Literal["retrain", "transfer"] = Field(
         default="retrain",
         description="transfer: on other images than the search's, or by the ImageNet recipe.",

@@ -20,6 +20,7 @@ from nasbench_snas.errors import ConfigError
 from nasbench_snas.kernels.cpu import build
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder, read_json, write_atomic, write_json
+from nasbench_snas.runs.plugins import check_plugins, plugin_record
 from nasbench_snas.runs.provenance import environment
 from nasbench_snas.seeding import stream
 from nasbench_snas.settings.toml import to_toml
@@ -67,6 +68,13 @@ def run_study(
         write_atomic(folder.config_file, to_toml(settings, {}))
         record = environment("cpu")
         record["git"].pop("diff", None)
+        if (folder.path / "cells").exists():
+            check_plugins(folder, registry, built_in=True)
+        names = sorted({variant.name for variant in variants(settings, registry)[0]})
+        record["plugins"] = [
+            plugin_record(registry, "space", settings.space.name),
+            *(plugin_record(registry, "estimator", name) for name in names),
+        ]
         folder.add_environment(record)
         folder.set_status("running")
         study = Study(settings, registry, root, folder, report)

@@ -17,6 +17,7 @@ OPERATIONS = 8
 EDGES = {"normal": 5, "reduce": 5}
 VIEWS = ("soft", "hard", "mean", "argmax", "top2")
 LEVELS = {"darts": "bilevel"}
+RULES = {"darts": "top2", "random": "best-of-N", "enas": "best-of-N"}
 CELL_EDGES = [(0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]
 
 
@@ -165,7 +166,7 @@ def _result(
     run_id: str, text: str, search: float, child: float, recalibrated: float, epochs: int, drop: int
 ) -> dict[str, Any]:
     config = config_of(text)
-    rule = "top2" if config.estimator.name == "darts" else "argmax"
+    rule = RULES.get(config.estimator.name, "argmax")
     view = "mean" if config.estimator.name == "darts" else "soft"
     matrix = [
         {"view": v, "statistics": s, "accuracy": a - 0.5 * VIEWS.index(v), "std": 0.0, "samples": 1}
