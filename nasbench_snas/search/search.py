@@ -27,7 +27,6 @@ from nasbench_snas.data import load_splits, make_augmenter, stream_of
 from nasbench_snas.data.shards import ShardAugment, ShardedStream
 from nasbench_snas.oracle.tracking import GradientTracker
 from nasbench_snas.registry import Registry
-from nasbench_snas.search.advice import check_temperatures
 from nasbench_snas.search.captured import Captured, CapturedLoss, capturable
 from nasbench_snas.search.derivation import Derives
 from nasbench_snas.search.images import SearchImages
@@ -37,6 +36,7 @@ from nasbench_snas.search.optimizers import alpha_optimizer
 from nasbench_snas.search.ranking import Ranking
 from nasbench_snas.search.resource import ResourceTerm
 from nasbench_snas.search.state import restore, state_of
+from nasbench_snas.search.temperatures import check_temperatures
 from nasbench_snas.search.totals import StepTotals
 from nasbench_snas.search.views import view_weights
 from nasbench_snas.seeding import stream

@@ -18,10 +18,10 @@ from nasbench_snas.errors import ConfigError, DivergedError
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder
 from nasbench_snas.runs.options import RunOptions
-from nasbench_snas.search.advice import check_temperatures, lowest_temperature
 from nasbench_snas.search.plan import plan_run
 from nasbench_snas.search.runner import run_search
 from nasbench_snas.search.search import Search
+from nasbench_snas.search.temperatures import check_temperatures, lowest_temperature
 
 SETTINGS = (
     "data.dataset=fake data.fake.channels=1 data.fake.train_images=32 search.epochs=1 "
