@@ -8,13 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from nasbench_snas import __version__
-from nasbench_snas.errors import ConfigError, DataError, ReportRefusedError, suggest
+from nasbench_snas.errors import (
+    ConfigError,
+    DataError,
+    ReportRefusedError,
+    UnknownRunError,
+    suggest,
+)
 from nasbench_snas.runs.results import load_rows
 from nasbench_snas.runs.schema import COLUMNS
 from nasbench_snas.settings.where import parse_where
 
 from .tables.cost import constraint_tables, timing_table
 from .tables.damage import with_damage
+from .tables.disconnected import with_disconnected
 from .tables.estimators import estimators_tables
 from .tables.model import Table
 from .tables.retrained import retrained_tables
@@ -116,6 +123,7 @@ def build_report(roots: Sequence[Path], options: ReportOptions, runs: Sequence[s
 
     Raises:
         DataError: There is no run store, or nothing to report.
+        UnknownRunError: There is no run of a given name.
         ReportRefusedError: ``strict``, and the runs cannot be compared.
     """
     rows = with_damage(_chosen(load_rows(roots), runs))
@@ -128,7 +136,7 @@ def build_report(roots: Sequence[Path], options: ReportOptions, runs: Sequence[s
         _refuse_mixed(groups)
     if not groups and not any(row["stage"] != "search" for row in rows):
         raise _nothing(roots, rows, options)
-    tables = _tables(rows, groups, options)
+    tables = with_disconnected(_tables(rows, groups, options), rows)
     return Report(rows, groups, exclusions, tables, options, tuple(roots), tuple(runs))
 
 
@@ -172,18 +180,20 @@ def _chosen(rows: list[dict[str, Any]], runs: Sequence[str]) -> list[dict[str, A
     """Return the rows that ``runs`` name.
 
     Raises:
-        DataError: One of them names none.
+        UnknownRunError: One of them names none.
     """
     if not runs:
         return rows
     chosen: list[dict[str, Any]] = []
     for name in runs:
         path = Path(name)
+        if not name.strip():
+            raise UnknownRunError(name, "the run stores")
         exact = [r for r in rows if r["run_id"] == name or _same_folder(r, path)]
         found = exact or [r for r in rows if str(r["run_id"]).startswith(path.name or name)]
         if not found:
             known = sorted({str(row["run_id"]) for row in rows})
-            raise DataError(f"{name!r} matches no run.", suggest(name, known[:8]))
+            raise UnknownRunError(name, "the run stores", known)
         ids = {row["run_id"] for row in found}
         chosen += found + [row for row in rows if row["parent_id"] in ids]
     return [row for row in rows if any(row is other for other in chosen)]

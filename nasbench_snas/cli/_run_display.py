@@ -39,6 +39,8 @@ def announce(session: Session, plan: PlannedRun, device: str) -> None:
             f"-e {config.estimator.name} -s {config.space.name} -p paper"
         )
         console.print(f"              For real runs:  {command}")
+    if config.cost.steered:
+        console.print(f"cost   {config.cost.steered}")
     git = git_state()
     sha = f"   git {git['sha'][:7]}{'+dirty' if git['dirty'] else ''}" if git["sha"] else ""
     console.print(f"device {device_name(device)}   torch {versions()['torch']}{sha}")

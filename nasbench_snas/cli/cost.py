@@ -166,6 +166,7 @@ def _resolve(session: Any, target: str, settings: ChildSettings | None) -> list[
         )
     genotype = found.genotype
     _options.say_notes(genotype)
+    genotype.warn_disconnected()
     name = target if found.folder is not None else genotype.name or "(text)"
     reports = []
     space = found.space(session.registry()) if settings is None else None

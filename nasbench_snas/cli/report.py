@@ -108,13 +108,16 @@ def command(session: Session, /, runs: tuple[str, ...], as_json: bool, **given: 
 
 def _stores(root: Path, runs: tuple[str, ...]) -> tuple[list[Path], tuple[str, ...]]:
     """Return the run stores and the names of runs among the arguments."""
+    from nasbench_snas.runs.folder import is_file
     from nasbench_snas.runs.pack import is_pack, store_of
 
-    stores = [Path(n) for n in runs if Path(n).is_dir() and not (Path(n) / "config.toml").exists()]
-    packs = [Path(n) for n in runs if is_pack(Path(n)) and Path(n).is_file()]
-    names = tuple(name for name in runs if Path(name) not in [*stores, *packs])
+    given = [Path(name) for name in runs if name.strip()]
+    stores = [p for p in given if p.is_dir() and not (p / "config.toml").exists()]
+    packs = [path for path in given if is_pack(path) and is_file(path)]
+    taken = [*stores, *packs]
+    names = tuple(name for name in runs if not name.strip() or Path(name) not in taken)
     stores += [store_of(file) for file in packs]
-    folders = [Path(name).resolve().parent for name in names if Path(name).is_dir()]
+    folders = [p.resolve().parent for p in given if p.is_dir() and p not in taken]
     if root.is_dir() or not (stores or folders):
         stores = [root, *stores]
     known = {store.resolve() for store in stores}

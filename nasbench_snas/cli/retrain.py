@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nasbench_snas.cli import _options
-from nasbench_snas.errors import ConfigError
+from nasbench_snas.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
     from nasbench_snas.cli.main import Session
@@ -83,7 +83,7 @@ def command(session: Session, /, **options: Any) -> int:
             failures += _one(session, folder, plan, options, device)
     if not session.quiet:
         session.console().print("next: nasbench report")
-    return 1 if failures else 0
+    return ExitCode.FAILED if failures else ExitCode.OK
 
 
 def _targets(session: Session, options: dict[str, Any]) -> list[Target]:
@@ -166,12 +166,14 @@ def _one(
     from nasbench_snas.errors import DivergedError
     from nasbench_snas.retrain.runner import find_twin, run_retraining, take_over
     from nasbench_snas.runs.options import RunOptions
+    from nasbench_snas.runs.resume import check_unused
 
     status = folder.status().get("status")
     repeat = options["rerun"] == "all" or options["resume"] == "never"
     repeat |= options["rerun"] == "failed" and status in ("failed", "diverged")
     done = None if repeat else folder.result()
     if done is not None and status == "done":
+        check_unused(options["kernels"], device)
         show_retraining(session, folder, done, "finished before; --rerun all repeats it")
         return 0
     twin = None if repeat else find_twin(session.root, plan.config)

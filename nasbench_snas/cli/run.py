@@ -8,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from nasbench_snas.cli import _options
-from nasbench_snas.errors import ConfigError
+from nasbench_snas.errors import ConfigError, ExitCode
 from nasbench_snas.settings.seed_list import parse_seeds
 
 if TYPE_CHECKING:
@@ -35,7 +35,11 @@ if TYPE_CHECKING:
 @click.option(
     "--cost-gradient", type=click.Choice(["exact", "pathwise", "score"]), help="Default: exact."
 )
-@click.option("--target-cost", metavar="WHAT=N", help="For example params=2.8M or macs=600M.")
+@click.option(
+    "--target-cost",
+    metavar="WHAT=N",
+    help="For example params=2.8M, macs=600M (multiply-adds) or access=9M (memory access).",
+)
 @click.option("--track-gradients", metavar="every=N", help="Measure the gradient every N steps.")
 @click.option("--dataset", help="Data set; see `nasbench data list`.")
 @_options.data_root
@@ -80,7 +84,7 @@ def command(ctx: click.Context, /, **options: Any) -> int:
             failures += _one(session, plan, options, device)
     if not session.quiet:
         final_line(session)
-    return 1 if failures else 0
+    return ExitCode.FAILED if failures else ExitCode.OK
 
 
 _SETTINGS = (
@@ -157,6 +161,7 @@ def _one(session: Session, plan: PlannedRun, options: dict[str, Any], device: st
     from nasbench_snas.errors import DivergedError
     from nasbench_snas.runs.folder import RunFolder, find_run
     from nasbench_snas.runs.plugins import check_plugins
+    from nasbench_snas.runs.resume import check_unused
     from nasbench_snas.runs.trackers import open_tracker
     from nasbench_snas.search.runner import RunOptions, run_search
 
@@ -167,6 +172,7 @@ def _one(session: Session, plan: PlannedRun, options: dict[str, Any], device: st
     done = None if repeat else folder.result()
     if done is not None and folder.status().get("status") == "done":
         check_plugins(folder, session.registry())
+        check_unused(options["kernels"], device, options["track"])
         show_result(session, folder, done, note="finished before; --rerun all repeats it")
         return 0
     with RunDisplay(session, plan, folder, device) as display:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nasbench_snas.errors import ConfigError
+from nasbench_snas.errors import ConfigError, ExitCode
 from nasbench_snas.settings.seed_list import parse_seeds
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def command(session: Session, /, file: Path | None, **options: Any) -> int:
         click.echo(f"diverged before: {run.plan.run_id}", err=True)
     if telling:
         click.echo(f"{len(report.succeeded)} finished, {len(report.failed)} failed.")
-    return 4 if report.failed or before else 0
+    return ExitCode.SOME_FAILED if report.failed or before else ExitCode.OK
 
 
 def _settings(file: Path | None, options: dict[str, Any]) -> SweepSettings:

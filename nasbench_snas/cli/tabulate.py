@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nasbench_snas.errors import ConfigError
+from nasbench_snas.errors import ConfigError, ExitCode
 from nasbench_snas.settings.seed_list import parse_seeds
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _tabulate(session: Session, options: dict[str, Any]) -> int:
     if report.failed:
         for outcome in report.failed:
             click.echo(f"failed: {outcome.task.name}: {outcome.message}", err=True)
-        return 4
+        return ExitCode.SOME_FAILED
     if options["executor"] != "print":
         click.echo(f"table -> {merge(plan, registry, folder)}")
     return 0

@@ -89,6 +89,8 @@ def run_retraining(
         record["plugins"] = [plugin_record(registry, "space", config.space.name)]
 
     def make(world: World) -> Retraining:
+        if world.is_main:
+            genotype_of(config).warn_disconnected()
         kernels = kept_kernels(folder, options, unrecorded="reference")
         if options.kernels == "auto" and config.speed.compile != "off":
             kernels = "auto"  # a continued retraining may be compiled from now on

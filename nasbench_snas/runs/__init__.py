@@ -2,6 +2,7 @@
 
 __all__ = [
     "checkpoint",
+    "events",
     "folder",
     "index",
     "options",
@@ -13,5 +14,6 @@ __all__ = [
     "rows",
     "schema",
     "start",
+    "temporaries",
     "trackers",
 ]

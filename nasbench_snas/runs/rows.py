@@ -49,6 +49,7 @@ class RowLoader:
             ValueError,
         ) as error:
             what = error.what if isinstance(error, NasbenchError) else f"cannot be read: {error!r}"
+            what = what.encode(errors="replace").decode()
             damaged = {"run_id": folder.run_id, "stage": stage, "folder": str(folder.path)}
             return [complete_row({**damaged, "status": "damaged", "reason": what})]
 
@@ -118,8 +119,10 @@ def _typed(name: str, value: Any) -> Any:
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
     if kind == "object":
-        is_text = isinstance(value, str)
-        return value if is_text else json.dumps(value, sort_keys=True)
+        text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise DataError(f"{name} holds half a character.", "Expected Unicode text.")
+        return text
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind == "boolean" and isinstance(value, bool):
         return value

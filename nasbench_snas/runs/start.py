@@ -119,7 +119,7 @@ class Job:
         finite: Keys of epoch events that must be finite.
         synchronised: Whether batch norms use the statistics of all processes.
         again: Command that continues an interrupted run.
-        fix: Advice when it diverges.
+        fix: Advice when it diverges, or what gives it from the work.
     """
 
     kind: str
@@ -133,7 +133,7 @@ class Job:
     finite: tuple[str, ...]
     synchronised: bool = False
     again: str = ""
-    fix: str = ""
+    fix: str | Callable[[Any], str] = ""
 
 
 @own_modes()
@@ -182,7 +182,8 @@ class _Runner:
         except DivergedError as error:
             where = f"epoch {self.work.epoch + 1}, step {self.work.step + 1}"
             self._status("diverged", f"{error.what} ({where})", exit_code=1)
-            raise DivergedError(error.what, f"It happened at {where}.", self.job.fix) from error
+            advice = self.job.fix if isinstance(self.job.fix, str) else self.job.fix(self.work)
+            raise DivergedError(error.what, f"It happened at {where}.", advice) from error
         except (InterruptedRunError, ProcessLostError) as error:
             self._status("interrupted", error.what, exit_code=error.exit_code)
             raise

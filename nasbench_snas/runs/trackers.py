@@ -6,6 +6,7 @@ dropped with a warning.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -24,6 +25,29 @@ class Tracker(Protocol):
         """Record one event."""
 
 
+_PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb"}
+
+
+def require_tracker(name: str) -> None:
+    """Check that a tracker could be opened, without opening it.
+
+    Raises:
+        ConfigError: There is no such tracker.
+        MissingDependencyError: Its package is not installed.
+    """
+    if name not in _PACKAGES:
+        raise ConfigError(f"unknown tracker {name!r}.", f"Known: {', '.join(_PACKAGES)}")
+    if importlib.util.find_spec(_PACKAGES[name]) is None:
+        raise _missing(name, _PACKAGES[name])
+
+
+def _missing(name: str, package: str | None) -> MissingDependencyError:
+    return MissingDependencyError(
+        f"tracker {name!r} needs a package that is not installed: {package}.",
+        fix=f"pip install 'nasbench-snas[{name}]'",
+    )
+
+
 def open_tracker(name: str, folder: RunFolder, config: RunConfig) -> Tracker:
     """Return the tracker called ``name`` for one run.
 
@@ -40,10 +64,7 @@ def open_tracker(name: str, folder: RunFolder, config: RunConfig) -> Tracker:
     try:
         return _Guarded(name, makers[name](folder, config))
     except ImportError as error:
-        raise MissingDependencyError(
-            f"tracker {name!r} needs a package that is not installed: {error.name}.",
-            fix=f"pip install 'nasbench-snas[{name}]'",
-        ) from error
+        raise _missing(name, error.name) from error
     except Exception as error:
         raise ConfigError(
             f"tracker {name!r} cannot be opened: {error}",

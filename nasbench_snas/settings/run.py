@@ -16,7 +16,7 @@ from typing import Any, Literal
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
-from nasbench_snas.cost.settings import CostSettings
+from nasbench_snas.cost.settings import CostSettings, refuse_ambiguous
 from nasbench_snas.data.settings import DataSettings
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.settings.layers import Layers, check_known, flatten
@@ -252,6 +252,17 @@ def resolve(
         chosen.add(read_toml(file), str(file.name))
     for assignment in assignments:
         chosen.set(assignment)
+    if "cost.target" in chosen.sources:
+        target = chosen.values["cost"]["target"]
+        refuse_ambiguous(target)
+        if constraint != "none":
+            raise ConfigError(
+                f"both the level {constraint!r} of constraint and the cost target {target!r} "
+                "were given.",
+                "A level is a fixed, calibrated eta; a target adapts eta. One would override the "
+                "other.",
+                "Give --constraint or --target-cost (cost.target).",
+            )
     if not {"cost.eta", "cost.target"} & chosen.sources.keys():  # the level is given otherwise
         layers.add(load_constraint(constraint, space, preset), f"constraint {constraint}")
     layers.update(chosen)

@@ -7,6 +7,7 @@ measured numbers never share a column: a column belongs to one group.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -178,5 +179,15 @@ def text(content: str, *, runs: tuple[str, ...] = (), detail: str = "") -> Value
 
 
 def slug(words: str) -> str:
-    """Return ``words`` as a file name: letters, digits and dashes only."""
-    return re.sub(r"[^A-Za-z0-9]+", "-", words).strip("-").lower() or "table"
+    """Return ``words`` as part of a file name: letters, digits and dashes, at most 90 of them.
+
+    What is cut off stands in a hash, so that different words have different names.
+    """
+    name = re.sub(r"[^A-Za-z0-9]+", "-", words).strip("-").lower() or "table"
+    if len(name) <= _LONGEST:
+        return name
+    cut = hashlib.blake2b(words.encode(), digest_size=4).hexdigest()
+    return f"{name[: _LONGEST - 9]}-{cut}"
+
+
+_LONGEST = 90
