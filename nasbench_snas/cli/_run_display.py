@@ -146,6 +146,16 @@ class RunDisplay:
         )
 
 
+def rule_in_words(result: dict[str, Any]) -> str:
+    """Return how the child was derived: ``argmax``, or ``best of 100 on 143 images, 1.7 s``."""
+    if not result.get("n_candidates"):
+        return str(result["derive_rule"])
+    return (
+        f"best of {result['n_candidates']} on {result['selection_images']} images, "
+        f"{result['selection_s']:.1f} s"
+    )
+
+
 def show_result(
     session: Session, folder: RunFolder, result: dict[str, Any], note: str = ""
 ) -> None:
@@ -155,7 +165,7 @@ def show_result(
     console = session.console()
     truncated = " [truncated]" if result["truncated"] else ""
     parts = (
-        f"child  {result['derive_rule']}: {result['child_valid_acc']:.2f} "
+        f"child  {rule_in_words(result)}: {result['child_valid_acc']:.2f} "
         f"(gap {result['child_gap']:+.2f}; recalibrated "
         f"{result['child_valid_acc_recalibrated']:.2f})",
         f"params {result['params'] / 1e6:.4f} M",

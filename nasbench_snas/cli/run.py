@@ -55,8 +55,8 @@ if TYPE_CHECKING:
     show_default=True,
     help="Send events to a tracker.",
 )
-@_options.max_epochs("run", click.IntRange(min=1))
-@_options.max_time(click.FloatRange(min=0))
+@_options.max_epochs("run")
+@_options.max_time
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> int:
     """Run a search and leave its folder; the same command continues an interrupted one."""
@@ -164,8 +164,8 @@ def _one(session: Session, plan: PlannedRun, options: dict[str, Any], device: st
     if options["resume"] not in ("auto", "never"):
         folder = find_run(session.root, options["resume"])
     repeat = _must_repeat(session, folder, plan, options["rerun"]) or options["resume"] == "never"
-    done = folder.result()
-    if done is not None and folder.status().get("status") == "done" and not repeat:
+    done = None if repeat else folder.result()
+    if done is not None and folder.status().get("status") == "done":
         check_plugins(folder, session.registry())
         show_result(session, folder, done, note="finished before; --rerun all repeats it")
         return 0

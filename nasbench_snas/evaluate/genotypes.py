@@ -17,9 +17,15 @@ PROBABILITIES_FILE = "alpha.npz"
 
 
 def find_run(target: str, root: Path) -> Path | None:
-    """Return the folder with a genotype that ``target`` names, itself or in ``root``, or None."""
+    """Return the folder with a genotype that ``target`` names, itself or in ``root``, or None.
+
+    Raises:
+        CheckpointError: It is a run whose parts do not belong together.
+    """
     for folder in (Path(target), root / target):
         if (folder / GENOTYPE_FILE).is_file():
+            if (folder / CONFIG_FILE).is_file():
+                RunFolder(folder).verify()
             return folder
     return None
 

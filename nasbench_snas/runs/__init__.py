@@ -5,6 +5,7 @@ __all__ = [
     "folder",
     "index",
     "options",
+    "pack",
     "plugins",
     "provenance",
     "results",

@@ -21,6 +21,7 @@ from nasbench_snas.errors import ConfigError, DataError
 from nasbench_snas.outside import csv_line, unguarded
 from nasbench_snas.runs.copies import further, merge_copies
 from nasbench_snas.runs.folder import RunFolder, run_folders, write_atomic
+from nasbench_snas.runs.pack import store_of
 from nasbench_snas.runs.rows import RowLoader
 from nasbench_snas.runs.schema import COLUMNS, TYPES, Row
 
@@ -32,7 +33,7 @@ def load_results(roots: str | Path | Iterable[str | Path] = "runs") -> pd.DataFr
     """Return all runs under one or several roots as a table, one row for each run and stage.
 
     Args:
-        roots: A run store, or several of them.
+        roots: A run store or a file of packed runs, or several of them.
 
     Returns:
         Columns :data:`COLUMNS`, rows by stage and run id. Numbers that a run does not have are
@@ -139,7 +140,7 @@ def _frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 def _distinct(paths: Sequence[Path]) -> list[Path]:
     """Return the roots, each once; raises if one is not a folder."""
-    for path in paths:
+    for path in (paths := [store_of(path) for path in paths]):
         if not path.is_dir():
             raise DataError(
                 f"there is no run store at {path}.",

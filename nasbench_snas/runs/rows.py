@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasbench_snas.errors import CheckpointError, DataError, NasbenchError
-from nasbench_snas.runs.folder import RunFolder, read_json, read_object
+from nasbench_snas.runs.folder import RunFolder, read_object
 from nasbench_snas.runs.index import index_row
 from nasbench_snas.runs.schema import COLUMNS, NOT_RECORDED, TYPES, Row, migrate
 
@@ -43,6 +43,8 @@ class RowLoader:
             OSError,
             LookupError,
             AttributeError,
+            ArithmeticError,
+            RecursionError,
             TypeError,
             ValueError,
         ) as error:
@@ -193,8 +195,7 @@ def _setting(config: RunConfig, *, with_constraint: bool = True) -> str:
 
 def _environment(folder: RunFolder) -> Row:
     """Return the provenance columns of the last start."""
-    file = folder.path / "env.json"
-    starts = read_json(file) if file.exists() else []
+    starts = folder.starts()
     if not starts:
         return {}
     last = starts[-1]

@@ -39,15 +39,18 @@ class SearchWork(Search):
 
     def step_event(self) -> dict[str, Any]:
         """Return what displays show after a step."""
-        steps = max(self.sums.get("steps", 1.0), 1.0)
-        return {
+        event: dict[str, Any] = {
             "kind": "step",
             "epoch": self.epoch + 1,
             "step": self.step,
             "total_steps": self.total_steps,
-            "train_loss": self.sums.get("loss", 0.0) / steps,
-            **self.estimator.progress_values(),
         }
+        if not self.totals.due(self.step):
+            return event
+        sums = self.sums
+        steps = max(sums.get("steps", 1.0), 1.0)
+        event["train_loss"] = sums.get("loss", 0.0) / steps
+        return event | self.estimator.progress_values()
 
     def write_epoch(self, folder: RunFolder) -> None:
         """Write the probabilities of all epochs, shape ``(epochs, E, K)``, to ``alpha.npz``."""

@@ -10,6 +10,7 @@ import pydantic
 
 from nasbench_snas.errors import ConfigError, suggest
 from nasbench_snas.outside import visible
+from nasbench_snas.settings.values import check_values
 
 T = TypeVar("T")
 
@@ -34,7 +35,7 @@ def parameter_model(cls: type) -> type[pydantic.BaseModel]:
             continue
         default = ... if parameter.default is parameter.empty else parameter.default
         fields[name] = (hints.get(name, Any), default)
-    config = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    config = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
     model: type[pydantic.BaseModel] = pydantic.create_model(
         cls.__name__, __config__=config, **fields
     )
@@ -53,6 +54,7 @@ def resolve_parameters(cls: type, given: Mapping[str, Any], where: str) -> dict[
         ConfigError: A name is unknown (with a suggestion), or a value has the wrong type.
     """
     model = parameter_model(cls)
+    check_values({f"{where}.{key}": value for key, value in given.items()})
     for key in given:
         if key not in model.model_fields:
             raise ConfigError(f"unknown setting {where}.{key}.", suggest(key, model.model_fields))

@@ -23,8 +23,10 @@ from nasbench_snas.errors import ConfigError, suggest
 from nasbench_snas.settings.layers import check_known, flatten
 from nasbench_snas.settings.parameters import PartOfPath, config_error
 from nasbench_snas.settings.run import Choice
+from nasbench_snas.settings.toml import parse_toml
+from nasbench_snas.settings.values import check_values
 
-_STRICT = ConfigDict(frozen=True, extra="forbid")
+_STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 _PREFIX = "retrain-"
 
 _CHOSEN = (
@@ -242,6 +244,7 @@ def validate_retraining(values: Mapping[str, Any]) -> RetrainConfig:
         ConfigError: A key is unknown, or a value has the wrong type.
     """
     check_known(flatten(values), RetrainConfig)
+    check_values(flatten(values))
     try:
         return RetrainConfig(**values)
     except pydantic.ValidationError as error:
@@ -273,8 +276,4 @@ def retraining_from_toml(text: str) -> RetrainConfig:
     Raises:
         ConfigError: The text is damaged.
     """
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"config.toml is damaged: {error}") from error
-    return validate_retraining(values)
+    return validate_retraining(parse_toml(text, "config.toml"))

@@ -86,8 +86,7 @@ def run_study(
         except Exception as error:
             folder.set_status("failed", f"{type(error).__name__}: {error}", exit_code=1)
             raise
-        write_json(folder.path / "result.json", result)
-        folder.set_status("truncated" if result["truncated"] else "done")
+        folder.write_result(result, "truncated" if result["truncated"] else "done")
     return result
 
 
@@ -131,6 +130,7 @@ class Study:
         result["study"] = self.folder.run_id
         result["truncated"] = self.truncated
         result["seconds"] = time.monotonic() - start
+        (self.folder.path / "result.json").unlink(missing_ok=True)  # it is bound to the samples
         merge_samples(self.folder.path / "samples.npz", self.files)
         return result
 
