@@ -242,8 +242,8 @@ def _file_readers(store: Path, scratch: Path) -> list[Reader]:
     from nasbench_snas.kernels.cpu import build
     from nasbench_snas.registry import Registry
     from nasbench_snas.runs.checkpoint import load_checkpoint
-    from nasbench_snas.truth.own import Table
     from nasbench_snas.truth.published import FILE, PublishedTable
+    from nasbench_snas.truth.table import Table
 
     checkpoint = next(store.glob("snas-*-s0-*/checkpoints/last.pt")).read_bytes()
     table = "architecture,seed,setting,valid_acc,test_acc\n" + "".join(
