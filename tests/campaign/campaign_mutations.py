@@ -91,6 +91,8 @@ def mutated_json(chance: random.Random, text: str) -> str:
 
 
 def _changed(chance: random.Random, value: Any) -> Any:
+    if not isinstance(value, dict | list):
+        return chance.choice(VALUES)
     value = copy.deepcopy(value)
     places: list[tuple[Any, Any]] = []
     stack = [value]
