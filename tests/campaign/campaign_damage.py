@@ -26,7 +26,7 @@ def damaged_run(chance: random.Random, store: Path, scratch: Path) -> list[tuple
     root = scratch / "damaged"
     shutil.rmtree(root, ignore_errors=True)
     shutil.copytree(store, root, symlinks=True)
-    runs = sorted(root.glob("snas-*-s0-*"))
+    runs = sorted(root.glob("snas-*"))
     whole, run = fingerprint(root / runs[0].name), runs[0]
     if chance.random() < 0.4:  # as if it had been killed before its end
         (run / "result.json").unlink()
