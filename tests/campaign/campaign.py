@@ -31,7 +31,7 @@ from campaign_store import make_store, preload, quiet_environment
 
 import nasbench_snas
 
-BATCH = 50
+BATCH = 500
 Case = tuple[str, Verdict]
 
 
