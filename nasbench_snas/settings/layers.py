@@ -70,7 +70,7 @@ class Layers:
         except tomllib.TOMLDecodeError:
             value = text
         except RecursionError:
-            raise ConfigError(f"--set {key.strip()[:80]}: the value is nested too deeply.") from None
+            raise ConfigError(f"--set {key[:80]}: the value is nested too deeply.") from None
         self.add(_nested(key.strip(), value), "--set")
 
 
