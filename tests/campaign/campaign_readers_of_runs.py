@@ -22,6 +22,7 @@ def readers_of_runs(store: Path, scratch: Path) -> list[Reader]:
     """
     from nasbench_snas.runs.folder import RunFolder
     from nasbench_snas.runs.index import index_row
+    from nasbench_snas.runs.pack import pack, unpack
     from nasbench_snas.runs.plugins import recorded_plugins
     from nasbench_snas.runs.results import export_results, load_rows, read_exported
     from nasbench_snas.runs.rows import RowLoader
@@ -76,6 +77,7 @@ def readers_of_runs(store: Path, scratch: Path) -> list[Reader]:
         ("result.json", 60, mutated_json, command("report", "--format", "terminal")),
         ("env.json", 700, mutated_json, rows),
         ("env.json", 100, mutated_json, command("show", name)),
+        ("env.json", 60, mutated_json, command("pack", "--out", str(scratch / "out.tar.xz"))),
         ("status.json", 300, mutated_json, command("ls")),
         ("config.toml", 200, mutated_text, rows),
         ("genotype.json", 60, mutated_json, command("cost", name)),
@@ -96,8 +98,19 @@ def readers_of_runs(store: Path, scratch: Path) -> list[Reader]:
         file.write_bytes(content.encode("utf-8", "ignore"))
         expect(list(read_exported(file)) == list(COLUMNS), "other columns")
 
+    pack(root, scratch / "whole.tar.xz")
+    packed, records = (scratch / "whole.tar.xz").read_bytes(), len(list(root.rglob("*.json")))
+
+    def read_pack(content: bytes) -> None:
+        shutil.rmtree(scratch / "unpacked", ignore_errors=True)
+        (scratch / "some.tar.xz").write_bytes(content)
+        unpack(scratch / "some.tar.xz", scratch / "unpacked")
+        names = [p.name for p in (scratch / "unpacked").rglob("*") if p.is_file()]
+        expect("config.toml" in names and len(names) <= records + 4, f"unpacked {names}")
+
     return [
         *found,
+        Reader("packed runs", 100, lambda c: mutated_bytes(c, packed), read_pack),
         Reader(
             "alpha.npz of a run", 40, lambda c: mutated_bytes(c, alpha), replaced("alpha.npz", draw)
         ),
