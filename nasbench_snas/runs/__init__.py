@@ -4,6 +4,7 @@ __all__ = [
     "checkpoint",
     "folder",
     "index",
+    "named",
     "options",
     "pack",
     "plugins",

@@ -334,21 +334,6 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def named_in(root: Path, name: str) -> RunFolder:
-    """Return the folder in ``root`` that a file of another run names: a name, never a path.
-
-    Raises:
-        CheckpointError: It would lead out of ``root``.
-    """
-    if name in ("", ".", "..") or "\0" in name or Path(name).name != name:
-        raise CheckpointError(
-            f"a run folder in {root} names another run {name!r}.",
-            "Expected the name of a folder beside it; a path is not followed.",
-            "Restore the folder, or delete it.",
-        )
-    return RunFolder(root / name)
-
-
 def find_run(root: Path, name: str, *, verify: bool = True) -> RunFolder:
     """Return the run called ``name``: a path, a run id, or an unambiguous beginning of one.
 
