@@ -245,7 +245,8 @@ def _file_readers(store: Path, scratch: Path) -> list[Reader]:
     from nasbench_snas.truth.published import FILE, PublishedTable
     from nasbench_snas.truth.table import Table
 
-    checkpoint = next(store.glob("snas-*-s0-*/checkpoints/last.pt")).read_bytes()
+    file = next(store.glob("snas-*-s0-*/checkpoints/last.pt"))
+    checkpoint, digest = file.read_bytes(), file.parents[1].name[-8:]
     table = "architecture,seed,setting,valid_acc,test_acc\n" + "".join(
         f"{name},{seed},abc,{50 + seed},{40 - seed}\n" for name in ("01", "10") for seed in (0, 1)
     )
@@ -262,8 +263,8 @@ def _file_readers(store: Path, scratch: Path) -> list[Reader]:
         return file
 
     def read_checkpoint(content: bytes) -> None:
-        found = load_checkpoint(write("x.pt", content), config_hash=None)
-        whole = load_checkpoint(write("y.pt", checkpoint), config_hash=None)
+        found = load_checkpoint(write("x.pt", content), config_hash=digest)
+        whole = load_checkpoint(write("y.pt", checkpoint), config_hash=digest)
         expect(repr(found) == repr(whole), "other contents")
 
     def read_table(content: str) -> None:

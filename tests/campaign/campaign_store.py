@@ -48,7 +48,7 @@ batch_size = 8
 _TIMES = re.compile(
     r"^(t|.*seconds.*|.*_s|.*per_s|.*elapsed|.*updated|started|finished|.*mem.*|.*gpu_days|cost"
     r"|ms_.*|.*_ms|.*time.*|host_id|git_sha|command|pid|equivalents|joint_equivalents|budget"
-    r"|.*equal.*compute.*|folder|var_x.*|mse_at.*|cos_at.*|.*_at_budget|rows|passes)$"
+    r"|bound|.*equal.*compute.*|folder|var_x.*|mse_at.*|cos_at.*|.*_at_budget|rows|passes)$"
 )
 
 
