@@ -115,9 +115,11 @@ def complete_row(values: Mapping[str, Any]) -> Row:
 def _typed(name: str, value: Any) -> Any:
     """Return a value of a column: containers as JSON text, what is not finite as None."""
     kind = TYPES.get(name, "float64")
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+    if value is None:
         return None
-    if kind == "object":
+    if kind != "object" and isinstance(value, float) and not math.isfinite(value):
+        return None
+    if kind == "object" and not isinstance(value, float):
         is_text = isinstance(value, str)
         return value if is_text else json.dumps(value, sort_keys=True)
     number = isinstance(value, int | float) and not isinstance(value, bool)
