@@ -19,7 +19,7 @@ from typing import Any, Literal
 import filelock
 
 from nasbench_snas.errors import CheckpointError
-from nasbench_snas.runs.binding import binding, damage, digest_of
+from nasbench_snas.runs.binding import binding, check_plain, damage, digest_of, plain
 from nasbench_snas.runs.provenance import boot_id, host_id
 
 SCHEMA_VERSION = 3
@@ -83,7 +83,7 @@ def _json_text(value: Any) -> str:
 def read_json(path: Path) -> Any:
     """Return the JSON value in ``path``; :class:`CheckpointError` if it is missing or damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(plain(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
     except RecursionError:
@@ -113,7 +113,7 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
         CheckpointError: A line other than the last is damaged, or one is no JSON object.
     """
     try:
-        lines = path.read_bytes().split(b"\n")
+        lines = plain(path).read_bytes().split(b"\n")
     except FileNotFoundError:
         return
     except OSError as error:
@@ -238,6 +238,7 @@ class RunFolder:
 
     def verify(self) -> None:
         """Raise a :class:`CheckpointError` if parts of the run do not belong together."""
+        check_plain(self.path)
         file = self.path / "result.json"
         result = read_object(file) if file.exists() else None
         if why := damage(self.path, result, self.status()):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasbench_snas.errors import CheckpointError, DataError, NasbenchError
+from nasbench_snas.runs.binding import plain
 from nasbench_snas.runs.folder import RunFolder, read_object
 from nasbench_snas.runs.index import index_row
 from nasbench_snas.runs.schema import COLUMNS, NOT_RECORDED, TYPES, Row, migrate
@@ -77,7 +78,7 @@ class RowLoader:
     def _from_config(self, stage: str, folder: RunFolder) -> Row:
         """Return what ``config.toml`` says about a run; each variant is parsed once."""
         try:
-            text = folder.config_file.read_text(encoding="utf-8")
+            text = plain(folder.config_file).read_text(encoding="utf-8")
         except OSError as error:
             raise CheckpointError(f"cannot read {folder.config_file}: {error}") from error
         if stage == "retrain":
