@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from nasbench_snas import __version__
 from nasbench_snas.bibliography import bibliography, resolve_reference
 from nasbench_snas.errors import ConfigError, DataError, UnknownRunError, suggest
 from nasbench_snas.runs.folder import RunFolder, is_file
+from nasbench_snas.settings.toml import read_toml
 
 SUITE = """@software{nasbench-snas,
   title = {nasbench-snas: an estimator-comparison benchmark suite for differentiable neural
@@ -77,10 +77,10 @@ def _settings(folder: Path) -> Path:
 def _used_by(folder: Path) -> list[str]:
     """Return the estimator and the space that a run's settings name."""
     try:
-        settings = tomllib.loads(_settings(folder).read_text(encoding="utf-8"))
+        settings = read_toml(_settings(folder))
         sections = [settings[key] for key in ("estimator", "space")]
         return [str(s["name"] if isinstance(s, dict) else s) for s in sections]
-    except (KeyError, tomllib.TOMLDecodeError, OSError) as error:
+    except (ConfigError, LookupError, TypeError) as error:
         raise DataError(
             f"{_settings(folder)} does not name an estimator and a space.",
             f"{type(error).__name__}: {error}",

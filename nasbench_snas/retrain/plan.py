@@ -26,7 +26,8 @@ from nasbench_snas.errors import (
 from nasbench_snas.outside import file_name
 from nasbench_snas.registry import Registry
 from nasbench_snas.retrain.runner import canonical_genotype
-from nasbench_snas.runs.folder import RETRAININGS, RunFolder, find_run, named_in, run_folders
+from nasbench_snas.runs.folder import RETRAININGS, RunFolder, find_run, run_folders
+from nasbench_snas.runs.named import named_in
 from nasbench_snas.runs.plugins import check_plugins
 from nasbench_snas.search.plan import load_config
 from nasbench_snas.settings.layers import Layers

@@ -5,6 +5,7 @@ __all__ = [
     "events",
     "folder",
     "index",
+    "named",
     "options",
     "pack",
     "plugins",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nasbench_snas.errors import CheckpointError
+from nasbench_snas.runs.binding import plain
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
@@ -17,7 +18,7 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
         CheckpointError: A line other than the last is damaged, or one is no JSON object.
     """
     try:
-        lines = path.read_bytes().split(b"\n")
+        lines = plain(path).read_bytes().split(b"\n")
     except FileNotFoundError:
         return
     except OSError as error:

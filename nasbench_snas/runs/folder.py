@@ -19,7 +19,7 @@ from typing import Any, Literal
 import filelock
 
 from nasbench_snas.errors import CheckpointError, UnknownRunError
-from nasbench_snas.runs.binding import binding, damage, digest_of
+from nasbench_snas.runs.binding import binding, check_plain, damage, digest_of, plain
 from nasbench_snas.runs.events import read_events
 from nasbench_snas.runs.provenance import boot_id, host_id
 from nasbench_snas.runs.temporaries import remove_dead, temporary_of
@@ -85,7 +85,7 @@ def _json_text(value: Any) -> str:
 def read_json(path: Path) -> Any:
     """Return the JSON value in ``path``; :class:`CheckpointError` if it is missing or damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(plain(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
     except RecursionError:
@@ -212,6 +212,7 @@ class RunFolder:
 
     def verify(self) -> None:
         """Raise a :class:`CheckpointError` if parts of the run do not belong together."""
+        check_plain(self.path)
         file = self.path / "result.json"
         result = read_object(file) if file.exists() else None
         if why := damage(self.path, result, self.status()):
@@ -307,21 +308,6 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):  # a name that is too long, or has a NUL character
         return False
-
-
-def named_in(root: Path, name: str) -> RunFolder:
-    """Return the folder in ``root`` that a file of another run names: a name, never a path.
-
-    Raises:
-        CheckpointError: It would lead out of ``root``.
-    """
-    if name in ("", ".", "..") or "\0" in name or Path(name).name != name:
-        raise CheckpointError(
-            f"a run folder in {root} names another run {name!r}.",
-            "Expected the name of a folder beside it; a path is not followed.",
-            "Restore the folder, or delete it.",
-        )
-    return RunFolder(root / name)
 
 
 def find_run(root: Path, name: str, *, verify: bool = True) -> RunFolder:

@@ -23,7 +23,7 @@ from nasbench_snas.compute.distributed import ProcessLostError, World, joined, r
 from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.compute.threads import threads_for
 from nasbench_snas.errors import CheckpointError, DivergedError, NasbenchError
-from nasbench_snas.runs.binding import broken_events, named_hash
+from nasbench_snas.runs.binding import broken_events, check_plain, named_hash
 from nasbench_snas.runs.checkpoint import damaged, load_checkpoint, save_checkpoint
 from nasbench_snas.runs.folder import RunFolder, write_atomic
 from nasbench_snas.runs.options import RunOptions
@@ -195,6 +195,7 @@ class _Runner:
 
     def _check_folder(self) -> None:
         """Refuse a folder whose settings are not these."""
+        check_plain(self.folder.path)
         file = self.folder.config_file
         named, digest = named_hash(self.folder.run_id), self.job.digest
         if named and named != digest:
