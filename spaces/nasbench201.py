@@ -19,8 +19,14 @@ from dataclasses import dataclass
 
 from nasbench_snas.architecture.genotype import Genotype
 from nasbench_snas.architecture.known import KnownSpace
-from nasbench_snas.architecture.space import CellType, Layer, Space, SpaceFamily, check_resolution
-from nasbench_snas.errors import ConfigError
+from nasbench_snas.architecture.space import (
+    CellType,
+    Layer,
+    Space,
+    SpaceFamily,
+    check_resolution,
+    check_sizes,
+)
 from nasbench_snas.truth.keys import (
     CELL,
     EDGES,
@@ -65,9 +71,9 @@ class NasBench201(SpaceFamily):
 
     def __post_init__(self) -> None:
         """Check the settings by themselves."""
-        for field in ("stages", "cells_per_stage", "channels"):
-            if getattr(self, field) < 1:
-                raise ConfigError(f"space.{field} must be at least 1, got {getattr(self, field)}.")
+        check_sizes(
+            stages=self.stages, cells_per_stage=self.cells_per_stage, channels=self.channels
+        )
 
     def build(self, in_channels: int, num_classes: int, resolution: int) -> Space:
         """Return the space; see :meth:`SpaceFamily.build`."""

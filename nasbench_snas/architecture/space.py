@@ -186,6 +186,19 @@ class SpaceFamily(ABC):
         return None
 
 
+LARGEST_SIZES = {"nodes": 24, "cells": 500, "cells_per_stage": 500, "stages": 16}
+"""Largest sizes of a space; of others (channels) 65,536."""
+
+
+def check_sizes(**sizes: int) -> None:
+    """Raise a :class:`ConfigError` unless every size of a space, given by its name, is possible."""
+    for name, size in sizes.items():
+        largest = LARGEST_SIZES.get(name, 65_536)
+        if not 1 <= size <= largest:
+            kind = "at least 1" if size < 1 else f"at most {largest}"
+            raise ConfigError(f"space.{name} must be {kind}, got {size}.")
+
+
 def check_resolution(name: str, resolution: int, reductions: int) -> None:
     """Raise a :class:`ConfigError` when ``reductions`` halvings leave less than one pixel."""
     if resolution < 2**reductions:

@@ -329,7 +329,6 @@ def _table(session: Any, title: str, titles: list[str], rows: list[list[str]], s
             click.echo("| " + " | ".join(row) + " |")
         click.echo("")
         return
-    from rich.markup import escape
     from rich.table import Table
 
     notes: list[str] = []
@@ -337,13 +336,13 @@ def _table(session: Any, title: str, titles: list[str], rows: list[list[str]], s
         notes = list(dict.fromkeys(row[-1] for row in rows if row[-1]))
         marks = {note: f"[{number}]" for number, note in enumerate(notes, 1)}
         rows = [[*row[:-1], marks.get(row[-1], "")] for row in rows]
-    table = Table(title=escape(title), title_justify="left", box=None, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for column, name in enumerate(titles):
         numeric = all(_is_number(row[column]) for row in rows)
         justify: Literal["left", "right"] = "right" if numeric else "left"
         table.add_column(name, justify=justify, no_wrap=column > 0)
     for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
+        table.add_row(*row)
     session.console().print(table)
     for number, note in enumerate(notes, 1):
         click.echo(f"[{number}] {note}")

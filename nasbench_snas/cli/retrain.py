@@ -56,8 +56,8 @@ if TYPE_CHECKING:
 @_options.resume("RETRAINING")
 @_options.rerun(["failed", "all"], "Which finished retrainings to repeat.")
 @_options.dry_run
-@_options.max_epochs("retraining", int)
-@_options.max_time(float)
+@_options.max_epochs("retraining")
+@_options.max_time
 @click.pass_obj
 def command(session: Session, /, **options: Any) -> int:
     """Train the network of every RUN or GENOTYPE from scratch and measure its test error.
@@ -82,7 +82,7 @@ def command(session: Session, /, **options: Any) -> int:
         for folder, plan in plans:
             failures += _one(session, folder, plan, options, device)
     if not session.quiet:
-        session.console().print("next: nasbench report", markup=False)
+        session.console().print("next: nasbench report")
     return 1 if failures else 0
 
 
@@ -165,10 +165,11 @@ def _one(
     from nasbench_snas.retrain.runner import find_twin, run_retraining, take_over
     from nasbench_snas.runs.options import RunOptions
 
-    status, done = folder.status().get("status"), folder.result()
+    status = folder.status().get("status")
     repeat = options["rerun"] == "all" or options["resume"] == "never"
     repeat |= options["rerun"] == "failed" and status in ("failed", "diverged")
-    if done is not None and status == "done" and not repeat:
+    done = None if repeat else folder.result()
+    if done is not None and status == "done":
         show_retraining(session, folder, done, "finished before; --rerun all repeats it")
         return 0
     twin = None if repeat else find_twin(session.root, plan.config)
@@ -209,7 +210,7 @@ def _show_plans(
 
     console = session.console()
     _, first = plans[0]
-    console.print(to_toml(first.config, first.sources), markup=False)
+    console.print(to_toml(first.config, first.sources))
     for folder, plan in plans:
         status = folder.status().get("status", "new")
-        console.print(f"{folder.run_id}   {status}   {plan.config.selection}", markup=False)
+        console.print(f"{folder.run_id}   {status}   {plan.config.selection}")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nasbench_snas.architecture.space import Space
+from nasbench_snas.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from nasbench_snas.registry import Registry
@@ -16,9 +17,15 @@ PROBABILITIES_FILE = "alpha.npz"
 
 
 def find_run(target: str, root: Path) -> Path | None:
-    """Return the folder with a genotype that ``target`` names, itself or in ``root``, or None."""
+    """Return the folder with a genotype that ``target`` names, itself or in ``root``, or None.
+
+    Raises:
+        CheckpointError: It is a run whose parts do not belong together.
+    """
     for folder in (Path(target), root / target):
         if (folder / GENOTYPE_FILE).is_file():
+            if (folder / CONFIG_FILE).is_file():
+                RunFolder(folder).verify()
             return folder
     return None
 
@@ -32,8 +39,10 @@ def run_space(registry: Registry, folder: Path) -> Space | None:
     """
     if not (folder / CONFIG_FILE).is_file():
         return None
+    from nasbench_snas.runs.plugins import check_plugins
     from nasbench_snas.search.plan import load_config
 
+    check_plugins(RunFolder(folder), registry, ("space",))
     config = load_config(folder / CONFIG_FILE)
     data = config.data
     if data.dataset == "fake":

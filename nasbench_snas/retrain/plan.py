@@ -17,9 +17,11 @@ from nasbench_snas.architecture.text import is_genotype_text, load_genotype, rea
 from nasbench_snas.architecture.zoo import zoo_key, zoo_names
 from nasbench_snas.data.fingerprint import with_content
 from nasbench_snas.errors import CheckpointError, ConfigError, GenotypeError, suggest
+from nasbench_snas.outside import file_name
 from nasbench_snas.registry import Registry
 from nasbench_snas.retrain.runner import canonical_genotype
-from nasbench_snas.runs.folder import RETRAININGS, RunFolder, find_run, run_folders
+from nasbench_snas.runs.folder import RETRAININGS, RunFolder, find_run, named_in, run_folders
+from nasbench_snas.runs.plugins import check_plugins
 from nasbench_snas.search.plan import load_config
 from nasbench_snas.settings.layers import Layers
 from nasbench_snas.settings.parameters import resolve_parameters
@@ -256,6 +258,8 @@ def _complete(registry: Registry, config: RetrainConfig, target: Target) -> Retr
     if network.skeleton != "space":
         space = None
     elif space is not None:
+        if target.search is not None:
+            check_plugins(target.search, registry, ("space",))
         values = resolve_parameters(registry.space(space.name), space.parameters, "space")
         space = Choice(name=space.name, **values)
     return config.model_copy(update={"network": network, "space": space})
@@ -269,10 +273,9 @@ def stored_retraining(root: Path, name: str) -> tuple[RunFolder, PlannedRetraini
     """
     folder = find_run(root / RETRAININGS, name)
     config = retraining_from_toml(folder.config_file.read_text(encoding="utf-8"))
-    parent = RunFolder(root / config.parent).result() if config.parent else None
+    parent = named_in(root, config.parent).result() if config.parent else None
     return folder, PlannedRetraining(config, {}, parent)
 
 
 def _file_name(name: str) -> str:
-    kept = "".join(c if c.isalnum() or c in "-_." else "-" for c in name[:80])
-    return kept.strip("-.") or "genotype"
+    return file_name(name, "genotype", longest=80)

@@ -25,6 +25,7 @@ from nasbench_snas.compute.training import (
     restore_momenta,
     sgd,
 )
+from nasbench_snas.cost.size import check_memory
 from nasbench_snas.data import load_splits, make_augmenter, stream_of
 from nasbench_snas.data.shards import ShardAugment, ShardedStream
 from nasbench_snas.oracle.tracking import GradientTracker
@@ -82,6 +83,7 @@ class Search(Derives):
         channels, _, width = self.splits.image_shape
         family = create(registry.space(config.space.name), config.space.parameters, "space")
         self.space: Space = family.build(channels, self.splits.num_classes, width)
+        check_memory(self.space)
         known = family.known() if self.settings.track_truth else None
         estimator_class = registry.estimator(config.estimator.name)
         self.estimator: Estimator = create(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -21,20 +20,21 @@ from nasbench_snas.cost.settings import CostSettings
 from nasbench_snas.data.settings import DataSettings
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.settings.layers import Layers, check_known, flatten
-from nasbench_snas.settings.parameters import config_error
+from nasbench_snas.settings.parameters import PartOfPath, config_error
 from nasbench_snas.settings.presets import load_constraint, load_preset
-from nasbench_snas.settings.toml import read_toml
+from nasbench_snas.settings.toml import parse_toml, read_toml
+from nasbench_snas.settings.values import check_values
 
-_STRICT = ConfigDict(frozen=True, extra="forbid")
+_STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 _OF_SELECTION = ("candidates", "selection_fraction")
 
 
 class Choice(BaseModel):
     """A plug-in by name and its own settings (checked by the plug-in)."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
-    name: str = Field(description="Key in the registry.")
+    name: PartOfPath = Field(description="Key in the registry.")
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -167,7 +167,9 @@ class RunConfig(BaseModel):
 
     estimator: Choice = Field(description="The gradient estimator.")
     space: Choice = Field(description="The search space.")
-    preset: str = Field(default="smoke", description="Preset that the settings started from.")
+    preset: PartOfPath = Field(
+        default="smoke", description="Preset that the settings started from."
+    )
     constraint: Literal["none", "mild", "moderate", "aggressive"] = Field(
         default="none", description="Level of resource constraint (calibrated eta)."
     )
@@ -266,6 +268,7 @@ def resolve(
 def validate(values: Mapping[str, Any]) -> RunConfig:
     """Return checked settings; unknown keys are an error that suggests the nearest one."""
     check_known(flatten(values), RunConfig)
+    check_values(flatten(values))
     try:
         return RunConfig(**values)
     except pydantic.ValidationError as error:
@@ -274,11 +277,7 @@ def validate(values: Mapping[str, Any]) -> RunConfig:
 
 def from_toml(text: str) -> RunConfig:
     """Return the settings that :func:`to_toml` wrote; raises :class:`ConfigError`."""
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"config.toml is damaged: {error}") from error
-    return recorded(values)
+    return recorded(parse_toml(text, "config.toml"))
 
 
 def recorded(values: Mapping[str, Any]) -> RunConfig:

@@ -73,7 +73,8 @@ def drawings(
     for group in groups:
         history = {}
         if {"3", "4", "regret"} & set(kinds):
-            history = {str(run["run_id"]): epoch_events(run) for run in group.runs}
+            runs = [run for v in group.variants for run in (*v.runs, *v.failed)]
+            history = {str(run["run_id"]): epoch_events(run) for run in runs}
         if "3" in kinds:
             made.append(search_progress(group, history))
         if "4" in kinds:

@@ -32,7 +32,7 @@ def regret(group: Comparable, history: History) -> Drawing | None:
                     x = np.array([e.get(key, np.nan) for e in events], dtype=np.float64)
                     y = [e["truth"]["regret"][names[0]] for e in events]
                     curves.append((x, np.array(y, dtype=np.float64)))
-            draw_curves(axis, curves, variant.label, styles[variant.label])
+            draw_curves(axis, curves, [], variant.label, styles[variant.label])
         axis.set_xlabel(label)
         axis.set_ylim(bottom=0)
     axes[0].set_ylabel(f"regret on {names[0]} (points)")
@@ -40,8 +40,8 @@ def regret(group: Comparable, history: History) -> Drawing | None:
     watermark(axes, group.provisional)
     caption = (
         "Known accuracy of the best architecture minus that of the most probable one, at the end "
-        "of every epoch; the child of best-of-N may be another. Thin: seeds; thick: mean; band: t "
-        "interval from three seeds on."
+        "of every epoch; the child of best-of-N may be another. Thin: seeds; thick: median; band: "
+        "its interval from order statistics, where the seeds give one."
     )
     return _drawing("regret", "Regret", caption, figure, group)
 

@@ -1,4 +1,4 @@
-"""Searches of a space whose architectures are all known: accuracy, regret, ranking by the parent."""
+"""Searches of a space whose architectures are all known: accuracy, regret, the parent's ranking."""
 
 from __future__ import annotations
 
@@ -96,9 +96,7 @@ def truth_table(found: Comparable, *, confidence: float = 0.95) -> Table | None:
             mean = _space_mean(found, name)
             accuracies = _values(variant, name, "accuracy")
             body = [_cell(variant, name, key, confidence) for key, _ in _COLUMNS]
-            gain = seeds_value(
-                relative(accuracies, mean), variant.ids, failed=variant.failed_ids
-            )
+            gain = seeds_value(relative(accuracies, mean), variant.ids, failed=variant.failed_ids)
             first = Value(f"{mean:.2f}", mean, numbers={"value": mean})
             label = text(_NAMES.get(name, name))
             rows.append((*row_head(variant, found), label, first, *body, gain))
@@ -134,9 +132,7 @@ def truth_notes(found: Comparable) -> list[str]:
     ]
     if found.dataset not in names:
         shown = ", ".join(_NAMES.get(name, name) for name in names)
-        notes.insert(
-            0, f"The searches ran on other data: they saw {found.dataset}, not {shown}."
-        )
+        notes.insert(0, f"The searches ran on other data: they saw {found.dataset}, not {shown}.")
     notes.append(_ranking_note(runs))
     return notes
 

@@ -46,9 +46,7 @@ def test_table_1_and_table_truth_show_regret_and_the_other_data(tmp_path: Path) 
     (table,) = [table for table in report.tables if table.key == "truth"]
     assert len(table.rows) == 4  # two estimators on two data sets
     columns = {column.key: i for i, column in enumerate(table.columns)}
-    (row,) = [
-        r for r in table.rows if r[0].text.startswith("snas") and r[3].text == "CIFAR-10"
-    ]
+    (row,) = [r for r in table.rows if r[0].text.startswith("snas") and r[3].text == "CIFAR-10"]
     assert row[columns["accuracy"]].number == pytest.approx(89.5)
     assert row[columns["relative_improvement"]].number == pytest.approx(100 * 9.5 / 80)
     assert any("on 64 reporting images" in note for note in table.notes)

@@ -101,9 +101,7 @@ def test_a_part_that_would_be_empty_is_refused() -> None:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, dict]:
-    plan = plan_run(
-        Registry(), "snas", "snas-unit", assignments=[*TINY, "child.rule=best-of-N"]
-    )
+    plan = plan_run(Registry(), "snas", "snas-unit", assignments=[*TINY, "child.rule=best-of-N"])
     folder = RunFolder(tmp_path_factory.mktemp("runs") / plan.run_id)
     options = RunOptions(kernels="reference")
     return folder, run_search(plan.config, Registry(), folder, options)

@@ -72,7 +72,6 @@ class Images:
     splits = SimpleNamespace(train=range(1_000_000))
     reporting = range(50)
 
-
     def reported(self):
         for part in torch.arange(50.0).split(8):
             yield part, torch.zeros(len(part), dtype=torch.long)
@@ -94,9 +93,7 @@ class Parent(torch.nn.Module):
 
 
 def test_a_parent_that_ranks_as_known_has_tau_one_and_images_are_as_planned() -> None:
-    dist = SimpleNamespace(
-        num_operations=3, mode=lambda: torch.eye(3)[torch.tensor([[2, 0]])]
-    )
+    dist = SimpleNamespace(num_operations=3, mode=lambda: torch.eye(3)[torch.tensor([[2, 0]])])
     search = SimpleNamespace(dist=dist, parent=Parent(), images=Images(), epoch=0)
     ranking = Ranking(Toy(), search, epochs=4)
     assert ranking.when == {1, 2, 3, 4}
