@@ -1,6 +1,7 @@
 """Tables: the model of a table, and one module for each kind."""
 
 __all__ = [
+    "baselines",
     "cost",
     "damage",
     "estimators",
@@ -12,4 +13,5 @@ __all__ = [
     "selection",
     "studies",
     "table1",
+    "truth",
 ]
