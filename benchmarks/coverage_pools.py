@@ -161,7 +161,9 @@ def _make(estimator: Estimator, stage: Stage) -> dict[str, np.ndarray]:
     }
 
 
-def _sampled(bench: Bench, stage: Stage, gradient: FloatArray) -> tuple[str, FloatArray, float, FloatArray]:
+def _sampled(
+    bench: Bench, stage: Stage, gradient: FloatArray
+) -> tuple[str, FloatArray, float, FloatArray]:
     first = next(_draws(bench, PASS, f"coverage/{stage}/truth"))
     if np.ptp(first, axis=0).max() <= 1e-12 * np.abs(first).max():
         return "deterministic", first[0], 0.0, np.zeros(2)

@@ -23,6 +23,7 @@ class DARTS(Pathwise):
 
     name = "darts"
     reference = "liu2019darts"
+    dense = True
     evaluations = "K F forward + backward"
     bias = "biased"
     claims = {"draw": "darts", "exact_on": "multilinear"}

@@ -32,6 +32,7 @@ class SNAS(AnnealedPathwise):
 
     name = "snas"
     reference = "xie2019snas"
+    dense = True
     evaluations = "K F forward + backward"
     bias = "consistent"
     claims = {"draw": "snas"}

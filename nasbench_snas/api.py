@@ -101,6 +101,8 @@ class Estimator(nn.Module):
         has_alpha_gradient: Whether ``backward`` reaches the distribution's parameters.
         has_theta_gradient: Whether ``backward`` reaches theta (through the losses).
         needs_all_operations: Whether ``dL/dz`` of operations with weight zero is used.
+        dense: Whether no weight is zero but by underflow. On a GPU all operations then run, nothing
+            is read back to find out which, and a step is the same launches every time.
         needs_factorised: Whether only a factorised distribution will do.
         search_view: Weights with which the parent is validated during the search: a ``soft``
             sample, a ``hard`` sample, or the ``mean`` (probabilities).
@@ -138,6 +140,7 @@ class Estimator(nn.Module):
     conformance_variants: ClassVar[tuple[Mapping[str, Any], ...]] = ()
     has_alpha_gradient: ClassVar[bool] = True
     has_theta_gradient: ClassVar[bool] = True
+    dense: ClassVar[bool] = False
     needs_factorised: ClassVar[bool] = True
     enumerates: ClassVar[bool] = False
     exponentiated: ClassVar[bool] = False

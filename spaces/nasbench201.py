@@ -17,8 +17,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nasbench_snas.architecture.genotype import Genotype
 from nasbench_snas.architecture.known import KnownSpace
+from nasbench_snas.architecture.nasbench201 import (
+    CELL,
+    NODES,
+    OWN_NAMES,
+    architecture_string,
+    parse_architecture,
+)
 from nasbench_snas.architecture.space import (
     CellType,
     Layer,
@@ -27,19 +33,11 @@ from nasbench_snas.architecture.space import (
     check_resolution,
     check_sizes,
 )
-from nasbench_snas.truth.keys import (
-    CELL,
-    EDGES,
-    OWN_NAMES,
-    genotype_to_key,
-    key_to_genotype,
-    key_to_string,
-    string_to_key,
-)
 from nasbench_snas.truth.known import PublishedSpace
 
+__all__ = ["NasBench201", "architecture_string", "parse_architecture"]
+
 OPERATIONS = OWN_NAMES
-NODES = max(target for _, target in EDGES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,21 +99,3 @@ class NasBench201(SpaceFamily):
     def known(self) -> KnownSpace:
         """Return the published accuracies, whatever the size of the parent."""
         return PublishedSpace()
-
-
-def architecture_string(genotype: Genotype) -> str:
-    """Return the benchmark's string of a genotype of this space; a dropped edge is ``none``.
-
-    Raises:
-        GenotypeError: The genotype is not one of this space.
-    """
-    return key_to_string(genotype_to_key(genotype))
-
-
-def parse_architecture(text: str) -> Genotype:
-    """Return the genotype of a benchmark string; the inverse of :func:`architecture_string`.
-
-    Raises:
-        GenotypeError: The text is not such a string.
-    """
-    return key_to_genotype(string_to_key(text))

@@ -5,6 +5,7 @@ __all__ = [
     "distributions",
     "genotype",
     "known",
+    "nasbench201",
     "operations",
     "schedules",
     "space",

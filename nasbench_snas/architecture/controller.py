@@ -41,6 +41,8 @@ class LSTMController(Distribution):
         temperature: ``T``, divides the logits before the bound.
     """
 
+    on_host = True
+
     def __init__(
         self,
         num_edges: int,

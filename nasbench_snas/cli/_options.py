@@ -10,9 +10,12 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from nasbench_snas.architecture.genotype import Genotype
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -114,3 +117,9 @@ def given(options: Mapping[str, Any], keys: Mapping[str, str]) -> list[str]:
 def _choice(name: str, values: list[str], default: str, about: str) -> Option:
     kind = click.Choice(values)
     return click.option(name, type=kind, default=default, show_default=True, help=about)
+
+
+def say_notes(genotype: Genotype) -> None:
+    """Say on standard error what reading a genotype chose or dropped."""
+    for note in genotype.notes:
+        click.echo(f"note: {genotype.name or 'genotype'}: {note}", err=True)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nasbench_snas.cli import _options
+
 if TYPE_CHECKING:
     from nasbench_snas.architecture.genotype import Genotype
 
@@ -60,9 +62,9 @@ def command(
 ) -> None:
     """Draw the normal and the reduction cell of genotypes and runs.
 
-    A TARGET is a genotype (a name of the zoo, a file, JSON or DARTS text), `zoo` for all of them,
-    or a run (a folder, or its name in --root). Dropped nodes are grey. No external program is
-    needed; the same cell always gives the same file.
+    A TARGET is a genotype (a name of the zoo, FILE, FILE:NAME, - for standard input, or the text),
+    `zoo` for all of them, or a run (a folder, or its name in --root). Dropped nodes are grey.
+    No external program is needed; the same cell always gives the same file.
     """
     kinds = _kinds(formats)
     found = [pair for target in targets for pair in _genotypes(session, target)]
@@ -87,18 +89,16 @@ def _kinds(formats: str) -> list[str]:
 
 
 def _genotypes(session: Any, target: str) -> list[tuple[str, Genotype]]:
-    from nasbench_snas.architecture.text import is_genotype_text, load_genotype
+    from nasbench_snas.architecture.text import load_genotype
     from nasbench_snas.architecture.zoo import zoo, zoo_key, zoo_names
-    from nasbench_snas.evaluate.genotypes import find_run
+    from nasbench_snas.evaluate.genotypes import FoundGenotype, find_genotype
 
     if zoo_key(target) == "zoo":
         return [(name, zoo(name)) for name in zoo_names()]
-    if is_genotype_text(target):
-        genotype = load_genotype(target)
-        return [(genotype.name or "genotype", genotype)]
-    folder = find_run(target, session.root)
-    genotype = load_genotype(folder or target)
-    return [(folder.resolve().name if folder else genotype.name, genotype)]
+    found = find_genotype(target, session.root) or FoundGenotype(load_genotype(target))
+    _options.say_notes(found.genotype)
+    name = found.folder.resolve().name if found.folder is not None else found.genotype.name
+    return [(name or "genotype", found.genotype)]
 
 
 def _cell_stems(name: str, genotype: Genotype) -> dict[str, str]:

@@ -62,8 +62,8 @@ if TYPE_CHECKING:
 def command(session: Session, /, **options: Any) -> int:
     """Train the network of every RUN or GENOTYPE from scratch and measure its test error.
 
-    A genotype is a name of the zoo, a file, JSON or DARTS text. The same command continues an
-    interrupted retraining. The error is that of the last epoch, never of the best. Several
+    A genotype is a name of the zoo, FILE, FILE:NAME, - for standard input, or the text. The same
+    command continues an interrupted retraining. The error is that of the last epoch, never of the best. Several
     processes: torchrun --nproc-per-node N -m nasbench_snas retrain …
     """
     from nasbench_snas.cli._retrain_display import announce_retraining
@@ -90,6 +90,8 @@ def _targets(session: Session, options: dict[str, Any]) -> list[Target]:
     from nasbench_snas.retrain.plan import best_search, find_target
 
     targets = [find_target(session.root, text) for text in options["targets"]]
+    for target in targets:
+        _options.say_notes(target.genotype)
     if options["select"]:
         estimator, slash, space = options["select"].partition("/")
         if not (estimator and slash and space):

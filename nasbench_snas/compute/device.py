@@ -47,4 +47,8 @@ def resolve_device(name: str, *, deterministic: bool = True) -> str:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
+        # Otherwise every torch.empty is filled with NaN: one more launch and one more pass over
+        # memory each, for tensors that kernels write in full.
+        torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.cuda.set_device(device.index or 0)  # pinned memory and first uses belong there as well
     return f"cuda:{device.index or 0}"

@@ -158,7 +158,9 @@ class Splits:
         moved: dict[int, Tensor] = {}
 
         def move(tensor: Tensor) -> Tensor:
-            return moved.setdefault(id(tensor), tensor.to(device))
+            if id(tensor) not in moved:
+                moved[id(tensor)] = tensor.to(device)
+            return moved[id(tensor)]
 
         def place(split: Split) -> Split:
             return replace(split, images=move(split.images), labels=move(split.labels))

@@ -42,7 +42,7 @@ from nasbench_snas.retrain.accuracy import Evaluation, evaluate
 from nasbench_snas.retrain.feed import make_feed
 from nasbench_snas.retrain.network import check_budget, genotype_of, network_plan
 from nasbench_snas.runs.folder import RunFolder
-from nasbench_snas.seeding import stream
+from nasbench_snas.seeding import restore_generator, stream
 from nasbench_snas.settings.retrain import RetrainConfig, TrainingSettings
 from nasbench_snas.supernet.child.kernels import child_kernels, fuse_child
 from nasbench_snas.supernet.child.network import ChildNetwork
@@ -318,7 +318,7 @@ class Retraining(Progress):
         self.network.load_state_dict(state["network"])
         restore_momenta(self.optimizer, dict(self.network.named_parameters()), state["momenta"])
         self.scaler.load_state_dict(state["scaler"])
-        self.masks.set_state(state["masks"].cpu())
+        restore_generator(self.masks, state["masks"])
         self.feed.train.load_state_dict(state["train"])
         self.epoch, self.step = state["epoch"], state["step"]
         self.elapsed = state["elapsed"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nasbench_snas.architecture.genotype import Genotype
-from nasbench_snas.architecture.text import is_genotype_text, load_genotype, read_genotype
+from nasbench_snas.architecture.text import holds_genotype, load_genotype, read_genotype
 from nasbench_snas.architecture.zoo import zoo_key, zoo_names
 from nasbench_snas.data.fingerprint import with_content
 from nasbench_snas.errors import CheckpointError, ConfigError, GenotypeError, suggest
@@ -77,14 +77,18 @@ class PlannedRetraining:
 def find_target(root: Path, text: str) -> Target:
     """Return what ``text`` names: a genotype (text, file, zoo name), or a finished search.
 
+    The file ``genotype.json`` in a run's folder is that run.
+
     Raises:
         GenotypeError: It is neither, or the genotype is malformed.
         CheckpointError: The search has no genotype yet, or several searches match.
     """
-    if is_genotype_text(text):
+    path = Path(text)
+    if path.name == "genotype.json" and _is_search(path.parent) and not holds_genotype(text):
+        return search_target(RunFolder(path.parent))
+    if holds_genotype(text):
         genotype = load_genotype(text)
         return Target(_file_name(genotype.name), genotype)
-    path = Path(text)
     if path.is_file() or zoo_key(text) in zoo_names():
         genotype = load_genotype(text)
         stem = path.stem if path.is_file() else zoo_key(text)
@@ -225,6 +229,9 @@ def plan_retraining(
             data = search.data.model_dump(mode="json", exclude_none=True)
             layers.add({"data": {k: data[k] for k in _FROM_SEARCH if k in data}}, source)
         layers.add({"space": search.space.model_dump(mode="json")}, source)
+    elif target.genotype.space is not None:
+        space = target.genotype.space
+        layers.add({"space": {**space.get("settings", {}), "name": space["name"]}}, "genotype")
     if file is not None:
         layers.add(read_toml(file), str(file.name))
     for assignment in assignments:
@@ -246,6 +253,12 @@ def plan_retraining(
     config = config.model_copy(update={"stage": stage, "data": images})
     config = RetrainConfig.model_validate_json(config.model_dump_json())
     return PlannedRetraining(config, layers.sources, target.parent_result())
+
+
+def _is_search(folder: Path) -> bool:
+    """Whether ``folder`` is a search's: a retraining's settings hold a genotype."""
+    file = folder / "config.toml"
+    return file.is_file() and "genotype" not in read_toml(file)
 
 
 def _complete(registry: Registry, config: RetrainConfig, target: Target) -> RetrainConfig:

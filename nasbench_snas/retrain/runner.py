@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +105,18 @@ def run_retraining(
 
     def finish(work: Retraining, truncated: bool) -> dict[str, Any]:
         if work.world.is_main:
-            text = genotype_of(config).to_json()
-            write_atomic(folder.path / "genotype.json", text + "\n")
+            genotype = genotype_of(config)
+            if config.space is not None:
+                channels, _, resolution = work.feed.shape
+                space = {
+                    "name": config.space.name,
+                    "settings": config.space.parameters,
+                    "in_channels": channels,
+                    "num_classes": work.feed.num_classes,
+                    "resolution": resolution,
+                }
+                genotype = replace(genotype, space=space)
+            write_atomic(folder.path / "genotype.json", genotype.to_json() + "\n")
         events = [event for event in folder.events() if event["kind"] == "epoch"]
         return retrain_result(work, folder.run_id, events, parent or {}, truncated=truncated)
 
@@ -257,6 +268,6 @@ def take_over(config: RetrainConfig, twin: RunFolder, folder: RunFolder) -> dict
 
 
 def canonical_genotype(data: dict[str, Any]) -> str:
-    """Return the JSON text of a genotype's dictionary without its name."""
-    cells = {key: value for key, value in data.items() if key != "name"}
+    """Return the JSON text of a genotype's dictionary without its name and space."""
+    cells = {key: data[key] for key in ("format", "cells") if key in data}
     return json.dumps(cells, sort_keys=True, separators=(",", ":"))

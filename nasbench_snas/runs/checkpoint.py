@@ -42,15 +42,15 @@ def save_checkpoint(path: Path, state: dict[str, Any], *, config_hash: str) -> N
     write_atomic(path, buffer.getvalue())
 
 
-def load_checkpoint(
-    path: Path, *, config_hash: str | Sequence[str], device: str = "cpu"
-) -> dict[str, Any]:
-    """Return the state that :func:`save_checkpoint` wrote.
+def load_checkpoint(path: Path, *, config_hash: str | Sequence[str]) -> dict[str, Any]:
+    """Return the state that :func:`save_checkpoint` wrote, all its tensors on the host.
+
+    Whoever continues from it moves what belongs on a device: what a run keeps on the host (the
+    history, the steps of Adam, generators' states) stays there, and a run of a GPU opens anywhere.
 
     Args:
         path: The file.
         config_hash: Hash of the settings it must belong to, or several that it may have.
-        device: Where tensors go.
 
     Raises:
         CheckpointError: It is damaged, of another format, or belongs to other settings. Nothing is
@@ -58,7 +58,7 @@ def load_checkpoint(
     """
     try:
         _check_sums(path)
-        content = torch.load(path, map_location=device, weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
         kind, found, state = content["format"], content["config_hash"], content["state"]
     except torch.OutOfMemoryError:
         raise

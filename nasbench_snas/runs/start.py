@@ -259,7 +259,7 @@ class _Runner:
         file, work = self.folder.checkpoint_file, self.work
         if not (self.options.resume and file.exists()):
             return 0, {}
-        content = load_checkpoint(file, config_hash=self.job.digest, device=self.options.device)
+        content = load_checkpoint(file, config_hash=self.job.digest)
         try:
             work.load_state_dict(content[self.job.kind])
             size = int(content["events_size"])

@@ -63,21 +63,22 @@ def accuracy(parent: nn.Module, z: Tensor, batches: Iterable[tuple[Tensor, Tenso
     """
     was_training = parent.training
     parent.eval()
-    right, seen, finite = torch.zeros(z.shape[0], dtype=torch.float64), 0, True
+    right, seen = torch.zeros(z.shape[0], dtype=torch.float64, device=z.device), 0
+    finite = torch.ones((), dtype=torch.bool, device=z.device)
     for images, labels in batches:
         logits = parent(images, z)
-        finite &= bool(logits.isfinite().all())
+        finite &= logits.isfinite().all()
         predicted = logits.argmax(dim=-1)
-        right += (predicted == labels).sum(dim=1).cpu()
+        right += (predicted == labels).sum(dim=1)
         seen += labels.numel()
     parent.train(was_training)
-    if not finite:
+    if not bool(finite):
         raise DivergedError(
             "logits of a derived child are NaN or infinite.",
             "Such a network has no accuracy.",
             "Train again with a lower search.theta.lr.",
         )
-    return 100.0 * right / seen
+    return 100.0 * right.cpu() / seen
 
 
 @own_modes()
@@ -155,6 +156,8 @@ def child_matrix(
     for view, chosen in draws.items():
         if not chosen:
             continue
+        where = next(parent.parameters()).device
+        chosen = [one.to(where) for one in chosen]
         z = torch.stack(chosen)
         inherited = accuracy(parent, z, valid())
         results.append(_summary(view, "inherited", inherited))

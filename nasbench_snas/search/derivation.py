@@ -27,6 +27,7 @@ class Derives(Progress):
     Attributes:
         config: Its settings.
         device: Where it runs.
+        home: Where the distribution lives and random numbers are drawn.
         seed: Its seed.
         space: The space.
         estimator: The estimator.
@@ -37,6 +38,7 @@ class Derives(Progress):
 
     config: RunConfig
     device: torch.device
+    home: torch.device
     seed: int
     space: Space
     estimator: Estimator
@@ -60,7 +62,11 @@ class Derives(Progress):
         rule = self.derive_rule
         if rule == "best-of-N":
             return self.selected().z
-        return derive(rule, self.space, self.dist, stream(self.seed, "derive", self.device))
+        return derive(rule, self.space, self.dist, stream(self.seed, "derive", self.home))
+
+    def forget_selection(self) -> None:
+        """Forget what best-of-N has chosen: weights or step are others now."""
+        self._selected = None
 
     def selection_part(self) -> Split:
         """Return the images that best-of-N selects by; raises as :meth:`derived`."""
@@ -80,7 +86,7 @@ class Derives(Progress):
             found = best_of(
                 self.parent,
                 self.dist,
-                stream(self.seed, "derive", self.device),
+                stream(self.seed, "derive", self.home),
                 candidates=self.config.child.candidates,
                 batches=lambda: self.images.batches(part),
             )
@@ -95,7 +101,7 @@ class Derives(Progress):
             self.space,
             self.estimator,
             self.dist,
-            stream(self.seed, "child", self.device),
+            stream(self.seed, "child", self.home),
             valid=self.images.reported,
             calibration=self.images.calibration,
             samples=self.config.child.samples,

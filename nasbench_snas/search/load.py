@@ -20,7 +20,7 @@ def load_search(folder: RunFolder, registry: Registry, device: str = "cpu") -> S
     config = load_config(folder.config_file)
     check_plugins(folder, registry)
     digest = config.digest(registry.estimator(config.estimator.name).version)
-    state = load_checkpoint(folder.checkpoint_file, config_hash=digest, device=device)
+    state = load_checkpoint(folder.checkpoint_file, config_hash=digest)
     search = Search(config, registry, device)
     search.load_state_dict(state["search"])
     return search

@@ -7,12 +7,13 @@ its metrics and final alpha are bit-equal to an uninterrupted run on the same de
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from nasbench_snas.architecture.genotype import from_choices
+from nasbench_snas.architecture.genotype import Genotype, from_choices
 from nasbench_snas.compute.distributed import World
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder, write_atomic
@@ -39,21 +40,37 @@ class SearchWork(Search):
 
     def step_event(self) -> dict[str, Any]:
         """Return what displays show after a step."""
-        steps = max(self.sums.get("steps", 1.0), 1.0)
-        return {
+        event: dict[str, Any] = {
             "kind": "step",
             "epoch": self.epoch + 1,
             "step": self.step,
             "total_steps": self.total_steps,
-            "train_loss": self.sums.get("loss", 0.0) / steps,
-            **self.estimator.progress_values(),
         }
+        if not self.totals.due(self.step):
+            return event
+        sums = self.sums
+        steps = max(sums.get("steps", 1.0), 1.0)
+        event["train_loss"] = sums.get("loss", 0.0) / steps
+        return event | self.estimator.progress_values()
 
     def write_epoch(self, folder: RunFolder) -> None:
         """Write the probabilities of all epochs, shape ``(epochs, E, K)``, to ``alpha.npz``."""
         buffer = io.BytesIO()
         np.savez_compressed(buffer, probs=torch.stack(self.history).numpy())
         write_atomic(folder.path / "alpha.npz", buffer.getvalue())
+
+
+def _genotype(search: SearchWork, config: RunConfig, name: str) -> Genotype:
+    """Return the derived cells, with the space that they were found in."""
+    space = {
+        "name": config.space.name,
+        "settings": config.space.parameters,
+        "in_channels": search.space.in_channels,
+        "num_classes": search.space.num_classes,
+        "resolution": search.space.resolution,
+    }
+    genotype = from_choices(search.space, search.derived().tolist(), name)
+    return replace(genotype, space=space)
 
 
 def run_search(
@@ -92,7 +109,7 @@ def run_search(
         return work
 
     def finish(search: SearchWork, truncated: bool) -> dict[str, Any]:
-        genotype = from_choices(search.space, search.derived().tolist(), folder.run_id)
+        genotype = _genotype(search, config, folder.run_id)
         if search.world.is_main:
             write_atomic(folder.path / "genotype.json", genotype.to_json() + "\n")
         events = [event for event in folder.events() if event["kind"] == "epoch"]

@@ -276,7 +276,8 @@ class _Summary:
         cosine = full["cosine"]
         sine = math.sqrt(max(1 - cosine**2, 0.0)) if not math.isnan(cosine) else math.nan
         if not np.any(self.goal):
-            nothing = Interval(math.nan, math.nan, math.nan, self.confidence, self.n, "no reference")
+            nan = math.nan
+            nothing = Interval(nan, nan, nan, self.confidence, self.n, "no reference")
             return nothing, nothing
         angle = angle_interval(
             self.centre, self.goal, self.deviations, self.n_blocks, self.confidence

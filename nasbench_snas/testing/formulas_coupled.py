@@ -134,7 +134,8 @@ def carms(point: Point) -> Draw:
             inside = (uniform > lower[:, None]) & (uniform <= upper[:, None])
             z[..., operation] = torch.where(here, inside.to(z), z[..., operation])
         for (a, k), (b, m) in itertools.product(zip(ends, order, strict=True), repeat=2):
-            for sign, s, t in ((1, a[1], b[1]), (-1, a[0], b[1]), (-1, a[1], b[0]), (1, *_low(a, b))):
+            upper = ((1, a[1], b[1]), (-1, a[0], b[1]), (-1, a[1], b[0]))
+            for sign, s, t in (*upper, (1, *_low(a, b))):
                 root = s ** (1 / (n - 1)) + t ** (1 / (n - 1)) - 1
                 joint[..., k, m] += sign * root.clamp_min(0) ** (n - 1) / len(orders)
     losses, gradient = point.loss(z).detach(), torch.zeros_like(p)

@@ -77,13 +77,21 @@ def size_of(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
+def upload(values: Sequence[int], where: torch.device) -> Tensor:
+    """Return integers on a device (at least one); from pinned memory, so that nothing waits."""
+    table = torch.tensor(values or (0,), dtype=torch.int64)
+    if where.type != "cuda":
+        return table.to(where)
+    return table.pin_memory().to(where, non_blocking=True)
+
+
 def configurations() -> list[triton.Config]:
-    """Return what autotuning tries: warps and stages (block sizes are given by the shape)."""
-    return [
-        triton.Config({}, num_warps=warps, num_stages=stages, maxnreg=REGISTERS)
-        for warps in (1, 2, 4, 8)
-        for stages in (1, 2, 3)
-    ]
+    """Return what autotuning tries: warps (block sizes are given by the shape).
+
+    Stages of a software pipeline are not tried: these loops have no products to overlap with, and
+    every alternative is a compilation for each shape.
+    """
+    return [triton.Config({}, num_warps=warps, maxnreg=REGISTERS) for warps in (1, 2, 4, 8)]
 
 
 ACCUMULATED = {"depthwise_input": ["dx_ptr"], "mix_forward": ["out_ptr"]}
@@ -92,9 +100,9 @@ ACCUMULATED = {"depthwise_input": ["dx_ptr"], "mix_forward": ["out_ptr"]}
 UNTUNED = ("finish_moments",)
 """Kernels that change tensors which they only know by address: they cannot be run twice."""
 
-SHAPES = ("C", "CI", "CO", "ST", "KINDS", "B", "H", "W", "P", "N", "SIZE", "PARTS", "ADD", "NORM",
-          "MASK", "TRAIN", "BATCH")  # fmt: skip
-"""Arguments by which autotuned choices are kept."""
+SHAPES = ("C", "CO", "ST", "KINDS", "KK", "ADD", "NORM", "MASK", "TRAIN", "BATCH")
+"""Constants by which autotuned choices are kept: what a program does. Numbers of images and pixels
+only change how many programs there are, and each would be measured and compiled for again."""
 
 
 class Launcher:

@@ -63,7 +63,7 @@ def merged(  # type: ignore[no-untyped-def]
     return mean, squares / N
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["FIRST"])
 def finish_moments(  # type: ignore[no-untyped-def]
     parts_ptr, stats_ptr, addresses_ptr, owners_ptr, updates_ptr, like_ptr, FIRST, PARTS, PART, N,
     unbiased: tl.float64, momentum: tl.float64, C: tl.constexpr, TRAIN: tl.constexpr,
