@@ -96,9 +96,8 @@ def _from_file(keys: Iterable[str], options: dict[str, Any]) -> None:
             values = {"key": key, "dataset": dataset, "metric": metric, "epochs": epochs}
             click.echo(json.dumps({**values, **asdict(found)}))
             continue
-        click.echo(
-            f"{key}  {dataset} {metric}, {epochs} epochs: {found.mean:.4g} (n = {found.seeds})"
-        )
+        what = f"{dataset} {metric}, {epochs} epochs"
+        click.echo(f"{key}  {what}: {found.mean:.4g} (n = {found.seeds})")
 
 
 def _show(records: Iterable[Record], *, as_json: bool) -> None:
