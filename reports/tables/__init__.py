@@ -1,7 +1,9 @@
 """Tables: the model of a table, and one module for each kind."""
 
 __all__ = [
+    "ablation",
     "baselines",
+    "checklist",
     "cost",
     "damage",
     "estimators",
