@@ -26,7 +26,8 @@ def _parts(context: click.Context, parameter: click.Parameter, value: str) -> tu
     callback=_parts,
     metavar="LIST",
     help="1, 2, 3, estimators, gradients, constraints, timing, tabular, truth, ablation, "
-    "checklist or all (but the checklist), separated by commas. [default: all in files, Table 1 on the terminal]",
+    "checklist or all (but the checklist), separated by commas. "
+    "[default: all in files, Table 1 on the terminal]",
 )
 @click.option(
     "--figure",

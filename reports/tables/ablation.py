@@ -123,7 +123,7 @@ def _around(
             if len(changes) == 1:
                 found[changes[0]] = other
         if found and (len(found), len(runs)) > rank:
-            best, rank = (name, found), (len(found), len(runs))
+            best, rank = (name, dict(sorted(found.items()))), (len(found), len(runs))
     return best
 
 
