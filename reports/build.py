@@ -19,6 +19,8 @@ from nasbench_snas.runs.results import load_rows
 from nasbench_snas.runs.schema import COLUMNS
 from nasbench_snas.settings.where import parse_where
 
+from .tables.ablation import ablation_tables
+from .tables.checklist import checklist
 from .tables.cost import constraint_tables, timing_table
 from .tables.damage import with_damage
 from .tables.disconnected import with_disconnected
@@ -30,7 +32,19 @@ from .tables.studies import gradient_tables, tabular_table
 from .tables.table1 import table1
 from .tables.truth import truth_table
 
-TABLES = ("1", "2", "3", "estimators", "gradients", "constraints", "timing", "tabular", "truth")
+TABLES = (
+    "1",
+    "2",
+    "3",
+    "estimators",
+    "gradients",
+    "constraints",
+    "timing",
+    "tabular",
+    "truth",
+    "ablation",
+    "checklist",
+)
 FORMATS = ("terminal", "md", "csv", "tex", "html", "parquet")
 
 
@@ -39,7 +53,7 @@ class ReportOptions:
     """What a report holds.
 
     Attributes:
-        tables: Keys of tables, or ``all``.
+        tables: Keys of tables, or ``all`` (all but the checklist).
         figures: Names of figures, ``all`` or ``none``.
         formats: Files to write, of :data:`FORMATS`.
         where: Selection of runs; see :mod:`nasbench_snas.settings.where`.
@@ -77,7 +91,7 @@ class ReportOptions:
 
     def wants(self, table: str) -> bool:
         """Whether a table is asked for."""
-        return "all" in self.tables or table in self.tables
+        return table in self.tables or ("all" in self.tables and table != "checklist")
 
 
 @dataclass(frozen=True)
@@ -173,6 +187,10 @@ def _tables(
     if options.wants("truth"):
         known = (truth_table(group, confidence=level) for group in groups)
         tables += [table for table in known if table is not None]
+    if options.wants("ablation"):
+        tables += ablation_tables(rows, confidence=level)
+    if options.wants("checklist"):
+        tables += [checklist(rows, groups)]
     return tables
 
 

@@ -25,8 +25,9 @@ def _parts(context: click.Context, parameter: click.Parameter, value: str) -> tu
     default="",
     callback=_parts,
     metavar="LIST",
-    help="1, 2, 3, estimators, gradients, constraints, timing, tabular or all, separated by "
-    "commas. [default: all in files, Table 1 on the terminal]",
+    help="1, 2, 3, estimators, gradients, constraints, timing, tabular, truth, ablation, "
+    "checklist or all (but the checklist), separated by commas. "
+    "[default: all in files, Table 1 on the terminal]",
 )
 @click.option(
     "--figure",
@@ -57,6 +58,11 @@ def _parts(context: click.Context, parameter: click.Parameter, value: str) -> tu
     "--min-seeds", default=1, show_default=True, help="Leave out rows with fewer finished seeds."
 )
 @click.option("--include-truncated", is_flag=True, help="Show runs that were stopped early.")
+@click.option(
+    "--checklist",
+    is_flag=True,
+    help="Only which of Lindauer and Hutter's rules the runs meet; short for --table checklist.",
+)
 @click.option("--strict", is_flag=True, help="Exit 5 if settings or devices are mixed.")
 @click.option(
     "--published/--no-published", default=True, help="Published numbers beside the measured ones."
@@ -74,6 +80,8 @@ def command(session: Session, /, runs: tuple[str, ...], as_json: bool, **given: 
         main_tables,
     )
 
+    if given["checklist"]:
+        given["tables"] = ("checklist",)
     only_terminal = set(given["formats"]) <= {"terminal"} and not as_json
     options = ReportOptions(
         tables=given["tables"] or (("1", "gradients") if only_terminal else ("all",)),

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     help="For example params=2.8M, macs=600M (multiply-adds) or access=9M (memory access).",
 )
 @click.option("--track-gradients", metavar="every=N", help="Measure the gradient every N steps.")
+@click.option("--purpose", type=click.Choice(["tuning", "exploratory", "confirmatory"]))
+@click.option("--settings-from", metavar="TEXT", help="How the settings were chosen; recorded.")
 @click.option("--dataset", help="Data set; see `nasbench data list`.")
 @_options.data_root
 @_options.settings_file
@@ -89,7 +91,7 @@ def command(ctx: click.Context, /, **options: Any) -> int:
 
 _SETTINGS = (
     "estimator space preset seeds constraint level protocol cost_gradient target_cost "
-    "track_gradients dataset data_root file assignments amp"
+    "track_gradients dataset data_root file assignments amp purpose settings_from"
 ).split()
 
 
@@ -114,6 +116,8 @@ def _assignments(options: dict[str, Any]) -> list[str]:
         "dataset": "data.dataset",
         "data_root": "data.root",
         "amp": "search.amp",
+        "purpose": "purpose",
+        "settings_from": "settings_from",
     }
     chosen = _options.given(options, shortcuts)
     if options["track_gradients"]:

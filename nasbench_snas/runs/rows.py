@@ -156,6 +156,8 @@ def setting_columns(text: str) -> Row:
         "preset": config.preset,
         "seed": config.seed,
         "level": config.search.level,
+        "purpose": config.purpose,
+        "settings_from": config.settings_from or None,
         "alpha_settings": config.search.alpha.model_dump(mode="json"),
         "epochs_planned": config.search.epochs,
         "comparison": config.comparison(),

@@ -3,6 +3,8 @@
 __all__ = [
     "errata",
     "keys",
+    "known",
+    "nats",
     "own",
     "published",
     "table",

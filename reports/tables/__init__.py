@@ -1,6 +1,9 @@
 """Tables: the model of a table, and one module for each kind."""
 
 __all__ = [
+    "ablation",
+    "baselines",
+    "checklist",
     "cost",
     "damage",
     "estimators",
@@ -12,4 +15,5 @@ __all__ = [
     "selection",
     "studies",
     "table1",
+    "truth",
 ]

@@ -37,7 +37,7 @@ from .model import (
     text,
 )
 from .published import Published, published_table
-from .retrainings import Retrained
+from .retrainings import Retrained, improvement, sampled_means
 from .selection import FAILED, PROVISIONAL, Run, one_a_seed
 
 _LARGEST_MACS = 600e6
@@ -168,7 +168,8 @@ def _table(
     errors = _errors(table)
     provisional = preset in PROVISIONAL or truncated
     comparable = any(own.paper for own in measured)
-    columns = _columns(table, bool(measured), comparable)
+    sampled = sampled_means(measured)
+    columns = _columns(table, bool(measured), comparable, bool(sampled))
     left = list(measured)
     rows: list[tuple[Value, ...]] = []
     costs = _constructed(table) if published else {}
@@ -179,9 +180,11 @@ def _table(
         ]:
             left.remove(own)
             beside = row if own.paper else None
-            rows.append(_measured_row(own, columns, errors, provisional, beside, confidence))
+            rows.append(
+                _measured_row(own, columns, errors, provisional, beside, confidence, sampled)
+            )
     for own in left:
-        rows.append(_measured_row(own, columns, errors, provisional, None, confidence))
+        rows.append(_measured_row(own, columns, errors, provisional, None, confidence, sampled))
     what = {2: "CIFAR-10", 3: "ImageNet, mobile setting"}[table]
     words = [dataset, f"preset {preset}", f"setting {setting}"] if key else []
     return Table(
@@ -203,7 +206,7 @@ def _errors(table: int) -> dict[str, str]:
     return {"test_err_top1": "top1_error", "test_err_top5": "top5_error"}
 
 
-def _columns(table: int, measured: bool, comparable: bool) -> list[Column]:
+def _columns(table: int, measured: bool, comparable: bool, sampled: bool) -> list[Column]:
     names = {2: ["Test error (%)"], 3: ["Top-1 error (%)", "Top-5 error (%)"]}[table]
     errors = list(_errors(table).items())
     columns = [Column("architecture", "Architecture", numeric=False)]
@@ -228,6 +231,9 @@ def _columns(table: int, measured: bool, comparable: bool) -> list[Column]:
             Column("params", "Params (M)", MEASURED),
             Column("macs", "×+ (M)", MEASURED),
         ]
+    if sampled:
+        head = "Relative improvement over random sampling (%), retrained"
+        columns.append(Column("relative_improvement", head, MEASURED))
     if comparable:
         for (column, _), name in zip(errors, names, strict=True):
             columns.append(Column(f"delta_{column}", name, DELTA))
@@ -289,6 +295,7 @@ def _measured_row(
     provisional: bool,
     beside: Published | None,
     confidence: float,
+    sampled: Mapping[str, float],
 ) -> tuple[Value, ...]:
     dagger = " †" if provisional else ""
     cells = {"architecture": text(f"↳ {own.label}{dagger}", runs=own.ids)}
@@ -303,6 +310,8 @@ def _measured_row(
         theirs = beside.value(printed) if beside else None
         means = [m for m in map(mean_of, own.groups(column).values()) if m is not None]
         cells[f"delta_{column}"] = difference(cells[column], theirs, means, own.ids)
+    if gains := improvement(own, sampled):
+        cells["relative_improvement"] = seeds_value(dict(gains), own.ids, confidence=confidence)
     for column in ("params", "macs"):
         by_search = {i: mean_of(g) for i, g in enumerate(own.groups(column).values())}
         millions = {i: v / 1e6 for i, v in by_search.items() if v is not None}
