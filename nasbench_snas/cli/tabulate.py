@@ -134,7 +134,9 @@ def _tasks(session: Session, options: dict[str, Any], folder: Path) -> list[Task
     for assignment in options["assignments"]:
         words += ["--set", assignment]
     return [
-        Task(f"shard {i}", shard_lock(folder, i).path, (*words, "--shard", str(i)))
+        Task(
+            f"shard {i}", shard_lock(folder, i, options["shards"]).path, (*words, "--shard", str(i))
+        )
         for i in range(options["shards"])
     ]
 

@@ -8,6 +8,7 @@ __all__ = [
     "damage",
     "estimators",
     "gradients",
+    "landscape",
     "measure",
     "model",
     "retrained",

@@ -78,7 +78,7 @@ def test_a_small_space_is_tabulated_continued_and_compared_with_a_search(
     root = ["--root", str(tmp_path)]
     words = [*root, "tabulate", "--space", "snas-unit", "--shards", "2", *settings()]
     assert run(*words, "--shard", "0") == 0
-    (shard,) = tmp_path.glob("_tabular/*/shards/0.json")
+    (shard,) = tmp_path.glob("_tabular/*/shards/0-of-2.json")
     rows = json.loads(shard.read_text())
     shard.write_text(json.dumps(rows[:1]))  # as if it had been killed after the first
     assert run(*words) == 0
