@@ -35,8 +35,7 @@ class IMLE(Estimator):
     evaluations = "K F forward + backward"
     bias = "biased"
     claims = {"draw": "perturbed:imle"}
-    conformance_settings = {"step": 50.0}  # so that 128 draws move even for tiny losses
-    conformance_variants = ({"step": 5.0},)
+    conformance_variants = ({"step": 50.0}, {"step": 5.0})
     needs_all_operations = True
 
     def __init__(self, step: float = 1.0, n: int = 1) -> None:

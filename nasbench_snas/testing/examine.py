@@ -43,6 +43,7 @@ MOST_TUPLES = 7_000  # of architectures, that are enumerated
 PILOT = 2_000  # draws after which the number needed is known
 EXACT = 1e-8  # relative difference of exact means that counts as rounding
 SAME = 128  # draws that a formula is compared with
+MOST_SAME = 16_384  # the same, of estimators whose draws are zero more often than not
 
 
 @dataclass(frozen=True)
@@ -79,18 +80,22 @@ def shape_of(bench: Bench) -> tuple[int, ...]:
 
 def by_formula(bench: Bench, t: float = 0.0, seed: int = 0) -> Finding:
     """Compare draws with the declared formula, for alpha, theta and the value."""
-    claim = claim_of(bench.estimator, "draw")
-    noise = bench.noise(SAME, seed=seed)
-    alpha, theta, value = bench.draws(noise, SAME)
-    point = point_of(bench, SAME, noise, t)
+    claim, count = claim_of(bench.estimator, "draw"), SAME
+    noise = bench.noise(count, seed=seed)
+    alpha, theta, value = bench.draws(noise, count)
+    while bench.estimator.has_alpha_gradient and count < MOST_SAME and _mostly_zero(alpha):
+        count *= 8
+        noise = bench.noise(count, seed=seed)
+        alpha, theta, value = bench.draws(noise, count)
+    point = point_of(bench, count, noise, t)
     seen = RecordingLoss(point.loss)
     with torch.enable_grad():
-        bench.estimator.surrogate(seen, bench.dist.replicate(SAME), noise)
+        bench.estimator.surrogate(seen, bench.dist.replicate(count), noise)
     stated = claim(replace(point, seen=seen.seen[0] if seen.seen else None))
     stated = stated if isinstance(stated, Draw) else Draw(*stated)
-    how, problems = f"{SAME} draws, one by one, against the formula", []
+    how, problems = f"{count} draws, one by one, against the formula", []
     if stated.gradient is not None:
-        right = stated.gradient.reshape(SAME, -1)
+        right = stated.gradient.reshape(count, -1)
         for word, wrong in tampered(alpha, shape_of(bench)):
             if _relative(wrong, right) <= stated.tolerance:
                 problems.append(f"the formula is no declaration: a gradient that is {word} fits it")
@@ -106,15 +111,20 @@ def by_formula(bench: Bench, t: float = 0.0, seed: int = 0) -> Finding:
         if _relative(value, losses.detach()) > stated.tolerance:
             problems.append("value: it is not the mean loss at the formula's weights")
         if bench.estimator.search_view != "hard":
-            own = bench.estimator.weights(bench.dist.replicate(SAME), noise).detach()
+            own = bench.estimator.weights(bench.dist.replicate(count), noise).detach()
             if own.shape != stated.weights.shape or _relative(own, stated.weights) > 1e-7:
                 problems.append("weights() differs from the formula's weights")
     return Finding(
         how,
         stated.tolerance if stated.gradient is not None else math.inf,
-        SAME,
+        count,
         "; ".join(problems),
     )
+
+
+def _mostly_zero(draws: Tensor) -> bool:
+    """Return whether fewer than ten of the draws ``(R, d)`` have a gradient."""
+    return int(draws.any(dim=1).sum()) < 10
 
 
 def tampered(draws: Tensor, shape: tuple[int, ...]) -> list[tuple[str, Tensor]]:
