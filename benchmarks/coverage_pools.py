@@ -187,7 +187,9 @@ def _without_noise(draws: FloatArray, gradient: FloatArray) -> dict[str, FloatAr
     }
 
 
-def _sampled(bench: Bench, stage: Stage, gradient: FloatArray) -> tuple[str, FloatArray, float, FloatArray]:
+def _sampled(
+    bench: Bench, stage: Stage, gradient: FloatArray
+) -> tuple[str, FloatArray, float, FloatArray]:
     total, squares, count = np.zeros(len(gradient)), np.zeros((len(gradient),) * 2), 0
     for block in _draws(bench, NOISES, f"coverage/{stage}/truth"):
         count += len(block)
