@@ -41,6 +41,8 @@ ERROR = 0.03  # of the exact gradient's length, that is to be rejected
 POWER = 0.99
 MOST_TUPLES = 7_000  # of architectures, that are enumerated
 PILOT = 2_000  # draws after which the number needed is known
+SEEN = 1e-6  # share of an error that may lie in directions without variance
+LEAST_DELTA = 1e-6  # Mahalanobis length below which no number of draws shows an error
 EXACT = 1e-8  # relative difference of exact means that counts as rounding
 SAME = 128  # draws that a formula is compared with
 MOST_SAME = 16_384  # the same, of estimators whose draws are zero more often than not
@@ -235,7 +237,8 @@ def draws_needed(pilot: FloatArray, right: FloatArray, shape: tuple[int, ...]) -
     """Return the draws that reject a factor of 0.97 and one wrong coordinate with power 0.99.
 
     The Mahalanobis length of either error, from the covariance of ``pilot`` ``(N, d)``; for one
-    wrong coordinate that of the coordinate in which it is hardest to see.
+    wrong coordinate that of the coordinate in which it is hardest to see. Errors in a direction
+    without variance are seen at once. Infinite where no number of draws would do.
     """
     size = float(np.linalg.norm(right))
     if size == 0:
@@ -243,7 +246,6 @@ def draws_needed(pilot: FloatArray, right: FloatArray, shape: tuple[int, ...]) -
     covariance = np.atleast_2d(np.cov(pilot.T))
     values, vectors = np.linalg.eigh(covariance)
     keep = values > 1e-9 * values[-1]
-    inverse = (vectors[:, keep] / values[keep]) @ vectors[:, keep].T
     errors = [ERROR * right]
     if len(shape) == 2:
         for index in range(len(right)):
@@ -252,9 +254,15 @@ def draws_needed(pilot: FloatArray, right: FloatArray, shape: tuple[int, ...]) -
             unit[edge] = -1 / shape[1]
             unit[edge, operation] += 1
             errors.append(ERROR * size * unit.ravel() / np.linalg.norm(unit))
-    delta_sq = min(float(error @ inverse @ error) for error in errors)
-    rank = int(keep.sum())
-    return required_draws(math.sqrt(delta_sq), rank, FALSE_ALARM, POWER) if delta_sq else math.inf
+    lengths = []
+    for error in errors:
+        inside = vectors[:, keep].T @ error
+        if float(inside @ inside) > (1 - SEEN) * float(error @ error):
+            lengths.append(float((inside**2 / values[keep]).sum()))
+    if not lengths:
+        return 0.0
+    delta, rank = math.sqrt(min(lengths)), int(keep.sum())
+    return required_draws(delta, rank, FALSE_ALARM, POWER) if delta > LEAST_DELTA else math.inf
 
 
 def _exact_problem(got: Tensor, right: Tensor, shape: tuple[int, ...], what: str) -> str:
