@@ -25,8 +25,8 @@ class IMLE(Estimator):
     """Implicit maximum likelihood.
 
     Args:
-        step: ``lambda``, the step from the logits to the target.
-        n: Architectures per draw.
+        step: ``lambda``, the step from the logits to the target. Default 1.0.
+        n: Architectures per draw. Default 1.
     """
 
     name = "imle"

@@ -13,9 +13,10 @@ of the open operation is then not ``p`` (for p = (.7, .2, .1) it is about (.771,
 run with weight exactly zero, so that their ``h`` is known and their theta is not trained.
 ``mode = "full"`` is the released code's default instead of the paper's pair: one path is drawn from
 ``p``, all others run closed, ``dL/d log alpha = p * (h - <p, h>)`` (``straight-through``), but zero
-on edges whose open path is the zero operation. Each draw then costs K operations. The rescaling of the pair's logits after each step, which keeps the
-pair's total probability, is part of the released optimiser and not done.
-When theta is trained in a step of its own, one path is drawn from ``p``, as in the released code.
+on edges whose open path is the zero operation. Each draw then costs K operations. The rescaling of
+the pair's logits after each step, which keeps the pair's total probability, is part of the released
+optimiser and not done. When theta is trained in a step of its own, one path is drawn from ``p``, as
+in the released code.
 """
 
 from __future__ import annotations
@@ -41,10 +42,11 @@ class Proxyless(Pathwise):
     """Straight-through on two sampled paths.
 
     Args:
-        law: ``published`` (the open path by the renormalised pair) or ``exact`` (by ``p``).
+        law: ``published`` (the open path by the renormalised pair) or ``exact`` (by ``p``). Default
+            'published'.
         mode: ``two`` paths an edge, as in the paper, or ``full``, as in the released code; then the
-            law is ``p``.
-        n: Architectures per draw.
+            law is ``p``. Default 'two'.
+        n: Architectures per draw. Default 1.
     """
 
     name = "proxyless"

@@ -21,7 +21,7 @@ class Random(Estimator):
     """Uniform single paths.
 
     Args:
-        n: Architectures per draw.
+        n: Architectures per draw. Default 1.
     """
 
     name = "random"

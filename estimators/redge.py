@@ -31,9 +31,9 @@ class ReDGE(Pathwise):
     """Diffusion-based straight-through.
 
     Args:
-        t1: Noise level of the last step, in (0, 1): small is harder.
-        levels: Noise levels, the clean one included; at least 2.
-        n: Architectures per draw.
+        t1: Noise level of the last step, in (0, 1): small is harder. Default 0.5.
+        levels: Noise levels, the clean one included; at least 2. Default 3.
+        n: Architectures per draw. Default 1.
     """
 
     name = "redge"
