@@ -36,14 +36,14 @@ class ENAS(Score):
     """LSTM controller with REINFORCE.
 
     Args:
-        n: Architectures per draw.
-        reward: ``loss``, or ``accuracy`` of the minibatch.
-        decay: Weight of the past in the baseline.
-        entropy_weight: ``w``, in nats of loss (or accuracy) a nat of entropy.
-        entropy: ``unbiased`` or ``official``; see the module's docstring.
-        hidden: Units of the controller.
-        tanh_constant: Bound of an operation's logits, before the reduction.
-        tanh_reduce: What it is divided by for operations.
+        n: Architectures per draw. Default 1.
+        reward: ``loss``, or ``accuracy`` of the minibatch. Default 'loss'.
+        decay: Weight of the past in the baseline. Default 0.99.
+        entropy_weight: ``w``, in nats of loss (or accuracy) a nat of entropy. Default 0.0001.
+        entropy: ``unbiased`` or ``official``; see the module's docstring. Default 'unbiased'.
+        hidden: Units of the controller. Default 64.
+        tanh_constant: Bound of an operation's logits, before the reduction. Default 1.1.
+        tanh_reduce: What it is divided by for operations. Default 2.5.
     """
 
     name = "enas"

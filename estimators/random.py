@@ -23,7 +23,7 @@ class Random(Estimator):
     """Uniform single paths, the best of N.
 
     Args:
-        n: Architectures per draw.
+        n: Architectures per draw. Default 1.
     """
 
     name = "random"
