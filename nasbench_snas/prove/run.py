@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,10 +21,11 @@ from typing import Any
 import torch
 
 from nasbench_snas.prove import equality, repeats, timing, training
-from nasbench_snas.prove.context import Check, Context
+from nasbench_snas.prove.context import Check, Context, Finding
 from nasbench_snas.prove.record import Record, Row
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.provenance import cpu_model, device_name, environment, versions
+from nasbench_snas.supernet.fast.parent import FastParent
 
 ENVIRONMENT, INTERPRETED = "environment", "Triton's interpreter"
 _VARIABLE = "TRITON_INTERPRET"
@@ -152,10 +154,28 @@ def main(folder: str) -> None:
     """Print the rows of the interpreter, one JSON object a line."""
     context = Context("cpu", Path(folder), Registry(), short=True, interpreted=True)
     torch.set_num_threads(1)
-    for rows in (equality.check, repeats.sampling):
+    for rows in (equality.check, _sanitized, repeats.sampling):
         for row in rows(context):
             sys.stdout.write(json.dumps(asdict(row)) + "\n")
             sys.stdout.flush()
+
+
+def _sanitized(context: Context) -> Iterator[Row]:
+    """Compare again: in a random order, with blocks of random sizes, every address checked."""
+    from nasbench_snas.prove.sanitizer import random_tiles, sanitized
+
+    case, seed = next(case for case in equality.CASES if case.interpreted), 1
+
+    def around(net: FastParent) -> AbstractContextManager[None]:
+        return sanitized([*net.parameters(), *net.buffers()], seed)
+
+    def find() -> Finding:
+        with random_tiles(seed) as sizes:
+            holds, values = equality.compared(case, context, around)
+        return holds, {**values, "blocks": sizes}
+
+    name = f"{case.name}: random order and blocks, checked addresses, poisoned memory"
+    yield context.row(INTERPRETED, name, find)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Whole trainings: a search killed and continued, on its device and on a CPU; retrainings; ranks."""
+"""Whole trainings: a search killed and continued here and on a CPU; retrainings; ranks."""
 
 from __future__ import annotations
 

@@ -18,10 +18,10 @@ CASES = Path(__file__).with_name("triton_cases.py")
 ROOT = Path(__file__).parents[2]
 
 
-def interpret(*arguments):
+def interpret(*arguments, cases=CASES):
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        [sys.executable, str(CASES), *arguments], env=environment, capture_output=True, text=True,
+        [sys.executable, str(cases), *arguments], env=environment, capture_output=True, text=True,
         timeout=1800, check=False,
     )  # fmt: skip
 
@@ -37,6 +37,11 @@ def interpreter_works():
 def test_interpreted_kernels_and_whole_parents_equal_plain_pytorch():
     done = interpret("--all")
     assert done.returncode == 0 and "all equal" in done.stdout, done.stderr[-3000:]
+
+
+def test_planted_reads_out_of_bounds_and_dependence_on_the_order_are_found():
+    done = interpret(cases=CASES.with_name("sanitizer_cases.py"))
+    assert done.returncode == 0 and "all found" in done.stdout, done.stderr[-3000:]
 
 
 @pytest.mark.slow
