@@ -142,6 +142,7 @@ def random_tiles(seed: int) -> Iterator[dict[str, int]]:
     draw = random.Random(seed)
     sizes = {name: draw.choice((3, 5, 7, 11)) for name in ("PART", "LINES")}
     sizes |= {name: draw.choice((4, 8, 16)) for name in ("BLOCK", "INPUT")}
+    sizes["PIXELS"] = draw.choice((1, 2, 4))
     wide, pixels = draw.choice((1, 2, 4)), draw.choice((2, 4, 8))
     before = {name: getattr(triton_source, name) for name in (*sizes, "blocks", "strip")}
     for name, value in sizes.items():

@@ -5,6 +5,7 @@ import sys
 import torch
 import triton
 import triton.language as tl
+from triton.runtime.errors import InterpreterError
 
 from nasbench_snas.prove.sanitizer import sanitized
 
@@ -33,7 +34,7 @@ def by_address(table_ptr, out_ptr):  # type: ignore[no-untyped-def]
 def refused(run):
     try:
         run()
-    except Exception as error:
+    except InterpreterError as error:
         return "outside of every tensor" in str(error)
     return False
 

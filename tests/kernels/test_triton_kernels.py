@@ -47,7 +47,7 @@ def test_planted_reads_out_of_bounds_and_dependence_on_the_order_are_found():
 @pytest.mark.slow
 @pytest.mark.parametrize("capability", [80, 90, 100, 120])
 def test_compiled_ahead_of_time_no_kernel_spills(capability, record_property):
-    from nasbench_snas.testing import triton_aot
+    from nasbench_snas.prove import ahead as triton_aot
 
     assert capability in triton_aot.CAPABILITIES
     for channels, dtype in ((16, torch.float32), (64, torch.bfloat16)):
@@ -61,7 +61,7 @@ def test_compiled_ahead_of_time_no_kernel_spills(capability, record_property):
 @pytest.fixture(scope="module")
 def variants():
     """The kernels as a narrow parent launches them."""
-    from nasbench_snas.testing import triton_aot
+    from nasbench_snas.prove import ahead as triton_aot
 
     return triton_aot.variants(8)
 

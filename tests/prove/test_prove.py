@@ -78,7 +78,7 @@ def test_a_proof_continues_and_a_check_that_ended_the_process_is_not_tried_again
 def test_rows_of_other_versions_or_devices_are_left(tmp_path: Path) -> None:
     prove(tmp_path, check("one", (True, {})))
     file = tmp_path / "prove.json"
-    file.write_text(file.read_text().replace(torch.__version__, "0.0.0"))
+    file.write_text(file.read_text().replace('"torch": "', '"torch": "0.'))
     assert prove(tmp_path, check("one", (False, {}))).rows[0].status == "failed"
     file.write_text("{")
     assert len(prove(tmp_path, check("one", (True, {}))).rows) == 1
