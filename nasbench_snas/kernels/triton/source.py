@@ -177,7 +177,8 @@ def depthwise(run: Pass, stage: Stage) -> Tensor:
     run.launch(
         kernels.depthwise_forward, grid, x, run.stats, run.addresses, run.like, stage.jobs, d,
         batch, height, width, out_h, out_w, moved=lambda: [_read(run, stage), d], C=channels,
-        ST=stage.stride, NORM=stage.normed, KINDS=stage.kinds & 127, ACC=run.acc, BW=pixels, BC=wide,
+        ST=stage.stride, NORM=stage.normed, KINDS=stage.kinds & 127, ACC=run.acc, BW=pixels,
+        BC=wide,
     )  # fmt: skip
     return d
 

@@ -133,7 +133,8 @@ class FastParent(nn.Module):
                 f"weights of shape {tuple(z.shape)} do not fit space {self.space.name!r}.",
                 f"Expected (draws, {wanted[0]}, {wanted[1]}): draws, edges, operations.",
             )
-        with torch.autocast(images.device.type, enabled=False):
+        kind = images.device.type
+        with torch.autocast(kind if kind in ("cpu", "cuda") else "cpu", enabled=False):
             return self._logits(images, z, all_operations, edge_mask)
 
     def _logits(
