@@ -48,9 +48,7 @@ def cuda_graph(
         ConfigError: The device is no CUDA device.
     """
     if device.type != "cuda":
-        raise ConfigError(
-            f"a step on {device} cannot be captured: CUDA graphs need a CUDA device."
-        )
+        raise ConfigError(f"a step on {device} cannot be captured: CUDA graphs need a CUDA device.")
     with torch.cuda.device(device):
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
