@@ -34,6 +34,8 @@ class CARMS(Estimator):
     reference = "dimitriev2021carms"
     evaluations = "n F forward, n F backward for theta"
     bias = "unbiased"
+    claims = {"draw": "coupled:carms", "noise": "coupled:carms_noise"}
+    conformance_variants = ({"n": 2},)
 
     def __init__(self, n: int = 4) -> None:
         super().__init__()

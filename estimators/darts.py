@@ -37,6 +37,7 @@ class DARTS(Pathwise):
         """Return None: nothing is random."""
         return None
 
+    # Implements SNAS (19).
     def relax(self, dist: Categorical, noise: None) -> Tensor:
         """Return the probabilities, shape ``(R, 1, E, K)``."""
         return dist.probs[:, None]

@@ -32,6 +32,8 @@ class DisARMIW(DisARMSB):
     reference = "dong2021coupled"
     evaluations = "2 F forward, 2 F backward for theta, for each pair"
     bias = "unbiased"
+    claims = {"draw": "coupled:disarm_iw", "noise": "uniform"}
+    conformance_variants = ({"pairs": 3},)
     n = 2
 
     def __init__(self, pairs: int = 1) -> None:

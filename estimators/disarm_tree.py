@@ -31,6 +31,8 @@ class DisARMTree(AntitheticTree):
     reference = "dong2021coupled"
     evaluations = "2 F forward, 2 F backward for theta, for each pair"
     bias = "unbiased"
+    claims = {"draw": "coupled:disarm_tree", "noise": "uniform"}
+    conformance_variants = ({"pairs": 3}, {"order": "ascending"}, {"order": "descending"})
     n = 2
 
     def __init__(self, pairs: int = 1, order: StickOrder = "given") -> None:

@@ -33,6 +33,8 @@ class DoubleCV(Estimator):
     reference = "titsias2022double"
     evaluations = "n K F forward + backward"
     bias = "unbiased"
+    claims = {"draw": "coupled:double_cv"}
+    conformance_variants = ({"coefficient": 0.0}, {"coefficient": 0.7})
     needs_all_operations = True
     tunes_variance = True
 

@@ -34,6 +34,8 @@ class IndeCateR(Estimator):
     reference = "desmet2023catlog"
     evaluations = "(n + n E K) F forward, n F backward for theta"
     bias = "unbiased"
+    claims = {"draw": "coupled:indecater", "noise": "gumbel"}
+    conformance_variants = ({"shared": True}, {"n": 2}, {"chunk": 3})
 
     def __init__(self, n: int = 1, shared: bool = False, chunk: int = 64) -> None:
         super().__init__()

@@ -36,6 +36,8 @@ class RODEO(Estimator):
     reference = "shi2022rodeo"
     evaluations = "n K F forward + backward, and n (n - 1) E K passes of a small network"
     bias = "unbiased"
+    claims = {"draw": "coupled:rodeo"}
+    conformance_variants = ({"hidden": 3},)
     needs_all_operations = True
     tunes_variance = True
 

@@ -48,6 +48,7 @@ class SNAS(AnnealedPathwise):
     ) -> None:
         super().__init__(tau_start, tau_end, schedule, n)
 
+    # Implements SNAS (5, 22).
     def relax(self, dist: Categorical, noise: Tensor) -> Tensor:
         """Return ``softmax((log alpha + G) / tau)``, shape ``(R, n, E, K)``."""
         return (dist.perturb(noise) / self.tau).softmax(dim=-1)

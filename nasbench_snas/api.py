@@ -29,6 +29,7 @@ from nasbench_snas.errors import ConfigError
 __all__ = [
     "AnnealedPathwise",
     "Categorical",
+    "DeriveRule",
     "Distribution",
     "Estimator",
     "Genotype",
@@ -44,6 +45,9 @@ __all__ = [
     "score_term",
     "straight_through",
 ]
+
+DeriveRule = Literal["argmax", "top2", "best-of-N"]
+"""How a child may be derived."""
 
 
 class Loss(Protocol):
@@ -102,8 +106,9 @@ class Estimator(nn.Module):
         needs_factorised: Whether only a factorised distribution will do.
         search_view: Weights with which the parent is validated during the search: a ``soft``
             sample, a ``hard`` sample, or the ``mean`` (probabilities).
-        derive_rule: How the child is derived: ``argmax`` over all operations on every edge, or
-            ``top2`` (DARTS: the two strongest edges of each node, without ``none``).
+        derive_rule: How the child is derived: ``argmax`` over all operations on every edge,
+            ``top2`` (DARTS: the two strongest edges of each node, without ``none``), or
+            ``best-of-N`` (the draw that validates best, by images set apart for it).
         n: Architectures per draw.
         updates: Optimiser steps on the distribution per draw; after the first, :meth:`replay` is
             used.
@@ -140,7 +145,7 @@ class Estimator(nn.Module):
     enumerates: ClassVar[bool] = False
     exponentiated: ClassVar[bool] = False
     search_view: ClassVar[Literal["soft", "hard", "mean"]] = "hard"
-    derive_rule: ClassVar[Literal["argmax", "top2"]] = "argmax"
+    derive_rule: ClassVar[DeriveRule] = "argmax"
     needs_all_operations: bool = False
     n: int = 1
     updates: int = 1

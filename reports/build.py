@@ -21,8 +21,9 @@ from .tables.retrained import retrained_tables
 from .tables.selection import Comparable, Exclusion, select
 from .tables.studies import gradient_tables, tabular_table
 from .tables.table1 import table1
+from .tables.truth import truth_table
 
-TABLES = ("1", "2", "3", "estimators", "gradients", "constraints", "timing", "tabular")
+TABLES = ("1", "2", "3", "estimators", "gradients", "constraints", "timing", "tabular", "truth")
 FORMATS = ("terminal", "md", "csv", "tex", "html", "parquet")
 
 
@@ -161,6 +162,9 @@ def _tables(
     if options.wants("tabular"):
         found = (tabular_table(group, confidence=level) for group in groups)
         tables += [table for table in found if table is not None]
+    if options.wants("truth"):
+        known = (truth_table(group, confidence=level) for group in groups)
+        tables += [table for table in known if table is not None]
     return tables
 
 

@@ -14,10 +14,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nasbench_snas.architecture.operations import operations
-from nasbench_snas.architecture.space import CellType, Layer, Space, SpaceFamily, check_resolution
+from nasbench_snas.architecture.space import (
+    CellType,
+    Layer,
+    Space,
+    SpaceFamily,
+    check_resolution,
+    check_sizes,
+)
 from nasbench_snas.errors import ConfigError
 
 
+# Implements SNAS (18, 20).
 @dataclass(frozen=True, kw_only=True)
 class SnasUnit(SpaceFamily):
     """Settings of the unit space.
@@ -42,9 +50,7 @@ class SnasUnit(SpaceFamily):
     def __post_init__(self) -> None:
         """Check the settings by themselves."""
         operations(self.operations)
-        for field in ("nodes", "cells", "channels"):
-            if getattr(self, field) < 1:
-                raise ConfigError(f"space.{field} must be at least 1, got {getattr(self, field)}.")
+        check_sizes(nodes=self.nodes, cells=self.cells, channels=self.channels)
         if len(self.operations) < 2 or len(set(self.operations)) != len(self.operations):
             raise ConfigError(
                 f"space.operations needs at least two different names, got {self.operations}."

@@ -146,6 +146,7 @@ class Categorical(Distribution):
         index = self.perturb(noise).detach().argmax(dim=-1)
         return one_hot(index, self.num_operations, self.dtype)
 
+    # Implements SNAS (5, 22).
     def soft(self, noise: Tensor, tau: float) -> Tensor:
         """Return ``softmax((log p + G) / tau)``; see :meth:`Distribution.soft`."""
         return (self.perturb(noise) / tau).softmax(dim=-1)

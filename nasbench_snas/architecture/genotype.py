@@ -80,10 +80,15 @@ class Genotype:
     Attributes:
         cells: By the name of the cell type (for example ``normal`` and ``reduce``).
         name: Where it comes from, for tables.
+        space: The space it was found in: its ``name``, its ``settings``, and the images' sizes
+            ``in_channels``, ``num_classes`` and ``resolution``, as far as known; None if unknown.
+        notes: What a reader chose or dropped; not written.
     """
 
     cells: Mapping[str, CellGenotype]
     name: str = field(default="", compare=False)
+    space: Mapping[str, Any] | None = field(default=None, compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def num_edges(self) -> int:
@@ -101,7 +106,10 @@ class Genotype:
             }
             for name, cell in self.cells.items()
         }
-        return {"format": "nasbench-genotype-1", "name": self.name, "cells": cells}
+        plain: dict[str, Any] = {"format": "nasbench-genotype-1", "name": self.name}
+        if self.space is not None:
+            plain["space"] = dict(self.space)
+        return {**plain, "cells": cells}
 
     def to_json(self) -> str:
         """Return the JSON text of :meth:`to_dict`."""
@@ -130,7 +138,11 @@ class Genotype:
                 cells[str(name)] = CellGenotype(*sizes, tuple(edges), concat)
             if not cells:
                 raise GenotypeError("there is no cell.", "Expected for example normal and reduce.")
-            return cls(cells, str(data.get("name", "")))
+            where = "space"
+            space = data.get("space")
+            if space is not None and not isinstance(space.get("name"), str):
+                raise GenotypeError("expected a name.")
+            return cls(cells, str(data.get("name", "")), space)
         except GenotypeError as error:
             raise GenotypeError(f"{where}: {error.what}", error.why, error.fix) from error
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -7,11 +7,15 @@ alone has stays in its file.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from nasbench_snas.architecture.genotype import Genotype
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -71,15 +75,29 @@ def rerun(states: Sequence[str], about: str) -> Option:
     return _choice("--rerun", ["none", *states], "none", about)
 
 
-def max_epochs(what: str, kind: Any) -> Option:
-    """Return ``--max-epochs`` of type ``kind`` for ``what`` ("run")."""
+def max_epochs(what: str) -> Option:
+    """Return ``--max-epochs`` for ``what`` ("run")."""
     text = f"Stop early; the {what} is marked truncated."
-    return click.option("--max-epochs", type=kind, help=text)
+    return click.option("--max-epochs", type=click.IntRange(min=1), help=text)
 
 
-def max_time(kind: Any) -> Option:
-    """Return ``--max-time`` in seconds, of type ``kind``."""
-    return click.option("--max-time", type=kind, metavar="SECONDS", help="As --max-epochs.")
+class Seconds(click.FloatRange):
+    """A finite number of seconds, 0 or more."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number; fails where it is none, infinite or negative."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number of seconds.", param, ctx)
+        return number
+
+
+max_time: Option = click.option(
+    "--max-time", type=Seconds(), metavar="SECONDS", help="As --max-epochs."
+)
 
 
 def given(options: Mapping[str, Any], keys: Mapping[str, str]) -> list[str]:
@@ -99,3 +117,9 @@ def given(options: Mapping[str, Any], keys: Mapping[str, str]) -> list[str]:
 def _choice(name: str, values: list[str], default: str, about: str) -> Option:
     kind = click.Choice(values)
     return click.option(name, type=kind, default=default, show_default=True, help=about)
+
+
+def say_notes(genotype: Genotype) -> None:
+    """Say on standard error what reading a genotype chose or dropped."""
+    for note in genotype.notes:
+        click.echo(f"note: {genotype.name or 'genotype'}: {note}", err=True)

@@ -64,7 +64,7 @@ def _parts(context: click.Context, parameter: click.Parameter, value: str) -> tu
 @click.option("--json", "as_json", is_flag=True, help="Tables and runs as JSON; no files.")
 @click.pass_obj
 def command(session: Session, /, runs: tuple[str, ...], as_json: bool, **given: Any) -> None:
-    """Report on RUNS: run ids, beginnings of them, run folders or run stores (default: all).
+    """Report on RUNS: run ids, beginnings of them, run folders, stores or packs (default: all).
 
     Further stores, such as copies from other machines, are merged with --root's.
     """
@@ -108,8 +108,12 @@ def command(session: Session, /, runs: tuple[str, ...], as_json: bool, **given: 
 
 def _stores(root: Path, runs: tuple[str, ...]) -> tuple[list[Path], tuple[str, ...]]:
     """Return the run stores and the names of runs among the arguments."""
+    from nasbench_snas.runs.pack import is_pack, store_of
+
     stores = [Path(n) for n in runs if Path(n).is_dir() and not (Path(n) / "config.toml").exists()]
-    names = tuple(name for name in runs if Path(name) not in stores)
+    packs = [Path(n) for n in runs if is_pack(Path(n)) and Path(n).is_file()]
+    names = tuple(name for name in runs if Path(name) not in [*stores, *packs])
+    stores += [store_of(file) for file in packs]
     folders = [Path(name).resolve().parent for name in names if Path(name).is_dir()]
     if root.is_dir() or not (stores or folders):
         stores = [root, *stores]

@@ -56,14 +56,14 @@ if TYPE_CHECKING:
 @_options.resume("RETRAINING")
 @_options.rerun(["failed", "all"], "Which finished retrainings to repeat.")
 @_options.dry_run
-@_options.max_epochs("retraining", int)
-@_options.max_time(float)
+@_options.max_epochs("retraining")
+@_options.max_time
 @click.pass_obj
 def command(session: Session, /, **options: Any) -> int:
     """Train the network of every RUN or GENOTYPE from scratch and measure its test error.
 
-    A genotype is a name of the zoo, a file, JSON or DARTS text. The same command continues an
-    interrupted retraining. The error is that of the last epoch, never of the best. Several
+    A genotype is a name of the zoo, FILE, FILE:NAME, - for standard input, or the text. The same
+    command continues an interrupted retraining. The error is that of the last epoch, never of the best. Several
     processes: torchrun --nproc-per-node N -m nasbench_snas retrain …
     """
     from nasbench_snas.cli._retrain_display import announce_retraining
@@ -82,7 +82,7 @@ def command(session: Session, /, **options: Any) -> int:
         for folder, plan in plans:
             failures += _one(session, folder, plan, options, device)
     if not session.quiet:
-        session.console().print("next: nasbench report", markup=False)
+        session.console().print("next: nasbench report")
     return 1 if failures else 0
 
 
@@ -90,6 +90,8 @@ def _targets(session: Session, options: dict[str, Any]) -> list[Target]:
     from nasbench_snas.retrain.plan import best_search, find_target
 
     targets = [find_target(session.root, text) for text in options["targets"]]
+    for target in targets:
+        _options.say_notes(target.genotype)
     if options["select"]:
         estimator, slash, space = options["select"].partition("/")
         if not (estimator and slash and space):
@@ -165,10 +167,11 @@ def _one(
     from nasbench_snas.retrain.runner import find_twin, run_retraining, take_over
     from nasbench_snas.runs.options import RunOptions
 
-    status, done = folder.status().get("status"), folder.result()
+    status = folder.status().get("status")
     repeat = options["rerun"] == "all" or options["resume"] == "never"
     repeat |= options["rerun"] == "failed" and status in ("failed", "diverged")
-    if done is not None and status == "done" and not repeat:
+    done = None if repeat else folder.result()
+    if done is not None and status == "done":
         show_retraining(session, folder, done, "finished before; --rerun all repeats it")
         return 0
     twin = None if repeat else find_twin(session.root, plan.config)
@@ -209,7 +212,7 @@ def _show_plans(
 
     console = session.console()
     _, first = plans[0]
-    console.print(to_toml(first.config, first.sources), markup=False)
+    console.print(to_toml(first.config, first.sources))
     for folder, plan in plans:
         status = folder.status().get("status", "new")
-        console.print(f"{folder.run_id}   {status}   {plan.config.selection}", markup=False)
+        console.print(f"{folder.run_id}   {status}   {plan.config.selection}")

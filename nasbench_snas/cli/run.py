@@ -55,8 +55,8 @@ if TYPE_CHECKING:
     show_default=True,
     help="Send events to a tracker.",
 )
-@_options.max_epochs("run", click.IntRange(min=1))
-@_options.max_time(click.FloatRange(min=0))
+@_options.max_epochs("run")
+@_options.max_time
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> int:
     """Run a search and leave its folder; the same command continues an interrupted one."""
@@ -120,11 +120,13 @@ def _assignments(options: dict[str, Any]) -> list[str]:
 
 def _plans(session: Session, options: dict[str, Any]) -> list[PlannedRun]:
     from nasbench_snas.runs.folder import find_run
+    from nasbench_snas.runs.plugins import check_plugins
     from nasbench_snas.search.plan import as_begun, complete, load_config, plan_run
 
     registry = session.registry()
     if options["resume"] not in ("auto", "never"):
         folder = find_run(session.root, options["resume"])
+        check_plugins(folder, registry)
         return [complete(registry, load_config(folder.config_file), {})]
     for name in ("estimator", "space"):
         if not options[name]:
@@ -154,6 +156,7 @@ def _one(session: Session, plan: PlannedRun, options: dict[str, Any], device: st
     from nasbench_snas.cli._run_display import RunDisplay, show_result
     from nasbench_snas.errors import DivergedError
     from nasbench_snas.runs.folder import RunFolder, find_run
+    from nasbench_snas.runs.plugins import check_plugins
     from nasbench_snas.runs.trackers import open_tracker
     from nasbench_snas.search.runner import RunOptions, run_search
 
@@ -161,8 +164,9 @@ def _one(session: Session, plan: PlannedRun, options: dict[str, Any], device: st
     if options["resume"] not in ("auto", "never"):
         folder = find_run(session.root, options["resume"])
     repeat = _must_repeat(session, folder, plan, options["rerun"]) or options["resume"] == "never"
-    done = folder.result()
-    if done is not None and folder.status().get("status") == "done" and not repeat:
+    done = None if repeat else folder.result()
+    if done is not None and folder.status().get("status") == "done":
+        check_plugins(folder, session.registry())
         show_result(session, folder, done, note="finished before; --rerun all repeats it")
         return 0
     with RunDisplay(session, plan, folder, device) as display:
@@ -211,9 +215,9 @@ def _show_plans(session: Session, plans: list[PlannedRun]) -> None:
     from nasbench_snas.settings.toml import to_toml
 
     console = session.console()
-    console.print(to_toml(plans[0].config, plans[0].sources), markup=False)
+    console.print(to_toml(plans[0].config, plans[0].sources))
     times = measured_times(session.root)
     for plan in plans:
         folder = RunFolder(session.root / plan.run_id)
         status = folder.status().get("status", "new")
-        console.print(f"{plan.run_id}   {status}   {estimate(times, plan)}", markup=False)
+        console.print(f"{plan.run_id}   {status}   {estimate(times, plan)}")

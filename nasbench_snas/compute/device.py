@@ -6,6 +6,7 @@ import os
 
 import torch
 
+from nasbench_snas.compute.launched import launch_number
 from nasbench_snas.errors import ConfigError, MissingDependencyError
 
 
@@ -25,7 +26,7 @@ def resolve_device(name: str, *, deterministic: bool = True) -> str:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and "LOCAL_RANK" in os.environ:
-        name = f"cuda:{os.environ['LOCAL_RANK']}"
+        name = f"cuda:{launch_number('LOCAL_RANK', 0)}"
     try:
         device = torch.device(name)
     except RuntimeError as error:

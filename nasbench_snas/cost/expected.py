@@ -39,6 +39,7 @@ from nasbench_snas.errors import ConfigError
 from nasbench_snas.supernet.skeleton import positions
 
 
+# Implements SNAS (11).
 def expected_cost(probs: Tensor, table: Tensor) -> Tensor:
     """Return ``E[C(Z)]`` of a factorised distribution exactly, criterion by criterion.
 
@@ -52,6 +53,7 @@ def expected_cost(probs: Tensor, table: Tensor) -> Tensor:
     return torch.einsum("...ek,ekc->...c", probs, table.to(probs))
 
 
+# Implements SNAS (10).
 def sample_cost(z: Tensor, table: Tensor) -> Tensor:
     """Return ``C(Z)`` of sampled weights (eq. 10), criterion by criterion.
 
@@ -65,6 +67,7 @@ def sample_cost(z: Tensor, table: Tensor) -> Tensor:
     return expected_cost(z, table)
 
 
+# Implements SNAS (11).
 def score_cost(
     edge_costs: Tensor,
     log_prob: Tensor,

@@ -59,7 +59,7 @@ class CostTarget:
 class CostWeights(BaseModel):
     """How the three criteria of Appendix F are added up (after normalisation)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     params: float = Field(default=1.0, ge=0, description="Weight of the parameter count.")
     flops: float = Field(default=1.0, ge=0, description="Weight of the multiply-adds.")
@@ -74,7 +74,7 @@ class CostWeights(BaseModel):
 class CostSettings(BaseModel):
     """The resource term of the objective."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     eta: float = Field(default=0.0, ge=0, description="Weight of the resource term; 0: none.")
     weights: CostWeights = Field(

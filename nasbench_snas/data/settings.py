@@ -21,7 +21,7 @@ Part = Literal["train", "test"]
 class AugmentSettings(BaseModel):
     """How training images are varied; evaluation only normalises."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     pad: int | None = Field(
         default=None,
@@ -65,10 +65,13 @@ class AugmentSettings(BaseModel):
         return self
 
 
+_LARGEST_FAKE = 2**32
+
+
 class FakeSettings(BaseModel):
     """Size and difficulty of the data set ``fake``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     train_images: int = Field(default=512, ge=1, description="Number of training images.")
     test_images: int = Field(default=128, ge=1, description="Number of test images.")
@@ -80,11 +83,18 @@ class FakeSettings(BaseModel):
     )
     seed: int = Field(default=0, ge=0, description="Seed that the images are made from.")
 
+    @model_validator(mode="after")
+    def _fits_into_memory(self) -> Self:
+        size = max(self.train_images, self.test_images) * self.channels * self.size**2
+        if size > _LARGEST_FAKE:
+            raise ValueError(f"the images have {size:.3g} bytes, more than {_LARGEST_FAKE:.3g}")
+        return self
+
 
 class DataSettings(BaseModel):
     """Everything that decides which images a run sees."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     dataset: DatasetName = Field(
         default="digits", description="Name of the data set, see `nasbench data list`."

@@ -351,10 +351,12 @@ class ReferenceKernels:
             running[2][edge] += 1
             first = last
 
+    # Implements SNAS (5, 22).
     def concrete_forward(self, logits: Tensor, noise: Tensor, tau: float) -> Tensor:
         """Return the concrete sample."""
         return ((logits + noise) / tau).softmax(dim=-1)
 
+    # Implements SNAS (6, 24).
     def concrete_backward(self, z: Tensor, g: Tensor, tau: float) -> Tensor:
         """Return the gradient of ``logits + noise``."""
         return z * (g - (g * z).sum(dim=-1, keepdim=True)) / tau

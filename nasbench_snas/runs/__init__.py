@@ -5,6 +5,8 @@ __all__ = [
     "folder",
     "index",
     "options",
+    "pack",
+    "plugins",
     "provenance",
     "results",
     "resume",

@@ -7,7 +7,7 @@ from typing import Any
 
 from nasbench_snas.errors import MissingDependencyError
 from nasbench_snas.kernels.dispatch import BACKENDS, select_backend
-from nasbench_snas.runs.folder import RunFolder, read_json
+from nasbench_snas.runs.folder import RunFolder
 from nasbench_snas.runs.options import RunOptions
 
 
@@ -24,8 +24,7 @@ def kept_kernels(folder: RunFolder, options: RunOptions, unrecorded: str = "auto
     """
     if options.kernels != "auto" or not (options.resume and folder.checkpoint_file.exists()):
         return options.kernels
-    file = folder.path / "env.json"
-    starts = read_json(file) if file.exists() else []
+    starts = folder.starts()
     if not starts or starts[-1].get("device") != options.device:
         return "auto"
     kept = str(starts[-1].get("kernels", unrecorded))

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasbench_snas.errors import CheckpointError, DataError, NasbenchError
-from nasbench_snas.runs.folder import RunFolder, read_json, read_object
+from nasbench_snas.runs.folder import RunFolder, read_object
 from nasbench_snas.runs.index import index_row
 from nasbench_snas.runs.schema import COLUMNS, NOT_RECORDED, TYPES, Row, migrate
 
 if TYPE_CHECKING:
     from nasbench_snas.settings.run import RunConfig
 
+_STAGES = {"search": ("search",), "retrain": ("retrain", "transfer")}
 _BYTES = {"float32": 4, "bf16": 2, "float64": 8}
 
 
@@ -42,6 +43,8 @@ class RowLoader:
             OSError,
             LookupError,
             AttributeError,
+            ArithmeticError,
+            RecursionError,
             TypeError,
             ValueError,
         ) as error:
@@ -62,6 +65,8 @@ class RowLoader:
         if result is not None:
             row |= {k: v for k, v in migrate(result).items() if v is not None or k not in row}
             row |= _derived(row)
+            if row["stage"] not in _STAGES[stage]:
+                raise CheckpointError(f"{folder.path / 'result.json'}: stage {row['stage']!r}.")
             tabular = folder.path / "tabular.json"
             row |= read_object(tabular) if tabular.exists() else {}
         row["truncated"] = bool(row.get("truncated")) or row["status"] == "truncated"
@@ -190,8 +195,7 @@ def _setting(config: RunConfig, *, with_constraint: bool = True) -> str:
 
 def _environment(folder: RunFolder) -> Row:
     """Return the provenance columns of the last start."""
-    file = folder.path / "env.json"
-    starts = read_json(file) if file.exists() else []
+    starts = folder.starts()
     if not starts:
         return {}
     last = starts[-1]

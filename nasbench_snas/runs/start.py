@@ -23,8 +23,9 @@ from nasbench_snas.compute.distributed import ProcessLostError, World, joined, r
 from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.compute.threads import threads_for
 from nasbench_snas.errors import CheckpointError, DivergedError, NasbenchError
+from nasbench_snas.runs.binding import broken_events, named_hash
 from nasbench_snas.runs.checkpoint import damaged, load_checkpoint, save_checkpoint
-from nasbench_snas.runs.folder import RunFolder, write_atomic, write_json
+from nasbench_snas.runs.folder import RunFolder, write_atomic
 from nasbench_snas.runs.options import RunOptions
 from nasbench_snas.runs.provenance import environment, freeze, rounding
 from nasbench_snas.runs.resume import changed_note
@@ -53,12 +54,14 @@ class Work(Protocol):
         epoch: Finished epochs.
         step: Finished steps.
         elapsed: Seconds of all processes that worked on it one after another.
+        apart: Seconds of measurements that count neither there nor in an epoch's seconds.
         note: One line about how it computes.
     """
 
     epoch: int
     step: int
     elapsed: float
+    apart: float
     note: str
 
     @property
@@ -192,8 +195,17 @@ class _Runner:
     def _check_folder(self) -> None:
         """Refuse a folder whose settings are not these."""
         file = self.folder.config_file
-        text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
-        if text and not self.job.same(text):
+        named, digest = named_hash(self.folder.run_id), self.job.digest
+        if named and named != digest:
+            raise CheckpointError(
+                f"{file} has the hash {digest}, the folder's name says {named}.",
+                "The settings (or the estimator's version) changed; nothing was overwritten.",
+                "Restore config.toml; other settings are another run: give the whole command.",
+            )
+        if not file.exists():
+            return
+        text = file.read_text(encoding="utf-8", errors="replace")
+        if not text.strip() or not self.job.same(text):
             raise CheckpointError(
                 f"{file} does not match these settings.",
                 "The run was made with others; nothing was overwritten.",
@@ -217,9 +229,9 @@ class _Runner:
             write_atomic(folder.path / "env.diff", diff)
         folder.add_environment({**record, **self.job.record, "processes": self.world.size})
         folder.set_status("running")
+        (folder.path / "result.json").unlink(missing_ok=True)  # before what it is bound to changes
         if not (options.resume and folder.checkpoint_file.exists()):
             folder.forget()
-        (folder.path / "result.json").unlink(missing_ok=True)
         folder.truncate_events(events_size)
         for kind, note in notes.items():
             if note:
@@ -257,6 +269,13 @@ class _Runner:
             raise
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise damaged(file, error) from error
+        log = self.folder.events_file
+        if why := broken_events(log, size, content.get("events_digest")):
+            raise CheckpointError(
+                f"run {self.folder.run_id} cannot go on: {why}.",
+                "Epochs that it has trained would be missing; nothing was changed.",
+                "Restore events.jsonl from a copy, or start anew with --resume never.",
+            )
         logger.info("continued at epoch %d, step %d", work.epoch + 1, work.step)
         note = resumed_note(before, self.world.size, self.job.synchronised)
         return size, {"processes": note, "changed": changed}
@@ -271,6 +290,7 @@ class _Runner:
         state = {
             self.job.kind: self.work.state_dict(),
             "events_size": self.folder.events_size(),
+            "events_digest": self.folder.events_digest(),
             "processes": self.world.size,
             "rounding": self._rounding(),
         }
@@ -281,7 +301,7 @@ class _Runner:
         work, options = self.work, self.options
         last = work.epochs if options.max_epochs is None else min(work.epochs, options.max_epochs)
         began = saved = epoch_began = time.monotonic()
-        start_elapsed, epoch_steps = work.elapsed, work.step
+        start_elapsed, epoch_steps = work.elapsed + work.apart, work.step
         if work.step == 0:
             self._save()
         while work.epoch < last:
@@ -289,7 +309,7 @@ class _Runner:
                 work.one_step()
                 self._notify(work.step_event())
             now = time.monotonic()
-            work.elapsed = start_elapsed + now - began
+            work.elapsed = start_elapsed + now - began - work.apart
             if work.epoch_finished:
                 self._close_epoch(epoch_began, epoch_steps)
                 saved = epoch_began = time.monotonic()
@@ -314,11 +334,12 @@ class _Runner:
 
     def _close_epoch(self, began: float, first_step: int) -> None:
         work = self.work
+        before = work.apart
         event = work.finish_epoch()
         for key in self.job.finite:
             if key in event and not math.isfinite(event[key]):
                 raise DivergedError(f"{key} became {event[key]}.")
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - began - (work.apart - before)
         images = (work.step - first_step) * work.batch_size
         event |= {
             "t": time.time(),
@@ -337,12 +358,8 @@ class _Runner:
         self.world.barrier()  # the event log is complete for every process
         result = self.job.finish(self.work, truncated)
         if self.world.is_main:
-            if truncated:
-                reason = f"stopped after epoch {self.work.epoch}"
-                self.folder.set_status("truncated", reason, exit_code=0)
-            write_json(self.folder.path / "result.json", result)
-            if not truncated:
-                self.folder.set_status("done", exit_code=0)
+            reason = f"stopped after epoch {self.work.epoch}" if truncated else ""
+            self.folder.write_result(result, "truncated" if truncated else "done", reason)
         self.world.barrier()
         self._notify({"kind": "result", **result})
         return result

@@ -1,4 +1,4 @@
-"""Child validation without retraining: five views times two kinds of batch-norm statistics.
+"""Child validation without retraining: the views times two kinds of batch-norm statistics.
 
 The paper's Table 1 compares the search accuracy with the accuracy of the derived child that
 inherits the parent's weights. Which views these are is the estimator's declared rule; the whole
@@ -19,7 +19,7 @@ from nasbench_snas.api import Distribution, Estimator
 from nasbench_snas.architecture.space import Space
 from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.errors import DivergedError
-from nasbench_snas.search.views import SAMPLED, VIEWS, ViewName, view_weights
+from nasbench_snas.search.views import SAMPLED, SELECTED, VIEWS, ViewName, view_weights
 from nasbench_snas.supernet.skeleton import BATCH_NORM_MOMENTUM
 
 Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
@@ -127,6 +127,7 @@ def child_matrix(
     valid: Batches,
     calibration: Batches,
     samples: int,
+    selected: Tensor | None = None,
 ) -> list[ChildAccuracy]:
     """Return the accuracy of every view with both kinds of statistics.
 
@@ -141,13 +142,18 @@ def child_matrix(
         valid: Yields the validation batches anew at each call.
         calibration: Yields training batches for recalibration anew at each call.
         samples: Architectures for each sampled view.
+        selected: What best-of-N chose, shape ``(E, K)``, where it is the rule.
     """
     buffers = {name: b.clone() for name, b in parent.named_buffers()}
     training, was_training = parent.training, estimator.training
     estimator.eval()
     results = []
-    for view in VIEWS:
-        chosen = _draws(view, space, estimator, dist, generator, samples)
+    draws: dict[str, list[Tensor]] = {
+        view: _draws(view, space, estimator, dist, generator, samples) for view in VIEWS
+    }
+    if selected is not None:
+        draws[SELECTED] = [selected]
+    for view, chosen in draws.items():
         if not chosen:
             continue
         where = next(parent.parameters()).device

@@ -7,16 +7,18 @@ its metrics and final alpha are bit-equal to an uninterrupted run on the same de
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from nasbench_snas.architecture.genotype import from_choices
+from nasbench_snas.architecture.genotype import Genotype, from_choices
 from nasbench_snas.compute.distributed import World
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder, write_atomic
 from nasbench_snas.runs.options import Listener, RunOptions
+from nasbench_snas.runs.plugins import check_plugins, plugin_record
 from nasbench_snas.runs.provenance import source_hash
 from nasbench_snas.runs.resume import kept_kernels
 from nasbench_snas.runs.start import InterruptedRunError, Job, run_job
@@ -58,6 +60,19 @@ class SearchWork(Search):
         write_atomic(folder.path / "alpha.npz", buffer.getvalue())
 
 
+def _genotype(search: SearchWork, config: RunConfig, name: str) -> Genotype:
+    """Return the derived cells, with the space that they were found in."""
+    space = {
+        "name": config.space.name,
+        "settings": config.space.parameters,
+        "in_channels": search.space.in_channels,
+        "num_classes": search.space.num_classes,
+        "resolution": search.space.resolution,
+    }
+    genotype = from_choices(search.space, search.derived().tolist(), name)
+    return replace(genotype, space=space)
+
+
 def run_search(
     config: RunConfig, registry: Registry, folder: RunFolder, options: RunOptions
 ) -> dict[str, Any]:
@@ -78,7 +93,13 @@ def run_search(
     estimator = registry.estimator(config.estimator.name)
     identity = config.identity(estimator.version)
     source = source_hash(estimator)
-    record = {"estimator_source": source}
+    used = [
+        plugin_record(registry, "estimator", config.estimator.name),
+        plugin_record(registry, "space", config.space.name),
+    ]
+    record = {"estimator_source": source, "plugins": used}
+    if options.resume and folder.checkpoint_file.exists():
+        check_plugins(folder, registry, built_in=True)
 
     def make(world: World) -> SearchWork:
         kernels = kept_kernels(folder, options)
@@ -88,7 +109,7 @@ def run_search(
         return work
 
     def finish(search: SearchWork, truncated: bool) -> dict[str, Any]:
-        genotype = from_choices(search.space, search.derived().tolist(), folder.run_id)
+        genotype = _genotype(search, config, folder.run_id)
         if search.world.is_main:
             write_atomic(folder.path / "genotype.json", genotype.to_json() + "\n")
         events = [event for event in folder.events() if event["kind"] == "epoch"]

@@ -7,7 +7,7 @@ never stopped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -18,24 +18,26 @@ from nasbench_snas.architecture.space import Space
 from nasbench_snas.compute.distributed import World, synchronise_batch_norms
 from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.compute.training import (
-    Progress,
     cosine_rate,
     peak_memory,
     sgd,
 )
-from nasbench_snas.data import evaluation_batches, load_splits, make_augmenter, stream_of
+from nasbench_snas.cost.size import check_memory
+from nasbench_snas.data import load_splits, make_augmenter, stream_of
 from nasbench_snas.data.shards import ShardAugment, ShardedStream
 from nasbench_snas.oracle.tracking import GradientTracker
 from nasbench_snas.registry import Registry
 from nasbench_snas.search.captured import Captured, CapturedLoss, capturable
-from nasbench_snas.search.child import ChildAccuracy, child_matrix
+from nasbench_snas.search.derivation import Derives
+from nasbench_snas.search.images import SearchImages
 from nasbench_snas.search.levels import Batch, Learner, search_step
 from nasbench_snas.search.objective import SupernetLoss, losses_and_errors
 from nasbench_snas.search.optimizers import alpha_optimizer
+from nasbench_snas.search.ranking import Ranking
 from nasbench_snas.search.resource import ResourceTerm
 from nasbench_snas.search.state import restore, state_of
 from nasbench_snas.search.totals import StepTotals
-from nasbench_snas.search.views import derive, view_weights
+from nasbench_snas.search.views import view_weights
 from nasbench_snas.seeding import stream
 from nasbench_snas.settings.parameters import create
 from nasbench_snas.settings.run import RunConfig, SearchSettings
@@ -46,7 +48,7 @@ from nasbench_snas.supernet.reference import ReferenceParent
 _STREAMS = ("noise", "validation", "path-dropout", "cost", "report")
 
 
-class Search(Progress):
+class Search(Derives):
     """A search in progress.
 
     Args:
@@ -81,10 +83,14 @@ class Search(Progress):
         channels, _, width = self.splits.image_shape
         family = create(registry.space(config.space.name), config.space.parameters, "space")
         self.space: Space = family.build(channels, self.splits.num_classes, width)
+        check_memory(self.space)
+        known = family.known() if self.settings.track_truth else None
         estimator_class = registry.estimator(config.estimator.name)
         self.estimator: Estimator = create(
             estimator_class, config.estimator.parameters, "estimator"
         )
+        if self.derive_rule == "best-of-N":
+            self.selection_part()  # refused now, not after the training
         alpha_init = stream(self.seed, "alpha-init")
         self.dist: Distribution = self.estimator.make_distribution(self.space, alpha_init)
         # With several processes, gradients are averaged where the network is.
@@ -127,6 +133,7 @@ class Search(Progress):
         self.epoch = self.step = 0
         self.elapsed = 0.0
         self.history: list[Tensor] = []
+        self.ranking = None if known is None else Ranking(known, self, self.settings.epochs)
 
     @property
     def sums(self) -> dict[str, float]:
@@ -153,6 +160,7 @@ class Search(Progress):
         splits = load_splits(config.data, self.seed, bilevel=self.bilevel)
         self.splits = splits.to(self.device)
         self.augment = make_augmenter(config.data, splits.statistics, splits.image_shape)
+        self.images = SearchImages(self.splits, self.augment, config)
         size = self.settings.batch_size
         rows = self.world.rows(size)
 
@@ -274,6 +282,9 @@ class Search(Progress):
         self.totals.begin()
         last = self.epoch == self.settings.epochs
         event |= self.measure(last or self.epoch % self.settings.validate_every == 0)
+        if self.ranking is not None:
+            event["truth"] = self.ranking.epoch()
+            self.apart = self.ranking.seconds
         return event
 
     @own_modes()
@@ -303,7 +314,7 @@ class Search(Progress):
 
     @torch.no_grad()
     def validate(self) -> tuple[float, float]:
-        """Return accuracy in percent and loss in nats on ``search_valid``.
+        """Return accuracy in percent and loss in nats on the reporting part of ``search_valid``.
 
         The weights are the estimator's declared search view, drawn anew for each batch; batch
         norms use their running statistics. Processes take the batches in turn.
@@ -312,7 +323,7 @@ class Search(Progress):
         self.estimator.eval()
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         view = self.estimator.search_view
-        for number, (images, labels) in enumerate(self.valid_batches()):
+        for number, (images, labels) in enumerate(self.images.reported()):
             generator = self.generators["validation"]
             z = view_weights(view, self.space, self.estimator, self.dist, generator)
             if z is None:
@@ -326,38 +337,8 @@ class Search(Progress):
         return 100.0 * right / seen, loss / seen
 
     def valid_batches(self) -> Iterator[Batch]:
-        """Yield the normalised validation batches in fixed order."""
-        size = self.settings.eval_batch_size
-        return evaluation_batches(self.splits.search_valid, size, self.augment.plain)
-
-    def calibration_batches(self) -> Iterable[Batch]:
-        """Yield training batches for recalibration, without augmentation, in fixed order."""
-        seen, wanted = 0, self.config.child.recalibration_images
-        size = min(self.settings.eval_batch_size, max(wanted // 4, 1))
-        for batch in evaluation_batches(self.splits.train, size, self.augment.plain):
-            yield batch
-            seen += len(batch[1])
-            if seen >= wanted:
-                return
-
-    @own_modes()
-    def child_matrix(self) -> list[ChildAccuracy]:
-        """Return the accuracy of every view of the parent; see :func:`child_matrix`."""
-        return child_matrix(
-            self.parent,
-            self.space,
-            self.estimator,
-            self.dist,
-            stream(self.seed, "child", self.home),
-            valid=self.valid_batches,
-            calibration=self.calibration_batches,
-            samples=self.config.child.samples,
-        )
-
-    def derived(self) -> Tensor:
-        """Return the derived architecture by the estimator's rule, shape ``(E, K)``."""
-        generator = stream(self.seed, "derive", self.home)
-        return derive(self.estimator.derive_rule, self.space, self.dist, generator)
+        """Yield all normalised batches of ``search_valid``, both parts, in fixed order."""
+        return self.images.batches(self.splits.search_valid)
 
     def peak_memory(self) -> int:
         """Return the largest memory in use so far, in bytes (of the device, or of the process)."""

@@ -33,6 +33,7 @@ def state_of(search: Any) -> dict[str, Any]:
         "epoch": search.epoch,
         "step": search.step,
         "elapsed": search.elapsed,
+        "truth": [search.ranking.seconds, search.ranking.last] if search.ranking else None,
         "sums": search.totals.read(),
         "history": list(search.history),
     }
@@ -59,6 +60,10 @@ def restore(search: Any, state: dict[str, Any]) -> None:
     if search.arch_stream:
         search.arch_stream.load_state_dict(state["arch_stream"])
     search.epoch, search.step, search.elapsed = state["epoch"], state["step"], state["elapsed"]
+    search.forget_selection()
+    if search.ranking is not None and state.get("truth"):
+        search.ranking.seconds, search.ranking.last = state["truth"]
+        search.apart = search.ranking.seconds
     search.totals.begin(state["sums"])
     search.history = [probs.cpu() for probs in state["history"]]
     search.estimator.set_progress(max(search.step - 1, 0) / max(search.total_steps - 1, 1))

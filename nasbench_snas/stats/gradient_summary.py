@@ -56,6 +56,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_snas.errors import DataError
+from nasbench_snas.stats.direction import angle_interval
 from nasbench_snas.stats.interval import FloatArray, Interval, check_confidence
 from nasbench_snas.stats.jackknife import (
     jackknife_interval,
@@ -238,10 +239,10 @@ class _Summary:
         bias = math.sqrt(max(full["bias_sq"], 0.0))
         square, relative = self._square_errors(full)
         upper = relative.upper(self.confidence)
-        squares = [s.interval(self.confidence, self.n) for s in (square, relative)]
+        squares = [self._given(s.interval(self.confidence, self.n)) for s in (square, relative)]
         if self.effective < LEAST_EFFECTIVE:
-            squares = [not_estimated(interval, self.effective) for interval in squares]
             upper = math.nan
+        cosine, sine = self._direction(full)
         return GradientSummary(
             group=group,
             n=self.n,
@@ -256,12 +257,34 @@ class _Summary:
             relative_trace=self._interval("relative_trace", "log"),
             mse=self._interval("mse", "log"),
             relative_mse=self._interval("relative_mse", "log"),
-            cosine=self._interval("cosine"),
+            cosine=cosine,
             draw_cosine=self._draw_cosine(group),
             scale=self._interval("scale"),
-            directional_bias=self._interval("sin_sq", "sqrt"),
+            directional_bias=sine,
             snr=self._interval("snr"),
             reference_norm=math.sqrt(max(full["reference_sq"], 0.0)),
+        )
+
+    def _given(self, interval: Interval) -> Interval:
+        """Return the interval, without ends where a few rare draws rule the variance."""
+        if self.effective < LEAST_EFFECTIVE:
+            return not_estimated(interval, self.effective)
+        return interval
+
+    def _direction(self, full: dict[str, float]) -> tuple[Interval, Interval]:
+        """Return the cosine and the directional bias, with the intervals of their angle."""
+        cosine = full["cosine"]
+        sine = math.sqrt(max(1 - cosine**2, 0.0)) if not math.isnan(cosine) else math.nan
+        if not np.any(self.goal):
+            nan = math.nan
+            nothing = Interval(nan, nan, nan, self.confidence, self.n, "no reference")
+            return nothing, nothing
+        angle = angle_interval(
+            self.centre, self.goal, self.deviations, self.n_blocks, self.confidence
+        )
+        return (
+            self._given(angle.cosine(cosine, self.confidence, self.n)),
+            self._given(angle.sine(sine, self.confidence, self.n)),
         )
 
     def _square_errors(self, full: dict[str, float]) -> tuple[SquareError, SquareError]:

@@ -26,7 +26,7 @@ class Recipe(BaseModel):
     follows one uniformly drawn path, alpha a leave-one-out score gradient of four paths.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     steps: int = Field(default=240, ge=1, description="Steps to the point `late`.")
     batch_size: int = Field(default=64, ge=2, description="Images of a step.")
@@ -39,7 +39,7 @@ class Recipe(BaseModel):
 class StudySettings(BaseModel):
     """What is measured, on which network, how precisely."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     space: Choice = Field(default=Choice(name="snas-unit"), description="The space.")
     data: DataSettings = Field(default_factory=DataSettings, description="Images.")

@@ -29,8 +29,9 @@ more in ``claims``, a class attribute that maps
 
 A function is given as itself or as a text ``"package.module:function"``; a text without a colon
 names a function of :mod:`nasbench_snas.testing.formulas`, ``"score:function"`` one of
-:mod:`nasbench_snas.testing.formulas_score`, and ``"perturbed:function"`` one of
-:mod:`nasbench_snas.testing.formulas_perturbed`. A formula must not use the estimator's own methods:
+:mod:`nasbench_snas.testing.formulas_score`, and likewise ``"perturbed:"``
+(:mod:`nasbench_snas.testing.formulas_perturbed`) and ``"coupled:"``
+(:mod:`nasbench_snas.testing.formulas_coupled`). A formula must not use the estimator's own methods:
 it would agree with its errors.
 """
 
@@ -51,6 +52,7 @@ SHORT = {
     "": "nasbench_snas.testing.formulas",
     "score": "nasbench_snas.testing.formulas_score",
     "perturbed": "nasbench_snas.testing.formulas_perturbed",
+    "coupled": "nasbench_snas.testing.formulas_coupled",
 }
 """Short names of the modules of the built-in estimators' formulas."""
 KEYS = (

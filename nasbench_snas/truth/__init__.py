@@ -5,4 +5,5 @@ __all__ = [
     "keys",
     "own",
     "published",
+    "table",
 ]

@@ -19,12 +19,15 @@ from ..tables.selection import Comparable, Run, Variant
 from .results import child_gap, constraint_strength, cost_and_error, several_spaces
 from .search import entropy, epoch_events, search_progress
 from .style import Drawing, watermark
+from .truth import parent_and_known, regret
 
 KINDS = (
     "cells",
     "3",
     "4",
     "6",
+    "regret",
+    "truth",
     "gap",
     "pareto",
     "constraints",
@@ -69,12 +72,17 @@ def drawings(
     made: list[Drawing | None] = []
     for group in groups:
         history = {}
-        if {"3", "4"} & set(kinds):
-            history = {str(run["run_id"]): epoch_events(run) for run in group.runs}
+        if {"3", "4", "regret"} & set(kinds):
+            runs = [run for v in group.variants for run in (*v.runs, *v.failed)]
+            history = {str(run["run_id"]): epoch_events(run) for run in runs}
         if "3" in kinds:
             made.append(search_progress(group, history))
         if "4" in kinds:
             made.append(entropy(group, history))
+        if "regret" in kinds:
+            made.append(regret(group, history))
+        if "truth" in kinds:
+            made.append(parent_and_known(group))
         if "gap" in kinds:
             made.append(child_gap(group))
         if "pareto" in kinds:

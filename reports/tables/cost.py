@@ -34,7 +34,7 @@ def _unconstrained(group: Comparable) -> str:
 
 def _none_edges(run: Run) -> float | None:
     """Edges that chose none; a rule that never keeps none says nothing about them."""
-    if run["derive_rule"] != "argmax" or run["n_edges"] is None:
+    if run["derive_rule"] not in ("argmax", "best-of-N") or run["n_edges"] is None:
         return None
     return float(run["n_edges"] - run["n_edges_kept"])
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nasbench_snas.errors import NasbenchError
+from nasbench_snas.runs.binding import broken_settings
 from nasbench_snas.runs.rows import complete_row, setting_columns
 
 from .selection import Run
@@ -80,8 +81,10 @@ def _is_entry(entry: Any) -> bool:
 
 
 def _settings(row: Run) -> dict[str, Any]:
-    """Return the columns that the configuration gives; none where it cannot be read."""
+    """Return the columns that the configuration gives; none where it is what is damaged."""
     file = Path(str(row["folder"])) / "config.toml"
+    if "config.toml" in str(row["reason"]) or broken_settings(file.parent):
+        return {}
     try:
         return complete_row(setting_columns(file.read_text(encoding="utf-8")))
     except (NasbenchError, OSError, ValueError):

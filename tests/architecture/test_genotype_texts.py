@@ -119,7 +119,8 @@ WRONG = [
     ("\n\nX = " + GOOD.replace("0)", "'0')"), r"line 3, column 22: normal\[0\]: expected a pair"),
     ("Genotype(reduce=[], reduce_concat=[2])", "no field 'normal'"),
     (GOOD.replace("[2]", "[i for i in range(9)]"), "expected names, numbers"),
-    ("Genotype(normal=[('skip_connect', -1), ('skip_connect', 1)])", "expected names, numbers"),
+    ("Genotype(normal=[('skip_connect', -1), ('skip_connect', 1)])", "normal_concat.*missing"),
+    (GOOD.replace("1)", "-1)"), r"column 39: normal\[1\]: node 2 cannot take input from node -1"),
     ("Genotype(normal=[('skip_connect', 0)], normal_concat=[2])", "1 pairs"),
     ("Genotype(normal=3, normal_concat=[2])", "expected a list"),
     (GOOD.replace(", normal_concat=[2]", ""), r"line 1, column 17: normal: normal_concat.*missing"),
@@ -127,8 +128,8 @@ WRONG = [
     (GOOD.replace("[2]", "[2, 2]"), r"line 1, column 17: normal: .*names a node twice"),
     (GOOD.replace("[2]", "'2'"), r"column 75: normal_concat: expected a list of nodes"),
     (GOOD.replace("skip_connect", "skip_cönnect\u202e"), r"column 18: normal\[0\]: unknown"),
-    (GOOD + " " * 2**20, "too long"),
-    ("x" * 9000, "expected a call"),
+    (GOOD + " " * 2**25, "too long"),
+    ("x" * 9000, "no genotype in the text"),
     (OURS % ("0.5", "[2]"), r"cells\.n\.edges\[0\]: expected a whole number, got 0\.5"),
     (OURS % ('"0"', "[2]"), r"cells\.n\.edges\[0\]: expected a whole number, got '0'"),
     (OURS % ("true", "[2]"), r"cells\.n\.edges\[0\]: expected a whole number"),
@@ -182,7 +183,7 @@ def test_reading_a_genotype_never_executes_anything(text: str, tmp_path: Path) -
 
 
 def test_an_enormous_range_is_refused_without_building_it() -> None:
-    with pytest.raises(GenotypeError, match="expected names"):
+    with pytest.raises(GenotypeError, match="expected ',' or"):
         parse_genotype("Genotype(normal=[], normal_concat=range(0, 10**9))")
     with pytest.raises(GenotypeError, match="expected names"):
         parse_genotype("Genotype(normal=[], normal_concat=range(0, 1000000000))")

@@ -25,6 +25,7 @@ from nasbench_snas.supernet.reference import ReferenceParent
 from nasbench_snas.supernet.skeleton import Head, Stem, parameter_count, residual_layers
 
 
+@pytest.mark.equation(18, 20)
 def test_unit_space_is_figure_six() -> None:
     space = SnasUnit().build(1, 10, 8)
     assert space.cells[0].edges == ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))

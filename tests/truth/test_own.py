@@ -11,7 +11,8 @@ import torch
 
 from nasbench_snas.cli.main import main
 from nasbench_snas.errors import ConfigError, DataError
-from nasbench_snas.truth.own import Table, architectures
+from nasbench_snas.truth.own import architectures
+from nasbench_snas.truth.table import Table
 
 TINY = (
     "data.dataset=fake",
