@@ -67,7 +67,8 @@ def command(
     A TARGET is a genotype (a name of the zoo, FILE, FILE:NAME, - for standard input, or the text),
     `zoo` for all of them, a run (a folder, or its name in --root), or a search space. Without size
     options a genotype is built as the published tables build it, or in the space that its file
-    says; other genotypes as in Table 2 (36 channels, 20 cells). Parameters exclude the auxiliary head; multiply-adds are those of convolutions and linear
+    says; other genotypes as in Table 2 (36 channels, 20 cells). Parameters exclude
+    the auxiliary head; multiply-adds are those of convolutions and linear
     layers, counted once.
     """
     if not targets and not tables:

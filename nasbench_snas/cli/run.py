@@ -63,14 +63,17 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     from nasbench_snas.cli._run_display import announce, final_line
     from nasbench_snas.compute.device import resolve_device
     from nasbench_snas.compute.distributed import joined
+    from nasbench_snas.runs.trackers import require_tracker
 
     session: Session = ctx.obj
     if options["resume"] not in ("auto", "never"):
         _refuse_settings(ctx)
     device = resolve_device(options["device"], deterministic=options["deterministic"])
+    require_tracker(options["track"])
     plans = _plans(session, options)
     if options["dry_run"]:
         _show_plans(session, plans)
+        _check_plans(session, plans, options, device)
         return 0
     if not session.quiet:
         announce(session, plans[0], device)
@@ -157,7 +160,7 @@ def _one(session: Session, plan: PlannedRun, options: dict[str, Any], device: st
     from nasbench_snas.errors import DivergedError
     from nasbench_snas.runs.folder import RunFolder, find_run
     from nasbench_snas.runs.plugins import check_plugins
-    from nasbench_snas.runs.trackers import open_tracker
+    from nasbench_snas.runs.trackers import LaterTracker
     from nasbench_snas.search.runner import RunOptions, run_search
 
     folder = RunFolder(session.root / plan.run_id)
@@ -172,7 +175,7 @@ def _one(session: Session, plan: PlannedRun, options: dict[str, Any], device: st
     with RunDisplay(session, plan, folder, device) as display:
         listeners = [display.event]
         if options["track"] != "none" and not session.silent:
-            listeners.append(open_tracker(options["track"], folder, plan.config))
+            listeners.append(LaterTracker(options["track"], folder, plan.config))
         try:
             result = run_search(
                 plan.config,
@@ -207,6 +210,23 @@ def _must_repeat(session: Session, folder: Any, plan: PlannedRun, rerun: str) ->
         current = source_hash(session.registry().estimator(plan.config.estimator.name))
         return bool(result.get("estimator_source") != current)
     return False
+
+
+def _check_plans(
+    session: Session, plans: list[PlannedRun], options: dict[str, Any], device: str
+) -> None:
+    """Raise what the run itself would be refused for; finished runs are not looked at."""
+    from nasbench_snas.runs.folder import RunFolder
+    from nasbench_snas.search.ready import check_ready, unlike
+
+    todo = [
+        plan
+        for plan in plans
+        if options["rerun"] == "all"
+        or RunFolder(session.root / plan.run_id).status().get("status") != "done"
+    ]
+    for plan in unlike(todo):
+        check_ready(plan.config, session.registry(), device, options["kernels"])
 
 
 def _show_plans(session: Session, plans: list[PlannedRun]) -> None:

@@ -53,7 +53,13 @@ def command(session: Session, /, file: Path | None, **options: Any) -> int:
     --rerun failed` does), but the exit code stays 4.
     """
     from nasbench_snas.executors import make_executor
-    from nasbench_snas.executors.sweep import arguments_of, execute, plan_sweep, summary
+    from nasbench_snas.executors.sweep import (
+        arguments_of,
+        check_sweep,
+        execute,
+        plan_sweep,
+        summary,
+    )
     from nasbench_snas.search.estimate import estimate, measured_times
     from nasbench_snas.settings.toml import read_toml
 
@@ -68,6 +74,10 @@ def command(session: Session, /, file: Path | None, **options: Any) -> int:
         for run in runs:
             line = f"{run.plan.run_id}   {run.status}   {run.epochs_done}/{run.epochs}"
             click.echo(line if run.is_done else f"{line}   {estimate(times, run.plan)}")
+    here = options["executor"] == "local"
+    for what in check_sweep(session.registry(), runs, here=here):
+        click.echo(f"note: not checked here: {what}", err=True)
+    if options["dry_run"]:
         return 0
     chosen = options["executor_config"]
     executor = make_executor(
@@ -89,6 +99,8 @@ def command(session: Session, /, file: Path | None, **options: Any) -> int:
         )
     for outcome in report.failed:
         click.echo(f"failed ({outcome.code}): {outcome.task.name}: {outcome.message}", err=True)
+        if outcome.task.folder.exists():
+            click.echo(f"  its folder: {outcome.task.folder}", err=True)
     before = [run for run in runs if run.status == "diverged"]
     for run in before:
         click.echo(f"diverged before: {run.plan.run_id}", err=True)

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from nasbench_snas.errors import DataError, MissingDependencyError, NasbenchError
 from nasbench_snas.executors import Executor, Outcome, Task
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder
@@ -23,6 +24,9 @@ from nasbench_snas.search.estimate import Measured, duration, expected, told
 from nasbench_snas.search.plan import PlannedRun, as_begun, plan_run
 from nasbench_snas.settings.parameters import config_error
 from nasbench_snas.settings.toml import read_toml
+
+_REFUSED = (2, 3)
+"""Exit codes that say so: settings; data, package or hardware."""
 
 
 class SweepSettings(BaseModel):
@@ -113,6 +117,35 @@ def plan_sweep(registry: Registry, settings: SweepSettings, root: Path) -> list[
     return list(runs.values())
 
 
+def check_sweep(registry: Registry, runs: list[SweepRun], *, here: bool) -> tuple[str, ...]:
+    """Build what the runs that are left would build, the first seed of each kind.
+
+    Args:
+        registry: Where estimators and spaces come from.
+        runs: The plan.
+        here: Whether they run on this machine. Elsewhere what is missing here is not an error.
+
+    Returns:
+        What could not be checked here.
+
+    Raises:
+        NasbenchError: What a run would be refused for.
+    """
+    from nasbench_snas.search.ready import check_ready, unlike
+
+    unchecked: dict[str, None] = {}
+    for plan in unlike(run.plan for run in runs if not run.is_done):
+        try:
+            check_ready(plan.config, registry)
+        except (DataError, MissingDependencyError) as error:
+            if here:
+                raise
+            unchecked[error.what] = None
+        except NasbenchError as error:
+            raise type(error)(f"{plan.run_id}: {error.what}", error.why, error.fix) from error
+    return tuple(unchecked)
+
+
 def arguments_of(run: SweepRun, settings: SweepSettings, root: Path, extra: Iterable[str]) -> Task:
     """Return the task of one run: the arguments of ``nasbench`` that run or continue it."""
     config = run.plan.config
@@ -176,7 +209,8 @@ def execute(
 ) -> SweepReport:
     """Run tasks, retry those that crashed, go on when one fails.
 
-    A run that diverged is a result: it counts as failed and is not retried.
+    A run that diverged is a result: it counts as failed and is not retried. Nor is one that was
+    refused for its settings (code 2), or for data, a package or hardware that is missing (3).
 
     Args:
         executor: Where they run.
@@ -192,7 +226,7 @@ def execute(
             if outcome.code == 0:
                 report.succeeded.append(outcome.task.name)
                 progress(outcome, "done")
-            elif attempt < retries and not fail_fast and not _diverged(outcome):
+            elif attempt < retries and not fail_fast and not _is_final(outcome):
                 again.append(outcome.task)
                 progress(outcome, "retried")
             else:
@@ -206,6 +240,9 @@ def execute(
     return report
 
 
-def _diverged(outcome: Outcome) -> bool:
+def _is_final(outcome: Outcome) -> bool:
+    """Whether a run would fail in the same way again: it diverged, or was refused."""
+    if outcome.code in _REFUSED:
+        return True
     status: dict[str, Any] = RunFolder(outcome.task.folder).status()
     return status.get("status") == "diverged"

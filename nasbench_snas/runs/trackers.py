@@ -6,6 +6,7 @@ dropped with a warning.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -49,6 +50,30 @@ def open_tracker(name: str, folder: RunFolder, config: RunConfig) -> Tracker:
             f"tracker {name!r} cannot be opened: {error}",
             fix="Mend it (wandb: `wandb login`, or WANDB_MODE=offline), or --track none.",
         ) from error
+
+
+def require_tracker(name: str) -> None:
+    """Raise a :class:`MissingDependencyError` if the package of the tracker ``name`` is missing."""
+    package = {"tensorboard": "tensorboard", "wandb": "wandb"}.get(name)
+    if package is not None and importlib.util.find_spec(package) is None:
+        raise MissingDependencyError(
+            f"tracker {name!r} needs a package that is not installed: {package}.",
+            fix=f"pip install 'nasbench-snas[{name}]'",
+        )
+
+
+class LaterTracker:
+    """A tracker that is opened at the first event, when the run's folder stands."""
+
+    def __init__(self, name: str, folder: RunFolder, config: RunConfig) -> None:
+        self._make = lambda: open_tracker(name, folder, config)
+        self._tracker: Tracker | None = None
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Record one event."""
+        if self._tracker is None:
+            self._tracker = self._make()
+        self._tracker(event)
 
 
 class _Guarded:

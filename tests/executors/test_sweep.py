@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from nasbench_snas.cli.main import main
-from nasbench_snas.errors import ConfigError
+from nasbench_snas.errors import ConfigError, MissingDependencyError
 from nasbench_snas.executors import Outcome, Task, make_executor
 from nasbench_snas.executors.local import LocalExecutor
 from nasbench_snas.executors.printer import PrintExecutor
@@ -310,3 +310,46 @@ def test_a_preempted_job_lets_its_run_write_a_checkpoint_and_continues(tmp_path:
     os.kill(int(number.read_text()), signal.SIGUSR2)  # as Slurm warns a job
     assert job.result() == (0, "")
     assert (tmp_path / "run" / "checkpoint").exists()
+
+
+@pytest.mark.parametrize("code", [2, 3])
+def test_a_refused_run_is_not_retried_and_its_way_out_is_kept(code: int, tmp_path: Path) -> None:
+    told = "Error: no images.\\n  They are not there.\\n  nasbench data prepare cifar10"
+    script = f"import sys; print('x\\n{told}\\nbye', file=sys.stderr); sys.exit({code})"
+    states = []
+    report = execute(
+        LocalExecutor(jobs=1, poll_seconds=0.02),
+        [task(tmp_path, "one", script)],
+        retries=3,
+        progress=lambda outcome, state: states.append(state),
+    )
+    assert states == ["failed"]
+    assert report.failed[0].message.splitlines() == told.replace("\\n", "\n").splitlines()
+
+
+def test_slurm_is_refused_where_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingDependencyError, match="no Slurm on this machine"):
+        make_executor("slurm", jobs=0, gpus_per_run=1, options={})
+
+
+def test_jobs_of_a_local_cluster_are_bounded_and_share_the_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    running = tmp_path / "running"
+    running.mkdir()
+    script = (
+        "import os, pathlib, time; r = pathlib.Path({!r}); me = r / str(os.getpid()); me.touch();"
+        "time.sleep(1.5); n = len(list(r.iterdir())); me.unlink();"
+        "raise SystemExit(10 * n + int(os.environ['CUDA_VISIBLE_DEVICES']))"
+    ).format(str(running))
+    options = {"cluster": "local", "folder": str(tmp_path / "logs"), "poll_seconds": 0.1}
+    executor = make_executor("slurm", jobs=0, gpus_per_run=1, options=options)
+    outcomes = list(executor.run(task(tmp_path, str(i), script) for i in range(3)))
+    assert {o.code % 10 for o in outcomes} == {3, 5}
+    assert all(o.code // 10 <= 2 for o in outcomes)

@@ -1,0 +1,59 @@
+"""A dry run refuses what the run refuses, and what is refused leaves no folder."""
+
+from pathlib import Path
+
+import pytest
+
+from nasbench_snas.cli.main import main
+
+TINY = [
+    *("--set", "data.dataset=fake", "--set", "data.fake.train_images=64"),
+    *("--set", "search.epochs=1", "--set", "search.batch_size=16", "--set", "space.cells=1"),
+    *("--set", "space.channels=2", "--set", "child.samples=1"),
+    *("--set", "child.recalibration_images=16"),
+]
+SNAS = ["run", "-e", "snas", "-s", "darts-cnn", *TINY]
+REFUSED = {
+    "too many architectures": ["run", "-e", "exact", "-s", "darts-cnn", *TINY],
+    "no images": [*SNAS, "--dataset", "cifar10", "--data-root", "nowhere"],
+    "too few pixels": [*SNAS, "--set", "space.cells=20", "--set", "data.resolution=2"],
+    "no such backend": [*SNAS, "--kernels", "triton"],
+    "no such device": [*SNAS, "--device", "cuda:63"],
+    "a batch above the images": [*SNAS, "--set", "search.batch_size=4096"],
+    "above the budget": ["retrain", "snas-mild", "--set", "network.max_macs=1000"],
+    "cells of no published network": ["retrain", "|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|"],
+}
+
+
+def code(arguments: list[str]) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    return int(stopped.value.code or 0)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_dry_run_and_the_run_end_alike_and_leave_nothing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--root", "runs", *(a.replace("{}", "nor_conv_5x5") for a in REFUSED[name])]
+    dry = code([*arguments, "--dry-run"])
+    said = capsys.readouterr().err
+    assert dry in (2, 3) and "Error:" in said
+    assert code(arguments) == dry
+    assert capsys.readouterr().err.splitlines()[-1] == said.splitlines()[-1]
+    assert not [p for p in tmp_path.rglob("*") if p.parent.name in ("runs", "_retrain")]
+
+
+def test_a_dry_run_of_what_runs_says_so_and_writes_nothing(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    assert code(["--root", str(root), *SNAS, "--dry-run"]) == 0
+    assert not root.exists()
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_a_sweep_with_one_impossible_run_starts_none(dry: bool, tmp_path: Path) -> None:
+    names = ["--estimators", "snas,exact", "--seeds", "0-1"]
+    command = ["-q", "--root", str(tmp_path), "sweep", *names, *TINY]
+    assert code([*command, *(["--dry-run"] if dry else [])]) == 2
+    assert list(tmp_path.iterdir()) == []
