@@ -94,6 +94,10 @@ class _Guarded:
             self._tracker = None
 
 
+_COUNTED = frozenset({"t", "epoch", "step"})
+"""Times since 1970 and counters: TensorBoard keeps 24 bits of a number, and its axis is the step."""
+
+
 def scalars(event: dict[str, Any]) -> dict[str, float]:
     """Return the numbers of an event by name."""
     return {
@@ -115,7 +119,8 @@ class TensorBoardTracker:
         """Record an epoch event; close at the result."""
         if event["kind"] == "epoch":
             for key, value in scalars(event).items():
-                self._writer.add_scalar(key, value, event["step"])
+                if key not in _COUNTED:
+                    self._writer.add_scalar(key, value, event["step"])
             self._writer.flush()
         elif event["kind"] == "result":
             self._writer.close()

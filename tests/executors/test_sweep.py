@@ -25,7 +25,7 @@ from nasbench_snas.executors.printer import PrintExecutor
 from nasbench_snas.executors.sweep import SweepSettings, execute, load_sweep, plan_sweep, summary
 from nasbench_snas.executors.task import wait_until_free
 from nasbench_snas.registry import Registry
-from nasbench_snas.runs.folder import RunFolder
+from nasbench_snas.runs.folder import SCHEMA_VERSION, RunFolder
 from nasbench_snas.search.estimate import measured_times
 
 TINY = (
@@ -172,8 +172,7 @@ def test_the_plan_is_the_product_and_knows_what_is_there(tmp_path: Path) -> None
     done = runs[0].folder
     done.path.mkdir()
     done.config_file.write_text("[search]\nepochs = 1\n")
-    (done.path / "result.json").write_text("{}")
-    done.set_status("done")
+    done.write_result({"schema_version": SCHEMA_VERSION}, "done")
     again = plan_sweep(Registry(), settings, tmp_path)
     assert [r.is_done for r in again] == [True, False, False, False]
     assert summary(again, []) == "4 runs: 1 done, 0 begun, 3 new."
@@ -187,8 +186,10 @@ def test_the_time_is_estimated_from_finished_runs_and_says_from_which(tmp_path: 
         folder = tmp_path / f"run{i}"
         folder.mkdir()
         (folder / "config.toml").touch()
-        text = content if isinstance(content, str) else json.dumps(content)
-        (folder / "result.json").write_text(text)
+        if isinstance(content, str):
+            (folder / "result.json").write_text(content)
+        else:
+            RunFolder(folder).write_result(content, "done")
     times = measured_times(tmp_path)
     assert [m.seconds for m in times] == [5.0, 15.0]
     more = ("search.epochs=3",)
@@ -282,7 +283,7 @@ def test_a_worker_waits_for_a_process_that_its_predecessor_left(tmp_path: Path) 
 
 RUN_THAT_IS_PREEMPTED = """
 import os, pathlib, signal, sys, time
-from nasbench_snas.runs.folder import RunFolder
+from nasbench_snas.runs.folder import SCHEMA_VERSION, RunFolder
 folder = RunFolder(pathlib.Path(sys.argv[1]))
 def stop(number, frame):
     (folder.path / "checkpoint").touch()
