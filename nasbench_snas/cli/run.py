@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from nasbench_snas.search.plan import PlannedRun
 
 
-@click.command(name="run")
+_EXAMPLES = """\b
+Examples:
+  nasbench run -e snas -s darts-cnn
+  nasbench run -e darts -s darts-cnn --level bilevel --seeds 0-4 --max-time 15m
+  nasbench run -e snas -s darts-cnn -p paper --constraint mild --dry-run"""
+
+
+@click.command(name="run", epilog=_EXAMPLES)
 @click.option("-e", "--estimator", metavar="NAME", help="See `nasbench ls estimators`.")
 @click.option("-s", "--space", metavar="NAME", help="See `nasbench ls spaces`.")
 @click.option("-p", "--preset", default="smoke", show_default=True, help="smoke, small or paper.")

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from nasbench_snas.executors.sweep import SweepRun, SweepSettings
 
 
-@click.command(name="sweep")
+_EXAMPLES = """\b
+Examples:
+  nasbench sweep --estimators snas,darts --seeds 0-4 --dry-run
+  nasbench sweep --estimators snas,random --constraints none,mild --jobs 2
+  nasbench sweep table1.toml --executor slurm --executor-config slurm.toml"""
+
+
+@click.command(name="sweep", epilog=_EXAMPLES)
 @click.argument("file", required=False, type=click.Path(exists=True, path_type=Path))
 @click.option("--estimators", metavar="A,B", help="Names, separated by commas.")
 @click.option("--spaces", metavar="X,Y", help="Default: darts-cnn.")
