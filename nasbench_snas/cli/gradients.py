@@ -13,7 +13,6 @@ from nasbench_snas.cli import _options
 from nasbench_snas.cli.main import Session
 from nasbench_snas.errors import ConfigError
 
-
 _EXAMPLES = """\b
 Examples:
   nasbench gradients -s snas-unit

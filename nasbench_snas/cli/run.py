@@ -55,6 +55,7 @@ Examples:
 @_options.resume("RUN_ID")
 @_options.rerun(["failed", "stale", "all"], "Which finished runs to repeat.")
 @_options.dry_run
+@click.option("--measure", is_flag=True, help="With --dry-run: run a few steps for the time.")
 @click.option(
     "--track",
     type=click.Choice(["none", "tensorboard", "wandb"]),
@@ -78,8 +79,8 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     device = resolve_device(options["device"], deterministic=options["deterministic"])
     require_tracker(options["track"])
     plans = _plans(session, options)
-    if options["dry_run"]:
-        _show_plans(session, plans)
+    if options["dry_run"] or options["measure"]:
+        _show_plans(session, plans, device)
         _check_plans(session, plans, options, device)
         return 0
     if not session.quiet:
@@ -224,6 +225,7 @@ def _check_plans(
 ) -> None:
     """Raise what the run itself would be refused for; finished runs are not looked at."""
     from nasbench_snas.runs.folder import RunFolder
+    from nasbench_snas.search.estimate import duration, measure
     from nasbench_snas.search.ready import check_ready, unlike
 
     todo = [
@@ -234,17 +236,22 @@ def _check_plans(
     ]
     for plan in unlike(todo):
         check_ready(plan.config, session.registry(), device, options["kernels"])
+        if options["measure"]:
+            seconds = measure(plan.config, session.registry(), device, options["kernels"])
+            text = f"{plan.run_id}   measured: about {duration(seconds)} of search"
+            session.console().print(text)
 
 
-def _show_plans(session: Session, plans: list[PlannedRun]) -> None:
+def _show_plans(session: Session, plans: list[PlannedRun], device: str) -> None:
     from nasbench_snas.runs.folder import RunFolder
-    from nasbench_snas.search.estimate import estimate, measured_times
+    from nasbench_snas.runs.provenance import device_name
+    from nasbench_snas.search.estimate import Times
     from nasbench_snas.settings.toml import to_toml
 
     console = session.console()
     console.print(to_toml(plans[0].config, plans[0].sources))
-    times = measured_times(session.root)
+    times = Times(session.registry(), session.root, device_name(device))
     for plan in plans:
         folder = RunFolder(session.root / plan.run_id)
         status = folder.status().get("status", "new")
-        console.print(f"{plan.run_id}   {status}   {estimate(times, plan)}")
+        console.print(f"{plan.run_id}   {status}   {times.told(plan)}")

@@ -59,6 +59,7 @@ def command(session: Session, /, file: Path | None, **options: Any) -> int:
     run fails (exit code 4). A run that diverged is a result: it is not repeated (`nasbench run
     --rerun failed` does), but the exit code stays 4.
     """
+    from nasbench_snas.compute.device import resolve_device
     from nasbench_snas.executors import make_executor
     from nasbench_snas.executors.sweep import (
         arguments_of,
@@ -67,20 +68,25 @@ def command(session: Session, /, file: Path | None, **options: Any) -> int:
         plan_sweep,
         summary,
     )
-    from nasbench_snas.search.estimate import estimate, measured_times
+    from nasbench_snas.runs.provenance import device_name
+    from nasbench_snas.search.estimate import Times
     from nasbench_snas.settings.toml import read_toml
 
     settings = _settings(file, options)
     runs = plan_sweep(session.registry(), settings, session.root)
     printing = options["executor"] == "print"
     telling = not session.quiet and not printing
-    times = measured_times(session.root) if telling or options["dry_run"] else []
+    times = None
+    if telling or options["dry_run"]:
+        name = device_name(resolve_device("auto"))
+        times = Times(session.registry(), session.root, name)
     if telling:
         click.echo(summary(runs, times))
     if options["dry_run"]:
         for run in runs:
             line = f"{run.plan.run_id}   {run.status}   {run.epochs_done}/{run.epochs}"
-            click.echo(line if run.is_done else f"{line}   {estimate(times, run.plan)}")
+            told = "" if times is None or run.is_done else f"   {times.told(run.plan)}"
+            click.echo(f"{line}{told}")
     here = options["executor"] == "local"
     for what in check_sweep(session.registry(), runs, here=here):
         click.echo(f"note: not checked here: {what}", err=True)

@@ -193,6 +193,15 @@ class DataSettings(BaseModel):
         return CATALOGUE[self.dataset]
 
     @property
+    def declared_sizes(self) -> tuple[int, int, int] | None:
+        """Channels, classes and side of the images; None where only the files know them."""
+        if self.dataset == "fake":
+            return self.fake.channels, self.fake.classes, self.resolution or self.fake.size
+        if self.info.shape is None or self.info.classes is None:
+            return None
+        return self.info.shape[0], self.info.classes, self.resolution or self.info.shape[1]
+
+    @property
     def data_root(self) -> Path:
         """The folder to read from: `root`, or the default one."""
         return self.root if self.root is not None else default_root()

@@ -20,7 +20,7 @@ from nasbench_snas.executors import Executor, Outcome, Task
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder
 from nasbench_snas.runs.index import index_row
-from nasbench_snas.search.estimate import Measured, duration, expected, told
+from nasbench_snas.search.estimate import Times, duration, told
 from nasbench_snas.search.plan import PlannedRun, as_begun, plan_run
 from nasbench_snas.settings.parameters import config_error
 from nasbench_snas.settings.toml import read_toml
@@ -160,12 +160,12 @@ def arguments_of(run: SweepRun, settings: SweepSettings, root: Path, extra: Iter
     return Task(run.plan.run_id, run.folder.path, tuple(arguments))
 
 
-def summary(runs: list[SweepRun], times: list[Measured]) -> str:
+def summary(runs: list[SweepRun], times: Times | None) -> str:
     """Return one line: how many runs are done, to continue and new, and the expected time.
 
     Args:
         runs: The plan.
-        times: What finished runs took.
+        times: What finished runs took; None: nothing is known.
     """
     diverged = sum(run.status == "diverged" for run in runs)
     left = [run for run in runs if not run.is_done]
@@ -175,14 +175,17 @@ def summary(runs: list[SweepRun], times: list[Measured]) -> str:
     text += f", {len(left) - new} begun, {new} new."
     if not left:
         return text
-    found = [(run, expected(times, run.plan)) for run in left]
+    found = [(run, times.expected(run.plan) if times else None) for run in left]
     known = [(run, guess) for run, guess in found if guess is not None]
     unknown = len(left) - len(known)
     if known:
         seconds = sum(guess.seconds * run.share_left for run, guess in known)
         sources = dict.fromkeys(m for _, guess in known for m in guess.sources)
         text += f"  About {duration(seconds)} of work ({told(sources)})"
+        text += f", {seconds / 86_400:.3g} {times.days}" if times else ""
         text += f", and {unknown} runs of unknown time." if unknown else "."
+    else:
+        text += "  Of unknown time."
     return text
 
 

@@ -95,7 +95,7 @@ class _Guarded:
 
 
 _COUNTED = frozenset({"t", "epoch", "step"})
-"""Times since 1970 and counters: TensorBoard keeps 24 bits of a number, and its axis is the step."""
+"""Unix times and counters: TensorBoard keeps 24 bits of a number, and its axis is the step."""
 
 
 def scalars(event: dict[str, Any]) -> dict[str, float]:
