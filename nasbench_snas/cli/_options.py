@@ -39,6 +39,13 @@ deterministic: Option = click.option(
 dry_run: Option = click.option(
     "--dry-run", is_flag=True, help="Show what would run; nothing is written."
 )
+track: Option = click.option(
+    "--track",
+    type=click.Choice(["none", "tensorboard", "wandb"]),
+    default="none",
+    show_default=True,
+    help="Send events to a tracker.",
+)
 as_json: Option = click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 
 

@@ -205,7 +205,7 @@ def _one(
         show_retraining(session, folder, result, f"taken over from {twin.run_id}")
     if twin is not None and plan.config.selection == "best of n":
         return 0
-    with RetrainDisplay(session, plan, folder, device) as display:
+    with RetrainDisplay(session, plan, folder, device, options["max_epochs"]) as display:
         try:
             result = run_retraining(
                 plan.config,

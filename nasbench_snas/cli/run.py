@@ -56,13 +56,7 @@ Examples:
 @_options.rerun(["failed", "stale", "all"], "Which finished runs to repeat.")
 @_options.dry_run
 @click.option("--measure", is_flag=True, help="With --dry-run: run a few steps for the time.")
-@click.option(
-    "--track",
-    type=click.Choice(["none", "tensorboard", "wandb"]),
-    default="none",
-    show_default=True,
-    help="Send events to a tracker.",
-)
+@_options.track
 @_options.max_epochs("run")
 @_options.max_time
 @click.pass_context
@@ -180,7 +174,7 @@ def _one(session: Session, plan: PlannedRun, options: dict[str, Any], device: st
         check_plugins(folder, session.registry())
         show_result(session, folder, done, note="finished before; --rerun all repeats it")
         return 0
-    with RunDisplay(session, plan, folder, device) as display:
+    with RunDisplay(session, plan, folder, device, options["max_epochs"]) as display:
         listeners = [display.event]
         if options["track"] != "none" and not session.silent:
             listeners.append(LaterTracker(options["track"], folder, plan.config))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nasbench_snas.cli import _options
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.settings.seed_list import parse_seeds
 
@@ -35,6 +36,13 @@ Examples:
 @click.option("--constraints", metavar="C,D", help="Default: none.")
 @click.option("--seeds", metavar="SPEC", help="0 | 0,3 | 0-9. Default: 0.")
 @click.option("-p", "--preset", help="Default: smoke.")
+@click.option("--level", type=click.Choice(["joint", "bilevel", "unrolled"]), help="For all runs.")
+@click.option("--dataset", help="For all runs; see `nasbench data list`.")
+@_options.data_root
+@_options.amp(["bf16"])
+@_options.device
+@_options.deterministic
+@_options.track
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="For all runs.")
 @click.option(
     "--executor",
@@ -78,7 +86,7 @@ def command(session: Session, /, file: Path | None, **options: Any) -> int:
     telling = not session.quiet and not printing
     times = None
     if telling or options["dry_run"]:
-        name = device_name(resolve_device("auto"))
+        name = device_name(resolve_device(options["device"]))
         times = Times(session.registry(), session.root, name)
     if telling:
         click.echo(summary(runs, times))
@@ -101,7 +109,8 @@ def command(session: Session, /, file: Path | None, **options: Any) -> int:
     )
     plugins = [word for plugin in session.plugins for word in ("--plugin", plugin)]
     root, todo = session.root.resolve(), [r for r in runs if not r.is_done]
-    tasks = [arguments_of(run, settings, root, plugins) for run in todo]
+    told = _run_options(options)
+    tasks = [arguments_of(run, settings, root, plugins, told) for run in todo]
     with _live_table(session, runs) if not printing else contextlib.nullcontext():
         report = execute(
             executor,
@@ -122,6 +131,21 @@ def command(session: Session, /, file: Path | None, **options: Any) -> int:
     return 4 if report.failed or before else 0
 
 
+_SETTINGS = {
+    "level": "search.level",
+    "dataset": "data.dataset",
+    "data_root": "data.root",
+    "amp": "search.amp",
+}
+
+
+def _run_options(options: dict[str, Any]) -> list[str]:
+    """Return what every run is told besides its settings."""
+    words = ["--device", options["device"]] if options["device"] != "auto" else []
+    words += [] if options["deterministic"] else ["--no-deterministic"]
+    return words + (["--track", options["track"]] if options["track"] != "none" else [])
+
+
 def _settings(file: Path | None, options: dict[str, Any]) -> SweepSettings:
     """Return the settings of the file, overridden by what was given as an option."""
     import pydantic
@@ -137,7 +161,8 @@ def _settings(file: Path | None, options: dict[str, Any]) -> SweepSettings:
         values["seeds"] = tuple(parse_seeds(options["seeds"]))
     if options["preset"]:
         values["preset"] = options["preset"]
-    values["set"] = (*values.get("set", ()), *options["assignments"])
+    given = _options.given(options, _SETTINGS)
+    values["set"] = (*values.get("set", ()), *given, *options["assignments"])
     if "estimators" not in values:
         raise ConfigError(
             "which estimators?", fix="Example: nasbench sweep --estimators snas,darts --seeds 0-4"

@@ -146,8 +146,22 @@ def check_sweep(registry: Registry, runs: list[SweepRun], *, here: bool) -> tupl
     return tuple(unchecked)
 
 
-def arguments_of(run: SweepRun, settings: SweepSettings, root: Path, extra: Iterable[str]) -> Task:
-    """Return the task of one run: the arguments of ``nasbench`` that run or continue it."""
+def arguments_of(
+    run: SweepRun,
+    settings: SweepSettings,
+    root: Path,
+    extra: Iterable[str],
+    told: Iterable[str] = (),
+) -> Task:
+    """Return the task of one run: the arguments of ``nasbench`` that run or continue it.
+
+    Args:
+        run: The run.
+        settings: The sweep's settings.
+        root: The run store.
+        extra: Options of ``nasbench``.
+        told: Options of ``nasbench run`` that are no settings: device, tracker …
+    """
     config = run.plan.config
     arguments = ["-q", *extra, "--root", str(root), "run"]
     arguments += ["--estimator", config.estimator.name, "--space", config.space.name]
@@ -155,6 +169,7 @@ def arguments_of(run: SweepRun, settings: SweepSettings, root: Path, extra: Iter
     arguments += ["--seed", str(config.seed)]
     for assignment in settings.set:
         arguments += ["--set", assignment]
+    arguments += told
     if run.status == "truncated":
         arguments += ["--resume", "auto"]
     return Task(run.plan.run_id, run.folder.path, tuple(arguments))

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
-from nasbench_snas.cli.main import main
+from nasbench_snas.cli._options import Seconds
+from nasbench_snas.cli.main import main, nasbench
 
 TINY = [
     *("--set", "data.dataset=fake", "--set", "data.fake.train_images=64"),
@@ -57,3 +60,45 @@ def test_a_sweep_with_one_impossible_run_starts_none(dry: bool, tmp_path: Path) 
     command = ["-q", "--root", str(tmp_path), "sweep", *names, *TINY]
     assert code([*command, *(["--dry-run"] if dry else [])]) == 2
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90.0), ("15m", 900.0), ("1.5h", 5400.0), ("2d", 172_800.0)]
+)
+def test_a_time_is_seconds_or_has_a_unit(text: str, seconds: float) -> None:
+    assert Seconds().convert(text, None, None) == seconds
+
+
+@pytest.mark.parametrize("text", ["m", "-1m", "infm", "1 year", "nan"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter):
+        Seconds().convert(text, None, None)
+
+
+@pytest.mark.parametrize("name", ["run", "sweep", "report", "gradients", "draw"])
+def test_the_help_ends_with_three_examples_that_can_be_parsed(name: str) -> None:
+    text = CliRunner().invoke(nasbench, [name, "--help"]).output
+    examples = [line.strip() for line in text.partition("Examples:")[2].splitlines()]
+    examples = [line for line in examples if line]
+    assert len(examples) == 3 and all(line.startswith("nasbench ") for line in examples)
+    command = nasbench.get_command(click.Context(nasbench), name)
+    assert command is not None
+    known = {option for parameter in command.params for option in parameter.opts} | {"--root"}
+    for line in examples:
+        words = line.split()
+        assert name in words
+        assert {word for word in words if word.startswith("-")} <= known, line
+
+
+def test_a_plug_in_file_that_is_not_there_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code(["--plugin", "nofile.py", "ls", "spaces"]) == 2
+    assert "nofile.py: there is no such file" in capsys.readouterr().err
+
+
+def test_a_measured_time_is_said_and_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "runs"
+    assert code(["--root", str(root), *SNAS, "--measure"]) == 0
+    assert "measured: about" in capsys.readouterr().out
+    assert not root.exists()

@@ -375,3 +375,21 @@ def test_jobs_of_a_local_cluster_are_bounded_and_share_the_gpus(
     outcomes = list(executor.run(task(tmp_path, str(i), script) for i in range(3)))
     assert {o.code % 10 for o in outcomes} == {3, 5}
     assert all(o.code // 10 <= 2 for o in outcomes)
+
+
+def test_options_of_a_sweep_reach_every_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--root", str(tmp_path), "sweep", "--executor", "print", "--estimators", "snas"]
+    words += ["--seeds", "0-1", "--level", "bilevel", "--amp", "bf16", "--device", "cpu"]
+    words += ["--no-deterministic", "--track", "tensorboard", "--dataset", "fake"]
+    words += [w for setting in TINY[1:] for w in ("--set", setting)]
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert not stop.value.code
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    for line in lines:
+        for part in ("search.level=", "bilevel", "bf16", "--device cpu", "--no-deterministic"):
+            assert part in line
+        assert "--track tensorboard" in line and "data.dataset=" in line
