@@ -114,6 +114,8 @@ def nasbench(
     _configure_logging(verbose, quiet, log_format)
     extra = tuple(p for p in os.environ.get("NASBENCH_PLUGINS", "").split(os.pathsep) if p)
     root = _store(root, ctx.invoked_subcommand)
+    if missing := next((p for p in plugins if p.endswith(".py") and not Path(p).is_file()), None):
+        raise ConfigError(f"--plugin {missing}: there is no such file.")
     ctx.obj = Session(root, verbose, quiet, tuple(plugins), extra)
 
 

@@ -17,7 +17,14 @@ def _parts(context: click.Context, parameter: click.Parameter, value: str) -> tu
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
-@click.command(name="report")
+_EXAMPLES = """\b
+Examples:
+  nasbench report
+  nasbench report --table 1 --format tex,html
+  nasbench --root runs report other-runs --format csv"""
+
+
+@click.command(name="report", epilog=_EXAMPLES)
 @click.argument("runs", nargs=-1)
 @click.option(
     "--table",

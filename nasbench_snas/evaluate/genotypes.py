@@ -121,12 +121,7 @@ def run_space(registry: Registry, folder: Path) -> Space | None:
     if "genotype" in read_toml(folder / CONFIG_FILE):  # a retraining: its genotype says the space
         return None
     config = load_config(folder / CONFIG_FILE)
-    data = config.data
-    if data.dataset == "fake":
-        shape = (data.fake.channels, data.fake.classes, data.resolution or data.fake.size)
-    elif data.info.shape is not None and data.info.classes is not None:
-        shape = (data.info.shape[0], data.info.classes, data.resolution or data.info.shape[1])
-    else:
+    if (sizes := config.data.declared_sizes) is None:
         return None
     family = registry.space(config.space.name)(**config.space.parameters)
-    return family.build(*shape)
+    return family.build(*sizes)

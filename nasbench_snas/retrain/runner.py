@@ -55,6 +55,22 @@ def retrain_folder(root: Path, config: RetrainConfig) -> RunFolder:
     return RunFolder(root / RETRAININGS / config.run_id())
 
 
+def check_ready(
+    config: RetrainConfig,
+    registry: Registry,
+    device: str = "cpu",
+    kernels: str = "auto",
+    *,
+    allow_over_budget: bool = False,
+) -> None:
+    """Build what a retraining of ``config`` builds before it begins: images, network, backend.
+
+    Raises:
+        NasbenchError: What the retraining would be refused for.
+    """
+    Retraining(config, registry, device, allow_over_budget=allow_over_budget, kernels=kernels)
+
+
 def run_retraining(
     config: RetrainConfig,
     registry: Registry,

@@ -150,23 +150,34 @@ def run_job(job: Job, folder: RunFolder, options: RunOptions) -> dict[str, Any]:
         if not world.is_main:
             with stop_signals() as stop:
                 return _Runner(job, folder, options, world, stop).run()
+        new = not folder.path.exists()
+        work = job.make(world) if new else None  # what is refused leaves no folder
         with folder.locked(), stop_signals() as stop, _logfile(folder):
-            return _Runner(job, folder, options, world, stop).run()
+            if folder.config_file.exists():  # another process was faster: build by its state
+                work = None
+            return _Runner(job, folder, options, world, stop, work).run()
 
 
 class _Runner:
     """One process's part in a job."""
 
     def __init__(
-        self, job: Job, folder: RunFolder, options: RunOptions, world: World, stop: list[int]
+        self,
+        job: Job,
+        folder: RunFolder,
+        options: RunOptions,
+        world: World,
+        stop: list[int],
+        work: Work | None = None,
     ) -> None:
         self.job, self.folder, self.options = job, folder, options
         self.world, self.stop = world, stop
+        self._made = work
 
     def run(self) -> dict[str, Any]:
         """Prepare the folder, train, measure; leave a status that says how it ended."""
         self._check_folder()
-        self.work: Work = self.job.make(self.world)
+        self.work: Work = self.job.make(self.world) if self._made is None else self._made
         with threads_for(self.work.elements):
             return self._run()
 

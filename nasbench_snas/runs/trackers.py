@@ -72,6 +72,30 @@ def open_tracker(name: str, folder: RunFolder, config: RunConfig) -> Tracker:
         ) from error
 
 
+def require_tracker(name: str) -> None:
+    """Raise a :class:`MissingDependencyError` if the package of the tracker ``name`` is missing."""
+    package = {"tensorboard": "tensorboard", "wandb": "wandb"}.get(name)
+    if package is not None and importlib.util.find_spec(package) is None:
+        raise MissingDependencyError(
+            f"tracker {name!r} needs a package that is not installed: {package}.",
+            fix=f"pip install 'nasbench-snas[{name}]'",
+        )
+
+
+class LaterTracker:
+    """A tracker that is opened at the first event, when the run's folder stands."""
+
+    def __init__(self, name: str, folder: RunFolder, config: RunConfig) -> None:
+        self._make = lambda: open_tracker(name, folder, config)
+        self._tracker: Tracker | None = None
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Record one event."""
+        if self._tracker is None:
+            self._tracker = self._make()
+        self._tracker(event)
+
+
 class _Guarded:
     """A tracker whose failure is told once and never reaches the run."""
 
@@ -88,6 +112,10 @@ class _Guarded:
         except Exception as error:  # noqa: BLE001  whatever a tracker raises, the run goes on
             _LOG.warning("tracker %s failed and is left out from now on: %s", self._name, error)
             self._tracker = None
+
+
+_COUNTED = frozenset({"t", "epoch", "step"})
+"""Unix times and counters: TensorBoard keeps 24 bits of a number, and its axis is the step."""
 
 
 def scalars(event: dict[str, Any]) -> dict[str, float]:
@@ -111,7 +139,8 @@ class TensorBoardTracker:
         """Record an epoch event; close at the result."""
         if event["kind"] == "epoch":
             for key, value in scalars(event).items():
-                self._writer.add_scalar(key, value, event["step"])
+                if key not in _COUNTED:
+                    self._writer.add_scalar(key, value, event["step"])
             self._writer.flush()
         elif event["kind"] == "result":
             self._writer.close()

@@ -23,6 +23,7 @@ from nasbench_snas.runs.provenance import source_hash
 from nasbench_snas.runs.resume import kept_kernels
 from nasbench_snas.runs.start import InterruptedRunError, Job, run_job
 from nasbench_snas.search.advice import divergence_advice
+from nasbench_snas.search.ready import check_draw
 from nasbench_snas.search.result import search_result
 from nasbench_snas.search.search import Search
 from nasbench_snas.settings.run import RunConfig, from_toml
@@ -106,6 +107,7 @@ def run_search(
         kernels = kept_kernels(folder, options)
         epochs = options.max_epochs or config.search.epochs
         work = SearchWork(config, registry, options.device, kernels, world, epochs)
+        check_draw(config, registry, work.space, work.device)
         record["kernels"] = work.kernels
         return work
 
