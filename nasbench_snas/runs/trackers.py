@@ -29,12 +29,14 @@ _PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb"}
 
 
 def require_tracker(name: str) -> None:
-    """Check that a tracker could be opened, without opening it.
+    """Check that a tracker (or ``none``) could be opened, without opening it.
 
     Raises:
         ConfigError: There is no such tracker.
         MissingDependencyError: Its package is not installed.
     """
+    if name == "none":
+        return
     if name not in _PACKAGES:
         raise ConfigError(f"unknown tracker {name!r}.", f"Known: {', '.join(_PACKAGES)}")
     if importlib.util.find_spec(_PACKAGES[name]) is None:
@@ -70,16 +72,6 @@ def open_tracker(name: str, folder: RunFolder, config: RunConfig) -> Tracker:
             f"tracker {name!r} cannot be opened: {error}",
             fix="Mend it (wandb: `wandb login`, or WANDB_MODE=offline), or --track none.",
         ) from error
-
-
-def require_tracker(name: str) -> None:
-    """Raise a :class:`MissingDependencyError` if the package of the tracker ``name`` is missing."""
-    package = {"tensorboard": "tensorboard", "wandb": "wandb"}.get(name)
-    if package is not None and importlib.util.find_spec(package) is None:
-        raise MissingDependencyError(
-            f"tracker {name!r} needs a package that is not installed: {package}.",
-            fix=f"pip install 'nasbench-snas[{name}]'",
-        )
 
 
 class LaterTracker:
