@@ -3,6 +3,7 @@
 __all__ = [
     "cost",
     "damage",
+    "disconnected",
     "estimators",
     "gradients",
     "measure",
