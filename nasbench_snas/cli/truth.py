@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,6 +30,14 @@ if TYPE_CHECKING:
 )
 @click.option("--no-odd", is_flag=True, help="Leave out records of another network's size.")
 @click.option("--errata", is_flag=True, help="Count the odd records, and what they shift.")
+@click.option(
+    "--nats",
+    type=click.Path(exists=True, path_type=Path),
+    metavar="FILE",
+    help="Read the authors' NATS-Bench file (needs nats_bench); --dataset by its names.",
+)
+@click.option("--metric", default="test-accuracy", show_default=True, help="With --nats.")
+@click.option("--epochs", type=click.Choice(["12", "200"]), default="200", help="With --nats.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_obj
 def command(session: Session, /, names: tuple[str, ...], **options: Any) -> int:
@@ -58,6 +67,9 @@ def command(session: Session, /, names: tuple[str, ...], **options: Any) -> int:
             "which architecture?", fix="Examples: nasbench truth 333132 | --best 5 | --rank 100"
         )
     given = [_key(session, name) for name in names]
+    if options["nats"]:
+        _from_file(given, options)
+        return 0
     chosen = options["dataset"]
     for dataset in DATASETS if chosen == "all" else (check_dataset(chosen),):
         keys, odd = list(given), not options["no_odd"]
@@ -109,6 +121,24 @@ def _key(session: Session, name: str) -> str:
         if name.startswith(("|", "(")) or name.isdecimal():
             raise
     return genotype_to_key(read_genotype(find_run(session.root, name).path / "genotype.json"))
+
+
+def _from_file(keys: Iterable[str], options: dict[str, Any]) -> None:
+    """Show what the authors' file says of architectures."""
+    from dataclasses import asdict
+
+    from nasbench_snas.truth.nats import TopologyBenchmark
+
+    benchmark = TopologyBenchmark(options["nats"])
+    dataset, metric, epochs = options["dataset"], options["metric"], int(options["epochs"])
+    for key in keys:
+        found = benchmark.measured(key, dataset, metric, epochs)
+        if options["as_json"]:
+            values = {"key": key, "dataset": dataset, "metric": metric, "epochs": epochs}
+            click.echo(json.dumps({**values, **asdict(found)}))
+            continue
+        what = f"{dataset} {metric}, {epochs} epochs"
+        click.echo(f"{key}  {what}: {found.mean:.4g} (n = {found.seeds})")
 
 
 def _show(records: Iterable[Record], *, as_json: bool) -> None:

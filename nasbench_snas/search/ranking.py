@@ -41,10 +41,19 @@ _PER_PASS = 8
 class Searched(Protocol):
     """What a ranking needs of a search."""
 
-    dist: Distribution
-    parent: nn.Module
-    images: SearchImages
     epoch: int
+
+    @property
+    def dist(self) -> Distribution:
+        """The distribution."""
+
+    @property
+    def parent(self) -> nn.Module:
+        """The parent network."""
+
+    @property
+    def images(self) -> SearchImages:
+        """The images that measure the search."""
 
 
 class Ranking:

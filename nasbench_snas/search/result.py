@@ -53,6 +53,7 @@ def search_result(
     return {
         "schema_version": SCHEMA_VERSION,
         "run_id": run_id,
+        "disconnected": list(genotype.disconnected),
         "parent_id": None,
         "stage": "search",
         "estimator": config.estimator.name,

@@ -6,6 +6,7 @@ __all__ = [
     "keys",
     "known",
     "landscape",
+    "nats",
     "own",
     "published",
     "table",

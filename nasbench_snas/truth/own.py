@@ -35,6 +35,7 @@ from nasbench_snas.errors import ConfigError, DataError
 from nasbench_snas.outside import csv_line
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder, read_objects, write_atomic, write_json
+from nasbench_snas.runs.temporaries import remove_dead
 from nasbench_snas.search.child import accuracy
 from nasbench_snas.search.levels import finish_step, zero_gradients
 from nasbench_snas.search.search import Search
@@ -275,6 +276,7 @@ def make_shard(
     if not 0 <= shard < plan.shards:
         raise ConfigError(f"there is no shard {shard}.", f"They are 0 to {plan.shards - 1}.")
     with shard_lock(folder, shard, plan.shards).locked():
+        remove_dead(folder / "shards", locked=False)
         file = folder / "shards" / f"{shard}-of-{plan.shards}.json"
         _make_shard(plan, registry, file, shard, device, together)
 

@@ -1,8 +1,12 @@
 """Tables: the model of a table, and one module for each kind."""
 
 __all__ = [
+    "ablation",
+    "baselines",
+    "checklist",
     "cost",
     "damage",
+    "disconnected",
     "estimators",
     "gradients",
     "landscape",
@@ -13,4 +17,5 @@ __all__ = [
     "selection",
     "studies",
     "table1",
+    "truth",
 ]
