@@ -81,11 +81,15 @@ def test_a_small_space_is_tabulated_continued_and_compared_with_a_search(
     (shard,) = tmp_path.glob("_tabular/*/shards/0-of-2.json")
     rows = json.loads(shard.read_text())
     shard.write_text(json.dumps(rows[:1]))  # as if it had been killed after the first
-    assert run(*words) == 0
+    assert run(*words, "--shards", "3") == 0  # the last one counts: other parts, the same table
     (file,) = tmp_path.glob("_tabular/*/table.csv")
     table = Table.read(file)
     assert len(table.valid) == 3  # one edge, three operations
-    again = json.loads(shard.read_text())
+    parts = [json.loads(part.read_text()) for part in shard.parent.glob("*.json")]
+    trained = [(row["architecture"], row["seed"]) for part in parts for row in part]
+    assert len(trained) == len(set(trained)) == 3
+    found = {row["architecture"]: row for part in parts for row in part}
+    again = [found[row["architecture"]] for row in rows]
     for old, new in zip(rows, again, strict=True):
         assert (old["valid_acc"], old["test_acc"]) == (new["valid_acc"], new["test_acc"])
     assert run(*root, "run", "-e", "random", "-s", "snas-unit", *settings()) == 0
@@ -113,3 +117,17 @@ def test_a_table_of_nasbench201_trains_one_of_each_function(affine: bool) -> Non
     assert len(choices) == 5**6
     assert len(set(functions)) == (5234 if affine else 5044)
     assert list(functions) == published().classes[int(affine)].tolist()
+
+
+@pytest.mark.slow
+def test_the_plateau_says_what_the_last_fifth_gains(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = [setting for setting in TINY if not setting.startswith("search.epochs")]
+    words = [word for setting in kept for word in ("--set", setting)]
+    more = ["--set", "search.epochs=5", "--plateau", "3", "--seeds", "0-1"]
+    assert run("--root", str(tmp_path), "tabulate", "--space", "snas-unit", *words, *more) == 0
+    line = capsys.readouterr().out
+    assert line.startswith("5 epochs: the last fifth gains ")
+    assert "n = 3 architectures, 2 seeds each" in line
+    assert not list(tmp_path.glob("_tabular/*/shards/*"))
