@@ -94,6 +94,13 @@ class StudySettings(BaseModel):
             raise ValueError("temperatures must be positive")
         return values
 
+    @field_validator("theta_samples")
+    @classmethod
+    def _enough(cls, value: int) -> int:
+        if 0 < value < 20:
+            raise ValueError("0 (none) or at least 20: an interval needs two draws in ten blocks")
+        return value
+
     @property
     def reference_draws(self) -> int:
         """Draws of a sampled reference; 0 for the exact one.
