@@ -356,6 +356,8 @@ class _Runner:
         self._notify(event)
 
     def _finish(self, truncated: bool) -> dict[str, Any]:
+        if self.world.is_main and self.work.epoch:
+            self.work.write_epoch(self.folder)  # whatever has become of these files meanwhile
         self.world.barrier()  # the event log is complete for every process
         result = self.job.finish(self.work, truncated)
         if self.world.is_main:

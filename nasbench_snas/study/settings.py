@@ -101,6 +101,13 @@ class StudySettings(BaseModel):
             raise ValueError("0 (none) or at least 20: an interval needs two draws in ten blocks")
         return value
 
+    @field_validator("batches")
+    @classmethod
+    def _several(cls, value: int) -> int:
+        if 0 < value < 3:
+            raise ValueError("0 (none) or at least 3: a variance between minibatches needs them")
+        return value
+
     @property
     def reference_draws(self) -> int:
         """Draws of a sampled reference; 0 for the exact one.

@@ -38,7 +38,7 @@ space = {name = "snas-unit", nodes = 2, channels = 2}
 batch_size = 6
 points = ["init", "late"]
 theta_samples = 20
-batches = 2
+batches = 3
 draws_per_batch = 2
 samples = 128
 [recipe]
