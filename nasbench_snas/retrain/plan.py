@@ -16,7 +16,13 @@ from nasbench_snas.architecture.genotype import Genotype
 from nasbench_snas.architecture.text import holds_genotype, load_genotype, read_genotype
 from nasbench_snas.architecture.zoo import zoo_key, zoo_names
 from nasbench_snas.data.fingerprint import with_content
-from nasbench_snas.errors import CheckpointError, ConfigError, GenotypeError, suggest
+from nasbench_snas.errors import (
+    CheckpointError,
+    ConfigError,
+    GenotypeError,
+    UnknownRunError,
+    suggest,
+)
 from nasbench_snas.outside import file_name
 from nasbench_snas.registry import Registry
 from nasbench_snas.retrain.runner import canonical_genotype
@@ -96,8 +102,8 @@ def find_target(root: Path, text: str) -> Target:
         return Target(_file_name(genotype.name or stem), genotype)
     try:
         folder = find_run(root, text)
-    except CheckpointError as error:
-        if "several" in error.what:
+    except UnknownRunError as error:
+        if error.several or not text.strip():
             raise
         raise GenotypeError(
             f"{text!r} is neither a run in {root} nor a genotype.",

@@ -50,6 +50,7 @@ class RowLoader:
             ValueError,
         ) as error:
             what = error.what if isinstance(error, NasbenchError) else f"cannot be read: {error!r}"
+            what = what.encode(errors="replace").decode()
             damaged = {"run_id": folder.run_id, "stage": stage, "folder": str(folder.path)}
             return [complete_row({**damaged, "status": "damaged", "reason": what})]
 
@@ -123,8 +124,10 @@ def _typed(name: str, value: Any) -> Any:
     if kind != "object" and isinstance(value, float) and not math.isfinite(value):
         return None
     if kind == "object" and not isinstance(value, float):
-        is_text = isinstance(value, str)
-        return value if is_text else json.dumps(value, sort_keys=True)
+        text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise DataError(f"{name} holds half a character.", "Expected Unicode text.")
+        return text
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind == "boolean" and isinstance(value, bool):
         return value
@@ -155,6 +158,8 @@ def setting_columns(text: str) -> Row:
         "preset": config.preset,
         "seed": config.seed,
         "level": config.search.level,
+        "purpose": config.purpose,
+        "settings_from": config.settings_from or None,
         "alpha_settings": config.search.alpha.model_dump(mode="json"),
         "epochs_planned": config.search.epochs,
         "comparison": config.comparison(),

@@ -63,6 +63,7 @@ def accuracy(parent: nn.Module, z: Tensor, batches: Iterable[tuple[Tensor, Tenso
     """
     was_training = parent.training
     parent.eval()
+    z = z.to(next(parent.parameters()).device)  # the distribution may be on the host
     right, seen = torch.zeros(z.shape[0], dtype=torch.float64, device=z.device), 0
     finite = torch.ones((), dtype=torch.bool, device=z.device)
     for images, labels in batches:
@@ -101,7 +102,7 @@ def recalibrate(parent: nn.Module, z: Tensor, batches: Iterable[tuple[Tensor, Te
     for images, _ in batches:
         for buffer in statistics.values():
             buffer.zero_()
-        parent(images, z[None])  # each is now momentum times the batch's statistic
+        parent(images, z[None].to(images.device))  # now momentum times the batch's statistic
         for name, buffer in statistics.items():
             totals[name] += buffer / BATCH_NORM_MOMENTUM
         count += 1
@@ -156,8 +157,6 @@ def child_matrix(
     for view, chosen in draws.items():
         if not chosen:
             continue
-        where = next(parent.parameters()).device
-        chosen = [one.to(where) for one in chosen]
         z = torch.stack(chosen)
         inherited = accuracy(parent, z, valid())
         results.append(_summary(view, "inherited", inherited))

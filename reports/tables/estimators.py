@@ -116,7 +116,7 @@ def _gradient(row: Run | None) -> list[Value]:
         return [EMPTY] * 5
     runs = (str(row["run_id"]),)
     bias, variance, cost = row["relative_bias_sq"], row["var_trace"], row["forward_equivalents"]
-    if bias and row["bias_sq"]:
+    if bias and row["bias_sq"] and variance is not None:
         variance = variance * bias / row["bias_sq"]
     elif variance:
         variance = None  # the length of the exact gradient is not known

@@ -72,7 +72,8 @@ def test_the_binder_tells_kernels_apart():
     with compilations() as found:
         for channels in (4, 8, 8):
             tables = torch.zeros(8, dtype=torch.int64)
-            norms.gather_weights[1, 1](tables, tables, torch.zeros(8), 8, CO=channels, BM=8)
+            like, out = torch.zeros(1), torch.zeros(8)
+            norms.gather_weights[1, 1](tables, like, tables, out, 8, CO=channels, BM=8)
         assert len(found.keys) == 2 and found.launches == 3
 
 
@@ -166,3 +167,34 @@ def test_a_paper_size_parent_is_tuned_in_at_most_300_compilations():
     z = weights(space, hot=False)
     net(torch.zeros(1, 3, 8, 8), z, all_operations=True).sum().backward()
     assert 20 < len(seen) <= 75, len(seen)
+
+
+@pytest.mark.parametrize("storage", [torch.bfloat16, torch.float16])
+def test_activations_are_stored_in_16_bits_and_nothing_else_is(storage):
+    pytest.importorskip("triton")
+    kernels, seen = counting_kernels(), {}
+
+    def note(made):
+        seen.setdefault(made.kernel.__name__, []).append(made)
+
+    kernels.launch.observer = note
+    space = one_cell()
+    net = FastParent(space, torch.Generator().manual_seed(0), kernels=kernels, storage=storage)
+    z = weights(space, hot=False)
+    logits = net(torch.zeros(2, 2, 4, 4), z, all_operations=True)
+    logits.sum().backward()
+    assert logits.dtype == z.grad.dtype == torch.float32
+    assert all(p.dtype == p.grad.dtype == torch.float32 for p in net.parameters())
+    for name, count in (("depthwise_forward", 1), ("mix_forward", 2), ("norm_upstream", 2)):
+        for made in seen[name]:
+            kinds = [a.dtype for a in made.arguments if torch.is_tensor(a)]
+            assert kinds.count(storage) >= count and torch.float32 in kinds, (name, kinds)
+    for made in seen["finish_moments"]:
+        assert storage not in [a.dtype for a in made.arguments if torch.is_tensor(a)]
+
+
+def test_only_kernels_that_can_store_in_16_bits_do():
+    from nasbench_snas.errors import ConfigError
+
+    with pytest.raises(ConfigError, match="cannot store"):
+        FastParent(one_cell(), torch.Generator(), kernels=FoldedKernels(), storage=torch.bfloat16)

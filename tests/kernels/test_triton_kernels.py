@@ -18,10 +18,10 @@ CASES = Path(__file__).with_name("triton_cases.py")
 ROOT = Path(__file__).parents[2]
 
 
-def interpret(*arguments):
+def interpret(*arguments, cases=CASES):
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        [sys.executable, str(CASES), *arguments], env=environment, capture_output=True, text=True,
+        [sys.executable, str(cases), *arguments], env=environment, capture_output=True, text=True,
         timeout=1800, check=False,
     )  # fmt: skip
 
@@ -39,10 +39,15 @@ def test_interpreted_kernels_and_whole_parents_equal_plain_pytorch():
     assert done.returncode == 0 and "all equal" in done.stdout, done.stderr[-3000:]
 
 
+def test_planted_reads_out_of_bounds_and_dependence_on_the_order_are_found():
+    done = interpret(cases=CASES.with_name("sanitizer_cases.py"))
+    assert done.returncode == 0 and "all found" in done.stdout, done.stderr[-3000:]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("capability", [80, 90, 100, 120])
 def test_compiled_ahead_of_time_no_kernel_spills(capability, record_property):
-    from nasbench_snas.testing import triton_aot
+    from nasbench_snas.prove import ahead as triton_aot
 
     assert capability in triton_aot.CAPABILITIES
     for channels, dtype in ((16, torch.float32), (64, torch.bfloat16)):
@@ -56,7 +61,7 @@ def test_compiled_ahead_of_time_no_kernel_spills(capability, record_property):
 @pytest.fixture(scope="module")
 def variants():
     """The kernels as a narrow parent launches them."""
-    from nasbench_snas.testing import triton_aot
+    from nasbench_snas.prove import ahead as triton_aot
 
     return triton_aot.variants(8)
 

@@ -155,7 +155,7 @@ def test_a_folder_of_version_0_is_migrated_and_left_untouched(tmp_path: Path) ->
     before = (folder / "result.json").read_bytes()
     (row,) = load_rows(tmp_path)
     assert (row["search_valid_acc"], row["child_valid_acc"], row["child_gap"]) == (62.5, 50.0, 12.5)
-    assert (row["macs"], row["wall_s"], row["schema_version"]) == (1000.0, 12.5, 2)
+    assert (row["macs"], row["wall_s"], row["schema_version"]) == (1000.0, 12.5, 3)
     assert (folder / "result.json").read_bytes() == before
 
 

@@ -26,12 +26,14 @@ class Launch:
         arguments: What it was given, in order (without the constants).
         constants: Its compile-time arguments.
         moved: Bytes it reads and writes, each operand once.
+        grid: Programs in each dimension.
     """
 
     kernel: Any
     arguments: tuple[Any, ...]
     constants: dict[str, Any]
     moved: int
+    grid: tuple[int, ...] = ()
 
 
 def cdiv(a: int, b: int) -> int:
@@ -143,7 +145,7 @@ class Launcher:
             tensors = [x for x in arguments if isinstance(x, Tensor)] if moved is None else moved()
             unique = {id(x): x for x in tensors}
             total = sum(size_of(x) for x in unique.values())
-            self.observer(Launch(kernel, arguments, constants, total))
+            self.observer(Launch(kernel, arguments, constants, total, tuple(grid)))
         if self.dry:
             return
         run, options = kernel, {**constants, "maxnreg": REGISTERS}

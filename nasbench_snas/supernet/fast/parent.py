@@ -49,6 +49,8 @@ class FastParent(nn.Module):
         generator: Source of the initial weights; they are those of the reference parent.
         kernels: The backend.
         recompute: Whether cells keep only their inputs and are run again in the backward pass.
+        storage: Type in which activations are stored inside and between cells (bfloat16 or
+            float16); weights, statistics and sums keep the parent's own. None: all are of one type.
 
     Attributes:
         packing: Where the reference parent's tensors lie.
@@ -61,8 +63,15 @@ class FastParent(nn.Module):
         *,
         kernels: Kernels,
         recompute: bool = False,
+        storage: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        if storage is not None and kernels.sources is None:
+            raise ConfigError(
+                f"kernels {kernels.name!r} cannot store activations in {storage}.",
+                "Only Triton's kernels do, on CUDA.",
+            )
+        self.storage = storage
         reference = ReferenceParent(space, generator)
         self.space, self.kernels, self.recompute = space, kernels, recompute
         self.stem, self.blocks, self.head = reference.stem, reference.blocks, reference.head
@@ -101,7 +110,7 @@ class FastParent(nn.Module):
     ) -> Tensor:
         """Return the logits of ``S`` weighted architectures on one batch.
 
-        Autocast has no effect: the kernels work on tensors of one type, that of the weights.
+        Autocast has no effect: activations are of the type of the weights, or of ``storage``.
 
         Args:
             images: Normalised images, shape ``(B, in_channels, resolution, resolution)``.
@@ -124,7 +133,8 @@ class FastParent(nn.Module):
                 f"weights of shape {tuple(z.shape)} do not fit space {self.space.name!r}.",
                 f"Expected (draws, {wanted[0]}, {wanted[1]}): draws, edges, operations.",
             )
-        with torch.autocast(images.device.type, enabled=False):
+        kind = images.device.type
+        with torch.autocast(kind if kind in ("cpu", "cuda") else "cpu", enabled=False):
             return self._logits(images, z, all_operations, edge_mask)
 
     def _logits(
@@ -140,6 +150,7 @@ class FastParent(nn.Module):
             used = (z.detach() != 0).cpu()
         self._prepare(z, used)
         x = self._stem(images, draws)
+        x = x if self.storage is None else x.to(self.storage)
         history, seen = [x, x], 0
         for index, layer in enumerate(self.space.layers):
             if layer.kind == "cell":
@@ -151,9 +162,10 @@ class FastParent(nn.Module):
                 x = self._cell(cell, inputs, z[:, rows], used[:, rows], mask)
                 seen += 1
             else:
-                x = self._residual(self.blocks[str(index)], x, draws)
+                wide = x.to(self.head.linear.weight.dtype)
+                x = self._residual(self.blocks[str(index)], wide, draws).to(x.dtype)
             history = [history[-1], x]
-        return self._head(x, draws)
+        return self._head(x.to(self.head.linear.weight.dtype), draws)
 
     def _cell(
         self,
@@ -172,7 +184,7 @@ class FastParent(nn.Module):
                 f"The batch has one image, and cell {cell.position.index} one pixel.",
                 "Use a larger batch, or fewer cells.",
             )
-        flat = z.to(inputs[0].dtype).reshape(-1)
+        flat = z.to(self.head.linear.weight.dtype).reshape(-1)
         compiled = self._compiled.get(cell.position.index)
         if compiled is not None:
             use = CellUse(
