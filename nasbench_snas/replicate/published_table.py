@@ -10,6 +10,7 @@ from nasbench_snas.cost.table import CRITERIA, cost_table
 from nasbench_snas.oracle.exact import architectures
 from nasbench_snas.registry import Registry
 from nasbench_snas.replicate.findings import Experiment, Finding, judge
+from nasbench_snas.settings.parameters import create
 from nasbench_snas.truth.classes import classes
 from nasbench_snas.truth.errata import count
 from nasbench_snas.truth.published import published
@@ -70,7 +71,7 @@ def isomorphic_cells(full: bool) -> list[Finding]:
 
 def parameters_of_all(full: bool) -> list[Finding]:
     """Dong and Yang 2020: parameters of all 15,625 networks, by construction."""
-    family = Registry().space("nasbench201")(affine=True)
+    family = create(Registry().space("nasbench201"), {"affine": True}, "space")
     space = family.build(3, 10, 32)
     column = cost_table(space)[..., CRITERIA.index("parameters")].long()
     outside = sum(cost.parameters for cost in outside_parts(space).values())

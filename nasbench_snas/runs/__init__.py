@@ -1,6 +1,7 @@
 """Run folders: what stands in them, how a job works in one and continues, how many are read."""
 
 __all__ = [
+    "binding",
     "checkpoint",
     "events",
     "folder",

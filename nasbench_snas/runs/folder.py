@@ -203,7 +203,11 @@ class RunFolder:
     def write_result(self, result: Mapping[str, Any], status: Status, reason: str = "") -> None:
         """Write ``result.json``, bound to the other parts of the run, and the last status."""
         text = _json_text({**result, "bound": binding(self.path)})
-        last = {"reason": reason, "exit_code": 0, "result_digest": digest_of(text.encode())}
+        last: dict[str, Any] = {
+            "reason": reason,
+            "exit_code": 0,
+            "result_digest": digest_of(text.encode()),
+        }
         if status != "done":
             self.set_status(status, **last)
         write_atomic(self.path / "result.json", text)

@@ -88,7 +88,7 @@ def export_results(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
     """Write a table with one schema for all files: a column without values has its type, too."""
     try:
-        import pyarrow as pa
+        import pyarrow as pa  # type: ignore[import-untyped, unused-ignore]
     except ImportError:
         frame.to_parquet(path, index=False)
         return
@@ -134,7 +134,7 @@ def _from_parquet(path: Path) -> tuple[list[str], list[Row]]:
     import pandas as pd
 
     stored = pd.read_parquet(path)
-    columns = {name: [None if pd.isna(v) else v for v in stored[name]] for name in stored}
+    columns = {str(name): [None if pd.isna(v) else v for v in stored[name]] for name in stored}
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     return list(columns), rows
 

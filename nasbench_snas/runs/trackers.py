@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from nasbench_snas.errors import ConfigError, MissingDependencyError
@@ -78,7 +79,7 @@ class LaterTracker:
     """A tracker that is opened at the first event, when the run's folder stands."""
 
     def __init__(self, name: str, folder: RunFolder, config: RunConfig) -> None:
-        self._make = lambda: open_tracker(name, folder, config)
+        self._make: Callable[[], Tracker] = partial(open_tracker, name, folder, config)
         self._tracker: Tracker | None = None
 
     def __call__(self, event: dict[str, Any]) -> None:

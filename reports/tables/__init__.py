@@ -6,6 +6,7 @@ __all__ = [
     "checklist",
     "cost",
     "damage",
+    "disconnected",
     "estimators",
     "gradients",
     "landscape",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nasbench_snas.errors import CheckpointError
-from nasbench_snas.runs.folder import read_events
+from nasbench_snas.runs.events import read_events
 
 from .selection import Run
 

@@ -80,9 +80,9 @@ def _is_entry(entry: Any) -> bool:
     if not isinstance(entry, dict):
         return False
     accuracy = entry.get("accuracy")
-    number = isinstance(accuracy, int | float) and not isinstance(accuracy, bool)
     return (
-        number
+        isinstance(accuracy, int | float)
+        and not isinstance(accuracy, bool)
         and 0 <= accuracy <= 100
         and all(isinstance(entry.get(name), str) for name in ("view", "statistics"))
     )
