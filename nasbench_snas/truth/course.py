@@ -145,8 +145,11 @@ def run_course(
         _run(make(), space, table, [seed], [rate], purse)
         for seed, rate in zip(seeds, rates, strict=True)
     ]
-    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS}
-    return replace(parts[0], steps=max(part.steps for part in parts), **joined)
+    steps = max(part.steps for part in parts)
+    joined: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS
+    }
+    return replace(parts[0], steps=steps, **joined)
 
 
 def _run(

@@ -202,7 +202,7 @@ def train(search: Search, choices: Tensor, test: Split, looks: Sequence[int] = (
         search.step += 1
         search.epoch = search.step // search.steps_per_epoch
         if search.epoch in looks and search.step % search.steps_per_epoch == 0:
-            at_looks.append(sum(held_out()))
+            at_looks.append(torch.stack(held_out()).sum(dim=0))
     of_valid, of_test = held_out()
     seconds = (time.perf_counter() - began) / len(choices)
     return [

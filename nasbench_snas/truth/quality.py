@@ -22,7 +22,7 @@ from nasbench_snas.stats.gradient_summary import Reference, summarise_gradient
 from nasbench_snas.stats.moments import GradientMoments
 from nasbench_snas.truth.course import ReplicateAdam, starting_distribution
 from nasbench_snas.truth.landscape import Landscape
-from nasbench_snas.truth.objective import TableObjective, exact_gradient
+from nasbench_snas.truth.objective import TableObjective, contract, exact_gradient
 from nasbench_snas.truth.seedwise import ExactContraction
 
 SHARES = (1.0, 0.5, 0.1, 0.01)
@@ -59,8 +59,8 @@ def exact_points(landscape: Landscape, rate: float) -> list[Point]:
     table = landscape.table
     estimator, lowest = ExactContraction(table), float(table.min())
     dist = starting_distribution(estimator, landscape.space, [0])
-    adam, points = ReplicateAdam(estimator, dist, [rate]), []
-    first = math.nan
+    adam, first = ReplicateAdam(estimator, dist, [rate]), math.nan
+    points: list[Point] = []
     for _ in range(_MOST_STEPS):
         logits = next(dist.parameters()).detach().clone()
         value, gradient = exact_gradient(table, logits)
@@ -72,7 +72,7 @@ def exact_points(landscape: Landscape, rate: float) -> list[Point]:
             points.append(Point(share, logits[0], float(value), gradient[0], progress))
         if len(points) == len(SHARES):
             break
-        adam.step(estimator.surrogate(TableObjective(table), dist, None).sum())
+        adam.step(contract(table, next(dist.parameters()).softmax(dim=-1)).sum())
     return points
 
 
