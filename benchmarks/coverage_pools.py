@@ -1,7 +1,7 @@
 """Pools of the suite's own draws on the toy cell, and what their means really are.
 
-Every row of a gradient study (all estimators, temperatures 1 and 0.1) at the three stages of the
-toy cell of 729 architectures (:func:`nasbench_snas.testing.problems.cell_problem`). Controllers
+Every row of a gradient study (all estimators; temperature 1, some at 0.1) at the three stages of
+the toy cell of 729 architectures (:func:`nasbench_snas.testing.problems.cell_problem`). Controllers
 have four hidden units. A pool is kept in a file of its own, so that a run that was stopped goes on.
 
 The mean of a draw is known
@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,9 +38,14 @@ from nasbench_snas.testing.losses import ToyLoss
 from nasbench_snas.testing.problems import STEPS, Stage, cell_problem
 from nasbench_snas.testing.proofs import exact
 
-POOL, NOISES, PASS, WARM = 50_000, 400_000, 2_000, 64
-TEMPERATURES = (1.0, 0.1)
-SMALL = {"enas": "enas:hidden=4", "enas-ppo": "enas-ppo:hidden=4"}
+POOL, NOISES, PASS, WARM = 50_000, 400_000, 4_000, 64
+SMALL = {
+    "enas": "enas:hidden=4",
+    "enas-ppo": "enas-ppo:hidden=4",
+    "reinmax-rao": "reinmax-rao:samples=10",
+    "reinmax-cv": "reinmax-cv:samples=10",
+}
+"""Rows whose draws would cost much, with settings that make them cheap."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,10 +110,16 @@ class Tabulated:
 
 
 def rows(registry: Registry) -> list[Variant]:
-    """Return the rows of the study, controllers with few units."""
-    found, _ = variants(StudySettings(temperatures=TEMPERATURES), registry)
-    small = StudySettings(estimators=tuple(SMALL.values()), temperatures=TEMPERATURES)
-    return [v for v in found if v.name not in SMALL] + variants(small, registry)[0]
+    """Return the rows of the study, without penalties, and with the settings of ``SMALL``."""
+    cold: dict[str, Any] = {
+        "temperatures": (1.0,),
+        "sweep": ("snas", "st-gumbel", "gumbel-rao"),
+        "sweep_temperatures": (0.1,),
+    }
+    found, _ = variants(StudySettings(**cold), registry)
+    small = StudySettings(estimators=tuple(SMALL.values()), **cold)
+    kept = [v for v in found if v.name not in SMALL] + variants(small, registry)[0]
+    return [v for v in kept if "penalty" not in v.label]
 
 
 def pools(folder: Path, only: str = "") -> Iterator[Pool]:
@@ -138,6 +150,9 @@ def _make(estimator: Estimator, stage: Stage) -> dict[str, np.ndarray]:
     bench = Bench.build(estimator, cell_problem(stage))
     if dict(estimator.named_buffers()) or estimator.tunes_variance:
         warm_up(estimator, bench.loss, bench.dist, WARM, stream(0, f"coverage/{stage}/warm-up"))
+    first = next(_draws(bench, 64, f"coverage/{stage}/pool"))
+    if np.ptp(first, axis=0).max() <= 1e-12 * np.abs(first).max():
+        return _without_noise(first, exact(bench).alpha.numpy())
     draws = np.concatenate(list(_draws(bench, POOL, f"coverage/{stage}/pool")))
     gradient = exact(bench).alpha.numpy()
     if estimator.bias == "unbiased":
@@ -161,13 +176,21 @@ def _make(estimator: Estimator, stage: Stage) -> dict[str, np.ndarray]:
     }
 
 
+def _without_noise(draws: FloatArray, gradient: FloatArray) -> dict[str, FloatArray]:
+    return {
+        "how": np.array("no noise"),
+        "draws": draws,
+        "gradient": gradient,
+        "mean": draws[0],
+        "error": np.array(0.0),
+        "spread": np.zeros(2),
+    }
+
+
 def _sampled(
     bench: Bench, stage: Stage, gradient: FloatArray
 ) -> tuple[str, FloatArray, float, FloatArray]:
-    first = next(_draws(bench, PASS, f"coverage/{stage}/truth"))
-    if np.ptp(first, axis=0).max() <= 1e-12 * np.abs(first).max():
-        return "deterministic", first[0], 0.0, np.zeros(2)
-    total, squares, count = np.zeros_like(first[0]), np.zeros((first.shape[1],) * 2), 0
+    total, squares, count = np.zeros(len(gradient)), np.zeros((len(gradient),) * 2), 0
     for block in _draws(bench, NOISES, f"coverage/{stage}/truth"):
         count += len(block)
         total += block.sum(axis=0)
@@ -185,8 +208,9 @@ def _spread(draws: FloatArray, delta: FloatArray) -> FloatArray:
 
 def _draws(bench: Bench, count: int, name: str) -> Iterator[FloatArray]:
     generator, loss = stream(0, name), Tabulated(bench.loss)
-    for _ in range(0, count, PASS):
-        yield alpha_draws(bench.estimator, loss, bench.dist, PASS, generator).numpy()
+    for start in range(0, count, PASS):
+        size = min(PASS, count - start)
+        yield alpha_draws(bench.estimator, loss, bench.dist, size, generator).numpy()
 
 
 def slug(text: str) -> str:

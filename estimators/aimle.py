@@ -26,12 +26,12 @@ class AIMLE(Estimator):
     """Implicit maximum likelihood with an adaptive step.
 
     Args:
-        beta: Relative step at the start.
-        rate: Change of the relative step per draw.
-        target: Entries that should differ, on average.
-        decay: Weight of the past in the moving average, in [0, 1).
-        symmetric: Whether a step is made to both sides.
-        n: Architectures per draw.
+        beta: Relative step at the start. Default 1.0.
+        rate: Change of the relative step per draw. Default 0.0001.
+        target: Entries that should differ, on average. Default 1.0.
+        decay: Weight of the past in the moving average, in [0, 1). Default 0.9.
+        symmetric: Whether a step is made to both sides. Default False.
+        n: Architectures per draw. Default 1.
     """
 
     name = "aimle"

@@ -26,7 +26,7 @@ class ARSM(Estimator):
     """Swapped pseudo-architectures on common noise.
 
     Args:
-        n: Draws averaged, each with its own swaps.
+        n: Draws averaged, each with its own swaps. Default 1.
     """
 
     name = "arsm"

@@ -26,7 +26,7 @@ class CARMS(Estimator):
     """Antithetic categoricals.
 
     Args:
-        n: Architectures per draw, at least 2.
+        n: Architectures per draw, at least 2. Default 4.
     """
 
     name = "carms"

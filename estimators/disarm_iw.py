@@ -24,7 +24,7 @@ class DisARMIW(DisARMSB):
     """Importance-weighted antithetic pairs.
 
     Args:
-        pairs: Antithetic pairs per draw; ``n`` is twice that.
+        pairs: Antithetic pairs per draw; ``n`` is twice that. Default 1.
     """
 
     name = "disarm-iw"

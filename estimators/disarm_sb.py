@@ -106,8 +106,9 @@ class DisARMSB(AntitheticTree):
     """Antithetic pairs by stick breaking.
 
     Args:
-        pairs: Antithetic pairs per draw; ``n`` is twice that.
+        pairs: Antithetic pairs per draw; ``n`` is twice that. Default 1.
         order: Order of the sticks: ``given``, ``ascending`` or ``descending`` in probability.
+            Default 'given'.
     """
 
     name = "disarm-sb"

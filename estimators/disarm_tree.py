@@ -22,8 +22,9 @@ class DisARMTree(AntitheticTree):
     """Antithetic pairs by a balanced tree.
 
     Args:
-        pairs: Antithetic pairs per draw; ``n`` is twice that.
+        pairs: Antithetic pairs per draw; ``n`` is twice that. Default 1.
         order: Order of the leaves: ``given``, ``ascending`` or ``descending`` in probability.
+            Default 'given'.
     """
 
     name = "disarm-tree"

@@ -24,8 +24,8 @@ class DoubleCV(Estimator):
     """Leave-one-out with first-order control variates.
 
     Args:
-        n: Architectures per draw, at least 2.
-        coefficient: ``c``, the start of its training.
+        n: Architectures per draw, at least 2. Default 4.
+        coefficient: ``c``, the start of its training. Default -1.0.
     """
 
     name = "double-cv"

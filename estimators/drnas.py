@@ -44,9 +44,10 @@ class DrNAS(Pathwise):
     """Pathwise gradient of Dirichlet weights.
 
     Args:
-        anchor: Penalty on the distance from ``Dirichlet(1)``: ``none``, ``kl`` or ``l2``.
-        anchor_weight: Its weight, in nats of loss.
-        n: Architectures per draw.
+        anchor: Penalty on the distance from ``Dirichlet(1)``: ``none``, ``kl`` or ``l2``. Default
+            'none'.
+        anchor_weight: Its weight, in nats of loss. Default 0.001.
+        n: Architectures per draw. Default 1.
     """
 
     name = "drnas"

@@ -22,7 +22,7 @@ class DSNAS(Pathwise):
     """Discrete score times local credit.
 
     Args:
-        n: Architectures per draw.
+        n: Architectures per draw. Default 1.
     """
 
     name = "dsnas"

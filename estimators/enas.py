@@ -13,8 +13,8 @@ to be updated before it is used (gradient times 0.99); here it is used first, se
 for the first call. (3) The released reward is the accuracy of a validation batch: choose
 ``reward="accuracy"`` and the level ``bilevel``; the default is the loss, as in SNAS eq. (4). (4)
 Theta trains with each batch's one draw, as released; the controller then takes 10 draws a step, 30
-steps an epoch; here it is trained once a step with ``n`` draws. (5) The child is the best of N draws by all selection images, not by one
-minibatch. (6) See the controller.
+steps an epoch; here it is trained once a step with ``n`` draws. (5) The child is the best of N
+draws by all selection images, not by one minibatch. (6) See the controller.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class ENAS(Score):
     """LSTM controller with REINFORCE.
 
     Args:
-        n: Architectures per draw.
-        reward: ``loss``, or ``accuracy`` of the minibatch.
-        decay: Weight of the past in the baseline.
-        entropy_weight: ``w``, in nats of loss (or accuracy) a nat of entropy.
-        entropy: ``unbiased`` or ``official``; see the module's docstring.
-        hidden: Units of the controller.
-        tanh_constant: Bound of an operation's logits, before the reduction.
-        tanh_reduce: What it is divided by for operations.
+        n: Architectures per draw. Default 1.
+        reward: ``loss``, or ``accuracy`` of the minibatch. Default 'loss'.
+        decay: Weight of the past in the baseline. Default 0.99.
+        entropy_weight: ``w``, in nats of loss (or accuracy) a nat of entropy. Default 0.0001.
+        entropy: ``unbiased`` or ``official``; see the module's docstring. Default 'unbiased'.
+        hidden: Units of the controller. Default 64.
+        tanh_constant: Bound of an operation's logits, before the reduction. Default 1.1.
+        tanh_reduce: What it is divided by for operations. Default 2.5.
     """
 
     name = "enas"

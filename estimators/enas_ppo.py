@@ -35,16 +35,16 @@ class EnasPPO(ENAS):
     """LSTM controller with clipped ratios and generalised advantages.
 
     Args:
-        n: Architectures per draw.
-        epochs: Updates of the controller per draw.
-        clip: ``eps``, by how much a ratio may profit.
-        gae_lambda: ``lambda`` of the advantages, in [0, 1].
-        reward: ``loss``, or ``accuracy`` of the minibatch.
-        decay: Weight of the past in the values.
-        entropy_weight: See ``enas``.
-        hidden: Units of the controller.
-        tanh_constant: Bound of an operation's logits, before the reduction.
-        tanh_reduce: What it is divided by for operations.
+        n: Architectures per draw. Default 1.
+        epochs: Updates of the controller per draw. Default 4.
+        clip: ``eps``, by how much a ratio may profit. Default 0.2.
+        gae_lambda: ``lambda`` of the advantages, in [0, 1]. Default 0.95.
+        reward: ``loss``, or ``accuracy`` of the minibatch. Default 'loss'.
+        decay: Weight of the past in the values. Default 0.99.
+        entropy_weight: See ``enas``. Default 0.0001.
+        hidden: Units of the controller. Default 64.
+        tanh_constant: Bound of an operation's logits, before the reduction. Default 1.1.
+        tanh_reduce: What it is divided by for operations. Default 2.5.
     """
 
     name = "enas-ppo"

@@ -22,7 +22,7 @@ class Exact(Estimator):
     """Enumeration of all architectures.
 
     Args:
-        limit: Most architectures it agrees to evaluate.
+        limit: Most architectures it agrees to evaluate. Default 4096.
     """
 
     name = "exact"

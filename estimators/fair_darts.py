@@ -38,7 +38,7 @@ class FairDARTS(Pathwise):
     """Deterministic sigmoid weights.
 
     Args:
-        zero_one: ``w``, weight of the zero-one penalty, in nats of loss.
+        zero_one: ``w``, weight of the zero-one penalty, in nats of loss. Default 10.0.
     """
 
     name = "fair-darts"

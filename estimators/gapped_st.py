@@ -21,11 +21,12 @@ class GappedST(AnnealedPathwise):
     """Hard samples forward, deterministically perturbed logits backward.
 
     Args:
-        gap: Distance of the drawn logit from the others, in nats, not negative.
-        tau_start: Temperature at the start.
-        tau_end: Temperature at the end.
-        schedule: How it moves over the run: ``linear``, ``geometric`` or ``constant``.
-        n: Architectures per draw.
+        gap: Distance of the drawn logit from the others, in nats, not negative. Default 1.0.
+        tau_start: Temperature at the start. Default 1.0.
+        tau_end: Temperature at the end. Default 0.1.
+        schedule: How it moves over the run: ``linear``, ``geometric`` or ``constant``. Default
+            'linear'.
+        n: Architectures per draw. Default 1.
     """
 
     name = "gapped-st"

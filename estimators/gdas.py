@@ -30,10 +30,11 @@ class GDAS(AnnealedPathwise):
     """Gumbel-softmax with hard samples and a masked gradient.
 
     Args:
-        tau_start: Temperature at the start.
-        tau_end: Temperature at the end.
-        schedule: How it moves over the run: ``linear``, ``geometric`` or ``constant``.
-        n: Architectures per draw.
+        tau_start: Temperature at the start. Default 10.0.
+        tau_end: Temperature at the end. Default 0.1.
+        schedule: How it moves over the run: ``linear``, ``geometric`` or ``constant``. Default
+            'linear'.
+        n: Architectures per draw. Default 1.
     """
 
     name = "gdas"

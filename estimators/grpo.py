@@ -24,9 +24,9 @@ class GRPO(Score):
     """Score function with group-standardised advantages.
 
     Args:
-        n: Architectures per draw (the group), at least 2.
-        scale: Whether the group's standard deviation divides.
-        eps: Added to the standard deviation, in units of the loss.
+        n: Architectures per draw (the group), at least 2. Default 4.
+        scale: Whether the group's standard deviation divides. Default True.
+        eps: Added to the standard deviation, in units of the loss. Default 0.0001.
     """
 
     name = "grpo"

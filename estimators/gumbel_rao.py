@@ -30,11 +30,12 @@ class GumbelRao(AnnealedPathwise):
     """Rao-Blackwellised straight-through Gumbel-softmax.
 
     Args:
-        samples: ``M``, conditional draws of the noise.
-        tau_start: Temperature at the start.
-        tau_end: Temperature at the end.
-        schedule: How it moves over the run: ``linear``, ``geometric`` or ``constant``.
-        n: Architectures per draw.
+        samples: ``M``, conditional draws of the noise. Default 10.
+        tau_start: Temperature at the start. Default 1.0.
+        tau_end: Temperature at the end. Default 0.1.
+        schedule: How it moves over the run: ``linear``, ``geometric`` or ``constant``. Default
+            'linear'.
+        n: Architectures per draw. Default 1.
     """
 
     name = "gumbel-rao"

@@ -56,11 +56,11 @@ class HardConcrete(Pathwise):
     """Pathwise gradient of hard concrete gates.
 
     Args:
-        beta: Temperature of the gates.
-        gamma: Lower end of the stretched interval, below 0.
-        zeta: Upper end of the stretched interval, above 1.
-        l0: Weight of the expected number of open gates, in nats of loss a gate.
-        n: Architectures per draw.
+        beta: Temperature of the gates. Default 0.6666666666666666.
+        gamma: Lower end of the stretched interval, below 0. Default -0.1.
+        zeta: Upper end of the stretched interval, above 1. Default 1.1.
+        l0: Weight of the expected number of open gates, in nats of loss a gate. Default 0.0.
+        n: Architectures per draw. Default 1.
     """
 
     name = "hard-concrete"

@@ -25,8 +25,8 @@ class IMLE(Estimator):
     """Implicit maximum likelihood.
 
     Args:
-        step: ``lambda``, the step from the logits to the target.
-        n: Architectures per draw.
+        step: ``lambda``, the step from the logits to the target. Default 1.0.
+        n: Architectures per draw. Default 1.
     """
 
     name = "imle"
@@ -35,8 +35,7 @@ class IMLE(Estimator):
     evaluations = "K F forward + backward"
     bias = "biased"
     claims = {"draw": "perturbed:imle"}
-    conformance_settings = {"step": 50.0}  # so that 128 draws move even for tiny losses
-    conformance_variants = ({"step": 5.0},)
+    conformance_variants = ({"step": 50.0}, {"step": 5.0})
     needs_all_operations = True
 
     def __init__(self, step: float = 1.0, n: int = 1) -> None:

@@ -24,9 +24,9 @@ class IndeCateR(Estimator):
     """Sums over each edge's operations with samples of the other edges.
 
     Args:
-        n: Samples of the other edges, for each edge.
-        shared: Whether all edges use the same samples.
-        chunk: Architectures of each replicate in one evaluation, to bound memory.
+        n: Samples of the other edges, for each edge. Default 1.
+        shared: Whether all edges use the same samples. Default False.
+        chunk: Architectures of each replicate in one evaluation, to bound memory. Default 64.
     """
 
     name = "indecater"

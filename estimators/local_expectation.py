@@ -25,8 +25,9 @@ class LocalExpectation(Estimator):
 
     Args:
         edges: ``m``, random edges that are treated in a draw; 0 or at least ``E``: all of them.
-        n: Architectures per draw.
-        chunk: Architectures of each replicate in one evaluation, to bound memory.
+            Default 0.
+        n: Architectures per draw. Default 1.
+        chunk: Architectures of each replicate in one evaluation, to bound memory. Default 64.
     """
 
     name = "local-expectation"

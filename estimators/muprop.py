@@ -23,7 +23,7 @@ class MuProp(Estimator):
     """Score function with a mean-field Taylor baseline.
 
     Args:
-        n: Architectures per draw.
+        n: Architectures per draw. Default 1.
     """
 
     name = "muprop"

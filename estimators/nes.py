@@ -31,9 +31,9 @@ class NES(Estimator):
     """Antithetic evolution strategies on the logits.
 
     Args:
-        pairs: Antithetic pairs per draw: ``n = 2 pairs`` architectures.
-        sigma: Standard deviation of the perturbation of the logits.
-        rank_shaping: Whether utilities of ranks replace the losses.
+        pairs: Antithetic pairs per draw: ``n = 2 pairs`` architectures. Default 1.
+        sigma: Standard deviation of the perturbation of the logits. Default 0.5.
+        rank_shaping: Whether utilities of ranks replace the losses. Default False.
     """
 
     name = "nes"

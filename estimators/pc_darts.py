@@ -61,7 +61,7 @@ class PCDARTS(Pathwise):
     """Deterministic attention over operations and edges.
 
     Args:
-        partial_channels: The parent runs ``1 / partial_channels`` of the channels.
+        partial_channels: The parent runs ``1 / partial_channels`` of the channels. Default 4.
     """
 
     name = "pc-darts"

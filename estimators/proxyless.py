@@ -9,12 +9,14 @@ Reference: Cai et al. 2019, arXiv:1812.00332, section 3.2 and eq. 4.
 Cost: two operations an edge run, whatever K is.
 Deviations: ``law = "published"`` opens the gate by ``q``, as the released code does: the marginal
 of the open operation is then not ``p`` (for p = (.7, .2, .1) it is about (.771, .174, .055)).
-``law = "exact"`` opens the operation that was drawn first, whose marginal is ``p``. The closed path
-runs with weight exactly zero, so that its ``h`` is known and its theta is not trained. The released
-code's default mode trains all paths, and its alpha gets no gradient where the open path is the zero
-operation; neither is done here. The rescaling of the pair's logits after each step, which keeps the
-pair's total probability, is part of the released optimiser and not done.
-When theta is trained in a step of its own, one path is drawn from ``p``, as in the released code.
+``law = "exact"`` opens the operation that was drawn first, whose marginal is ``p``. Closed paths
+run with weight exactly zero, so that their ``h`` is known and their theta is not trained.
+``mode = "full"`` is the released code's default instead of the paper's pair: one path is drawn from
+``p``, all others run closed, ``dL/d log alpha = p * (h - <p, h>)`` (``straight-through``), but zero
+on edges whose open path is the zero operation. Each draw then costs K operations. The rescaling of
+the pair's logits after each step, which keeps the pair's total probability, is part of the released
+optimiser and not done. When theta is trained in a step of its own, one path is drawn from ``p``, as
+in the released code.
 """
 
 from __future__ import annotations
@@ -24,7 +26,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from nasbench_snas.api import Categorical, Loss, Pathwise, one_hot, straight_through
+from nasbench_snas.api import (
+    Categorical,
+    Distribution,
+    Loss,
+    Pathwise,
+    Space,
+    one_hot,
+    straight_through,
+)
 from nasbench_snas.errors import ConfigError
 
 
@@ -32,8 +42,11 @@ class Proxyless(Pathwise):
     """Straight-through on two sampled paths.
 
     Args:
-        law: ``published`` (the open path by the renormalised pair) or ``exact`` (by ``p``).
-        n: Architectures per draw.
+        law: ``published`` (the open path by the renormalised pair) or ``exact`` (by ``p``). Default
+            'published'.
+        mode: ``two`` paths an edge, as in the paper, or ``full``, as in the released code; then the
+            law is ``p``. Default 'two'.
+        n: Architectures per draw. Default 1.
     """
 
     name = "proxyless"
@@ -41,13 +54,26 @@ class Proxyless(Pathwise):
     evaluations = "2 F forward + backward"
     bias = "biased"
     claims = {"draw": "proxyless", "samples": "proxyless_samples", "noise": ("gumbel", "gumbel")}
-    conformance_variants = ({"law": "exact"},)
+    conformance_variants = ({"law": "exact"}, {"mode": "full"})
 
-    def __init__(self, law: Literal["published", "exact"] = "published", n: int = 1) -> None:
+    def __init__(
+        self,
+        law: Literal["published", "exact"] = "published",
+        mode: Literal["two", "full"] = "two",
+        n: int = 1,
+    ) -> None:
         super().__init__()
         if law not in ("published", "exact"):
             raise ConfigError(f"proxyless: unknown law {law!r}.", "Known: published, exact")
-        self.law, self.n = law, n
+        if mode not in ("two", "full"):
+            raise ConfigError(f"proxyless: unknown mode {mode!r}.", "Known: two, full")
+        self.law, self.mode, self.n = law, mode, n
+        self.zeros: list[int] = []
+
+    def make_distribution(self, space: Space, generator: torch.Generator) -> Distribution:
+        """Return the default distribution, and remember which operations are zero."""
+        self.zeros = [k for k, op in enumerate(space.operation_specs) if op.kind == "zero"]
+        return super().make_distribution(space, generator)
 
     def noise(
         self, dist: Categorical, replicates: int, generator: torch.Generator
@@ -62,7 +88,9 @@ class Proxyless(Pathwise):
         return loss(self.relax(dist, noise), self.pair(dist, noise)).mean(dim=1)
 
     def pair(self, dist: Categorical, noise: tuple[Tensor, Tensor]) -> Tensor:
-        """Return the mask of the two drawn operations, shape ``(R, n, E, K)``."""
+        """Return the mask of the operations that run, ``(R, n, E, K)``: the two drawn, or all."""
+        if self.mode == "full":
+            return torch.ones_like(noise[0], dtype=torch.bool)
         drawn = dist.perturb(noise[0]).detach().topk(2, dim=-1).indices
         return one_hot(drawn, dist.num_operations, dist.dtype).sum(dim=-2) > 0
 
@@ -70,9 +98,14 @@ class Proxyless(Pathwise):
         """Return binary gates with the gradient of ``q``, shape ``(R, n, E, K)``."""
         pair = self.pair(dist, noise)
         logits = dist.log_probs[:, None].masked_fill(~pair, -torch.inf)
-        score = dist.perturb(noise[0]) if self.law == "exact" else logits + noise[1]
+        by_pair = self.law == "published" and self.mode == "two"
+        score = logits + noise[1] if by_pair else dist.perturb(noise[0])
         opened = one_hot(score.detach().argmax(dim=-1), dist.num_operations, dist.dtype)
-        return straight_through(opened, logits.softmax(dim=-1))
+        soft = logits.softmax(dim=-1)
+        if self.mode == "full" and self.zeros:
+            closed = opened[..., self.zeros].sum(dim=-1, keepdim=True) > 0
+            soft = torch.where(closed, soft.detach(), soft)
+        return straight_through(opened, soft)
 
     def weights(self, dist: Categorical, noise: tuple[Tensor, Tensor]) -> Tensor:
         """Return one path drawn from ``p``; see :meth:`Estimator.weights`."""

@@ -12,18 +12,18 @@ sharing". Deviations: the best of N is not trained on to choose among several fi
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
-from nasbench_snas.api import Distribution, Estimator, Loss, one_hot
+from nasbench_snas.api import DeriveRule, Distribution, Estimator, Loss, one_hot
 
 
 class Random(Estimator):
     """Uniform single paths, the best of N.
 
     Args:
-        n: Architectures per draw.
+        n: Architectures per draw. Default 1.
     """
 
     name = "random"
@@ -35,7 +35,7 @@ class Random(Estimator):
     claims = {"samples": "uniform"}
     has_alpha_gradient = False
     needs_factorised = False
-    derive_rule = "best-of-N"
+    derive_rule: ClassVar[DeriveRule] = "best-of-N"
 
     def __init__(self, n: int = 1) -> None:
         super().__init__()

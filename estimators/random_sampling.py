@@ -10,10 +10,6 @@ Deviation: the child inherits its weights; there it is trained from scratch (`na
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from nasbench_snas.api import DeriveRule
-
 from .random import Random
 
 
@@ -31,7 +27,7 @@ class RandomSampling(Random):
     evaluations = "n F forward + backward"
     bias = "none"
     claims = {"samples": "uniform"}
-    derive_rule: ClassVar[DeriveRule] = "argmax"
+    derive_rule = "argmax"
 
     def __init__(self, n: int = 1) -> None:
         super().__init__(n)

@@ -47,10 +47,11 @@ class REBAR(Estimator):
     """Score function with a relaxed control variate.
 
     Args:
-        tau: Temperature of the control variate, the start of its tuning.
-        eta: Weight of the control variate, the start of its tuning.
+        tau: Temperature of the control variate, the start of its tuning. Default 0.5.
+        eta: Weight of the control variate, the start of its tuning. Default 1.0.
         tune: Whether both follow the gradient of the variance (second derivatives of the loss).
-        n: Architectures per draw.
+            Default True.
+        n: Architectures per draw. Default 1.
     """
 
     name = "rebar"

@@ -7,8 +7,9 @@ Biased.
 
 Reference: Gourevitch et al. 2026, arXiv:2601.00781 (covariance-matched ReDGE), as in the released
 package, its floor 0.1 of the variance included.
-Deviations: t1 is 0.5 by default (5 levels as released). At the released 0.2 of its polynomials
-single draws can carry half of the second moment: the Jacobian is like ``1 / (v t1^2)``.
+Deviations: none. Defaults: those of the released sampler, t1 = 0.5 and 5 levels. At t1 = 0.2, which
+the released script for polynomial programming sets, single draws can carry half of the second
+moment: the Jacobian is like ``1 / (v t1^2)``.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ class ReDGECov(ReDGE):
     """Diffusion-based straight-through with matched moments.
 
     Args:
-        t1: Noise level of the last step, in (0, 1): small is harder.
-        levels: Noise levels, the clean one included; at least 2.
-        n: Architectures per draw.
+        t1: Noise level of the last step, in (0, 1): small is harder. Default 0.5.
+        levels: Noise levels, the clean one included; at least 2. Default 5.
+        n: Architectures per draw. Default 1.
     """
 
     name = "redge-cov"
@@ -44,8 +45,11 @@ class ReDGECov(ReDGE):
         "samples": "perturbed:redge_cov_samples",
         "noise": ("gumbel", "normal"),
     }
-    conformance_settings: ClassVar[Mapping[str, Any]] = {}
-    conformance_variants = ({"levels": 2}, {"levels": 3})
+    conformance_variants: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {"levels": 2},
+        {"levels": 3},
+        {"t1": 0.2},
+    )
     needs_all_operations = True
 
     def __init__(self, t1: float = 0.5, levels: int = 5, n: int = 1) -> None:

@@ -29,9 +29,9 @@ class RegularizedEvolution(Estimator):
     """Ageing evolution on shared weights.
 
     Args:
-        population: Members alive.
-        tournament: Members that compete for a child.
-        n: Children per draw.
+        population: Members alive. Default 100.
+        tournament: Members that compete for a child. Default 25.
+        n: Children per draw. Default 1.
     """
 
     name = "regularized-evolution"

@@ -76,9 +76,9 @@ class Reinforce(Score):
     """Score function with a moving-average baseline or none.
 
     Args:
-        baseline: ``moving-average`` or ``none``.
-        decay: Weight of the past in the moving average.
-        n: Architectures per draw.
+        baseline: ``moving-average`` or ``none``. Default 'moving-average'.
+        decay: Weight of the past in the moving average. Default 0.99.
+        n: Architectures per draw. Default 1.
     """
 
     name = "reinforce"

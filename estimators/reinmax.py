@@ -25,8 +25,8 @@ class ReinMax(Pathwise):
     """Second-order straight-through.
 
     Args:
-        tau: Temperature of the backward pass, at least 1.
-        n: Architectures per draw.
+        tau: Temperature of the backward pass, at least 1. Default 1.0.
+        n: Architectures per draw. Default 1.
     """
 
     name = "reinmax"

@@ -23,10 +23,10 @@ class ReinMaxCV(ReinMaxRao):
     """Second-order straight-through with a control variate.
 
     Args:
-        tau: Temperature of the control variate.
-        coefficient: ``c``, its weight.
-        samples: ``M``, conditional draws.
-        n: Architectures per draw.
+        tau: Temperature of the control variate. Default 1.0.
+        coefficient: ``c``, its weight. Default 1.0.
+        samples: ``M``, conditional draws. Default 32.
+        n: Architectures per draw. Default 1.
     """
 
     name = "reinmax-cv"

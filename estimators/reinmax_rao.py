@@ -24,9 +24,9 @@ class ReinMaxRao(Pathwise):
     """Second-order straight-through, Rao-Blackwellised.
 
     Args:
-        tau: Temperature of the conditional relaxations.
-        samples: ``M``, conditional draws.
-        n: Architectures per draw.
+        tau: Temperature of the conditional relaxations. Default 1.0.
+        samples: ``M``, conditional draws. Default 32.
+        n: Architectures per draw. Default 1.
     """
 
     name = "reinmax-rao"

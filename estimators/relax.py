@@ -35,9 +35,9 @@ class RELAX(Estimator):
     """Score function with a learnt control variate.
 
     Args:
-        hidden: Units of the control variate's hidden layer.
-        tau: Temperature of its input, the start of its training.
-        n: Architectures per draw.
+        hidden: Units of the control variate's hidden layer. Default 32.
+        tau: Temperature of its input, the start of its training. Default 0.5.
+        n: Architectures per draw. Default 1.
     """
 
     name = "relax"

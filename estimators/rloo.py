@@ -22,7 +22,7 @@ class RLOO(Score):
     """Score function with leave-one-out baselines.
 
     Args:
-        n: Architectures per draw, at least 2.
+        n: Architectures per draw, at least 2. Default 4.
     """
 
     name = "rloo"

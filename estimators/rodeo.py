@@ -27,8 +27,8 @@ class RODEO(Estimator):
     """Leave-one-out with learnt Stein control variates.
 
     Args:
-        n: Architectures per draw, at least 2.
-        hidden: Units of the surrogate's hidden layer.
+        n: Architectures per draw, at least 2. Default 4.
+        hidden: Units of the surrogate's hidden layer. Default 16.
     """
 
     name = "rodeo"

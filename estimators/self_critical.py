@@ -21,7 +21,7 @@ class SelfCritical(Score):
     """Score function with the loss of the mode as baseline.
 
     Args:
-        n: Architectures per draw.
+        n: Architectures per draw. Default 1.
     """
 
     name = "self-critical"

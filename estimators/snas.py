@@ -24,10 +24,11 @@ class SNAS(AnnealedPathwise):
     """Concrete relaxation with an annealed temperature.
 
     Args:
-        tau_start: Temperature (the paper's lambda) at the start.
-        tau_end: Temperature at the end.
-        schedule: How it moves over the run: ``linear``, ``geometric`` or ``constant``.
-        n: Architectures per draw.
+        tau_start: Temperature (the paper's lambda) at the start. Default 1.0.
+        tau_end: Temperature at the end. Default 0.03.
+        schedule: How it moves over the run: ``linear``, ``geometric`` or ``constant``. Default
+            'linear'.
+        n: Architectures per draw. Default 1.
     """
 
     name = "snas"

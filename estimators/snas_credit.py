@@ -39,10 +39,11 @@ class SNASCredit(AnnealedPathwise):
     """Policy gradient with the credit of eq. (8) on relaxed samples.
 
     Args:
-        tau_start: Temperature (the paper's lambda) at the start.
-        tau_end: Temperature at the end.
-        schedule: How it moves over the run: ``linear``, ``geometric`` or ``constant``.
-        n: Architectures per draw.
+        tau_start: Temperature (the paper's lambda) at the start. Default 1.0.
+        tau_end: Temperature at the end. Default 0.03.
+        schedule: How it moves over the run: ``linear``, ``geometric`` or ``constant``. Default
+            'linear'.
+        n: Architectures per draw. Default 1.
     """
 
     name = "snas-credit"

@@ -21,10 +21,11 @@ class STGumbel(AnnealedPathwise):
     """Hard samples forward, the Gumbel-softmax backward.
 
     Args:
-        tau_start: Temperature at the start.
-        tau_end: Temperature at the end.
-        schedule: How it moves over the run: ``linear``, ``geometric`` or ``constant``.
-        n: Architectures per draw.
+        tau_start: Temperature at the start. Default 1.0.
+        tau_end: Temperature at the end. Default 0.1.
+        schedule: How it moves over the run: ``linear``, ``geometric`` or ``constant``. Default
+            'linear'.
+        n: Architectures per draw. Default 1.
     """
 
     name = "st-gumbel"

@@ -22,7 +22,7 @@ class StraightThrough(Pathwise):
     """Hard samples forward, the Jacobian of the softmax backward.
 
     Args:
-        n: Architectures per draw.
+        n: Architectures per draw. Default 1.
     """
 
     name = "straight-through"

@@ -26,8 +26,8 @@ class SumAndSample(Estimator):
     """Score function, summed over the likeliest architectures.
 
     Args:
-        n: Architectures per draw: ``n - 1`` summed, one drawn; at least 2.
-        baseline: Whether the losses of the summed ones serve as baseline.
+        n: Architectures per draw: ``n - 1`` summed, one drawn; at least 2. Default 4.
+        baseline: Whether the losses of the summed ones serve as baseline. Default True.
     """
 
     name = "sum-and-sample"

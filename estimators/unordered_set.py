@@ -28,7 +28,7 @@ class UnorderedSet(Estimator):
     """Score function on distinct architectures.
 
     Args:
-        n: Architectures per draw (k), 2 to 10.
+        n: Architectures per draw (k), 2 to 10. Default 4.
     """
 
     name = "unordered-set"

@@ -24,8 +24,8 @@ class VarGrad(Estimator):
     """Covariance of losses and log-probabilities.
 
     Args:
-        n: Architectures per draw, at least 2.
-        kappa: Weight of the entropy bonus, in nats of loss a nat of entropy.
+        n: Architectures per draw, at least 2. Default 4.
+        kappa: Weight of the entropy bonus, in nats of loss a nat of entropy. Default 0.0.
     """
 
     name = "vargrad"

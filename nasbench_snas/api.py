@@ -29,7 +29,6 @@ from nasbench_snas.errors import ConfigError
 __all__ = [
     "AnnealedPathwise",
     "Categorical",
-    "DeriveRule",
     "Distribution",
     "Estimator",
     "Genotype",

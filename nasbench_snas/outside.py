@@ -6,7 +6,9 @@ Names of runs, cells, estimators and classes come from files that somebody else 
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Iterable
+from pathlib import Path
 
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters, without tab and line feed
@@ -35,6 +37,15 @@ def file_name(text: str, otherwise: str, longest: int = 120) -> str:
     kept = "".join(c if c.isalnum() or c in "-_." else "-" for c in text[:longest])
     kept = kept.encode("utf-8", "ignore")[:longest].decode("utf-8", "ignore")
     return kept.strip("-.") or otherwise
+
+
+def would_wait(path: Path) -> bool:
+    """Return whether ``path`` is a pipe, a socket or a device: reading it could wait for ever."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def guarded(text: str) -> str:

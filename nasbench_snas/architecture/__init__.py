@@ -4,6 +4,7 @@ __all__ = [
     "controller",
     "distributions",
     "genotype",
+    "known",
     "nasbench201",
     "operations",
     "schedules",

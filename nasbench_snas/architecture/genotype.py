@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -10,6 +11,8 @@ from typing import Any, NamedTuple
 from nasbench_snas.architecture.operations import OPERATIONS
 from nasbench_snas.architecture.space import Space
 from nasbench_snas.errors import GenotypeError
+
+logger = logging.getLogger("nasbench_snas")
 
 MOST_NODES = 1000
 """Nodes of a cell at most: more is a slip, and would fill the memory."""
@@ -72,6 +75,15 @@ class CellGenotype:
         nodes = range(self.num_inputs, self.num_inputs + self.num_nodes)
         return tuple(node for node in nodes if node not in fed)
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether a path of kept edges leads from an input node to a node of the output."""
+        reached = set(range(self.num_inputs))
+        for edge in sorted(self.edges, key=lambda edge: edge.target):
+            if edge.source in reached:
+                reached.add(edge.target)
+        return bool(reached & set(self.concat))
+
 
 @dataclass(frozen=True)
 class Genotype:
@@ -94,6 +106,20 @@ class Genotype:
     def num_edges(self) -> int:
         """Kept edges over all cell types."""
         return sum(len(cell.edges) for cell in self.cells.values())
+
+    @property
+    def disconnected(self) -> tuple[str, ...]:
+        """Names of the cells without a path from input to output: they give zero for any image."""
+        return tuple(name for name, cell in self.cells.items() if not cell.is_connected)
+
+    def warn_disconnected(self) -> None:
+        """Log a warning if there is a cell without a path from input to output."""
+        if self.disconnected:
+            logger.warning(
+                "%s: no path from input to output in cell %s: it gives zero for every image",
+                self.name or "genotype",
+                ", ".join(self.disconnected),
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain containers, the inverse of :meth:`from_dict`."""

@@ -16,11 +16,15 @@ class Standing:
         accuracy: Its accuracy, percent.
         regret: Best accuracy of the space minus its own, percentage points.
         percentile: Percentage of architectures that are worse.
+        error: Standard error of the accuracy, percentage points; None where it is not given.
+        among_best: Whether the accuracies cannot tell it from the best; None where not given.
     """
 
     accuracy: float
     regret: float
     percentile: float
+    error: float | None = None
+    among_best: bool | None = None
 
 
 class KnownSpace(Protocol):

@@ -39,6 +39,13 @@ deterministic: Option = click.option(
 dry_run: Option = click.option(
     "--dry-run", is_flag=True, help="Show what would run; nothing is written."
 )
+track: Option = click.option(
+    "--track",
+    type=click.Choice(["none", "tensorboard", "wandb"]),
+    default="none",
+    show_default=True,
+    help="Send events to a tracker.",
+)
 as_json: Option = click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 
 
@@ -81,22 +88,31 @@ def max_epochs(what: str) -> Option:
     return click.option("--max-epochs", type=click.IntRange(min=1), help=text)
 
 
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
 class Seconds(click.FloatRange):
-    """A finite number of seconds, 0 or more."""
+    """A finite time, 0 or more: seconds (``90``), or with a unit (``15m``, ``2h``, ``1d``)."""
 
     def __init__(self) -> None:
         super().__init__(min=0)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the number; fails where it is none, infinite or negative."""
-        number = super().convert(value, param, ctx)
+        """Return seconds; fails where it is no number, infinite or negative."""
+        text = str(value).strip()
+        unit = _UNITS.get(text[-1:].lower())
+        number = super().convert(text if unit is None else text[:-1], param, ctx) * (unit or 1.0)
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number of seconds.", param, ctx)
         return number
 
 
 max_time: Option = click.option(
-    "--max-time", type=Seconds(), metavar="SECONDS", help="As --max-epochs."
+    "--max-time",
+    type=Seconds(),
+    metavar="TIME",
+    help="As --max-epochs: 90 (seconds), 15m, 2h. Of the training; the measurement of what was "
+    "found follows.",
 )
 
 

@@ -33,15 +33,29 @@ def announce(session: Session, plan: PlannedRun, device: str) -> None:
     config = plan.config
     about = load_preset(config.preset).get("about", "")
     console.print(f"preset {config.preset}: {about}")
+    if changed := sorted(key for key, source in plan.sources.items() if _is_users(key, source)):
+        data, search = config.data, config.search
+        console.print(
+            f"this run:     {data.dataset}, {search.epochs} epochs, batch {search.batch_size}, "
+            f"{search.level}; changed: {', '.join(changed)}"
+        )
     if config.preset == "smoke":
         command = (
             f"nasbench data prepare cifar10 && nasbench run "
             f"-e {config.estimator.name} -s {config.space.name} -p paper"
         )
         console.print(f"              For real runs:  {command}")
+    if config.cost.steered:
+        console.print(f"cost   {config.cost.steered}")
     git = git_state()
     sha = f"   git {git['sha'][:7]}{'+dirty' if git['dirty'] else ''}" if git["sha"] else ""
     console.print(f"device {device_name(device)}   torch {versions()['torch']}{sha}")
+
+
+def _is_users(key: str, source: str) -> bool:
+    """Whether a setting is the user's own, and not which run of the preset this is."""
+    named = key in ("estimator.name", "space.name", "preset", "constraint", "seed")
+    return not named and not source.startswith(("preset", "default", "estimator", "paper"))
 
 
 class RunDisplay:
@@ -52,6 +66,7 @@ class RunDisplay:
         plan: The run.
         folder: Its folder.
         device: Where it computes.
+        max_epochs: Epochs after which it stops; None: at its end.
     """
 
     header = _HEADER
@@ -63,7 +78,9 @@ class RunDisplay:
         plan: PlannedRun | PlannedRetraining,
         folder: RunFolder,
         device: str,
+        max_epochs: int | None = None,
     ) -> None:
+        self._max_epochs = max_epochs
         self._session, self._folder, self._device = session, folder, device
         self._plan: Any = plan
         self._console = session.console()
@@ -125,9 +142,16 @@ class RunDisplay:
             )
             if not now and "train_loss" in event:
                 now = f"loss {event['train_loss']:.3f}"
-            self._progress.update(
-                self._task, completed=event["step"], total=event["total_steps"], now=now
-            )
+            total = self._steps(event["total_steps"])
+            self._progress.update(self._task, completed=event["step"], total=total, now=now)
+
+    def _steps(self, planned: int) -> int:
+        """Return the steps until this command stops."""
+        if self._max_epochs is None:
+            return planned
+        config = self._plan.config
+        epochs = (config.search if self.task == "search" else config.training).epochs
+        return planned * min(self._max_epochs, epochs) // int(epochs)
 
     def _epoch_line(self, event: dict[str, Any]) -> str:
         epochs = self._plan.config.search.epochs

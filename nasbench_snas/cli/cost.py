@@ -29,6 +29,7 @@ _DATASETS |= {"imagenet": (3, 1000, 224)}
     help="Images and classes; imagenet builds Table 3's network.",
 )
 @click.option("--pool-norm", is_flag=True, help="Batch norm behind pooling (released SNAS code).")
+@click.option("--auxiliary", is_flag=True, help="Count the auxiliary head of training, too.")
 @click.option("--tables", is_flag=True, help="Every row of the published Tables 2 and 3.")
 @click.option("--detail", is_flag=True, help="Cost per cell type and operation.")
 @click.option(
@@ -56,6 +57,7 @@ def command(
     layers: int | None,
     dataset: str | None,
     pool_norm: bool,
+    auxiliary: bool,
     tables: bool,
     detail: bool,
     convention: str,
@@ -67,13 +69,16 @@ def command(
     A TARGET is a genotype (a name of the zoo, FILE, FILE:NAME, - for standard input, or the text),
     `zoo` for all of them, a run (a folder, or its name in --root), or a search space. Without size
     options a genotype is built as the published tables build it, or in the space that its file
-    says; other genotypes as in Table 2 (36 channels, 20 cells). Parameters exclude the auxiliary head; multiply-adds are those of convolutions and linear
+    says; other genotypes as in Table 2 (36 channels, 20 cells). Parameters exclude
+    the auxiliary head unless --auxiliary; multiply-adds are those of convolutions and linear
     layers, counted once.
     """
     if not targets and not tables:
         raise click.UsageError("give a TARGET, or --tables.")
     counters = _counters(convention)
-    settings = _settings(channels, layers, dataset, pool_norm)
+    if auxiliary and counters:
+        raise click.UsageError("public counters count networks without an auxiliary head.")
+    settings = _settings(channels, layers, dataset, pool_norm, auxiliary)
     reports: list[Report] = []
     spaces: list[tuple[str, Space]] = []
     if tables:
@@ -126,13 +131,17 @@ def _no_counter_of_spaces(convention: str) -> Exception:
 
 
 def _settings(
-    channels: int | None, layers: int | None, dataset: str | None, pool_norm: bool
+    channels: int | None,
+    layers: int | None,
+    dataset: str | None,
+    pool_norm: bool,
+    auxiliary: bool,
 ) -> ChildSettings | None:
     from nasbench_snas.supernet.child.plan import ChildSettings
 
-    if channels is None and layers is None and dataset is None and not pool_norm:
+    if channels is None and layers is None and dataset is None and not (pool_norm or auxiliary):
         return None
-    values: dict[str, Any] = {"pool_norm": pool_norm}
+    values: dict[str, Any] = {"pool_norm": pool_norm, "auxiliary": auxiliary}
     if dataset == "imagenet":
         values |= {"recipe": "imagenet", "channels": 48, "layers": 14}
     if dataset is not None:
@@ -166,6 +175,7 @@ def _resolve(session: Any, target: str, settings: ChildSettings | None) -> list[
         )
     genotype = found.genotype
     _options.say_notes(genotype)
+    genotype.warn_disconnected()
     name = target if found.folder is not None else genotype.name or "(text)"
     reports = []
     space = found.space(session.registry()) if settings is None else None

@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 _FORMATS = ("svg", "pdf", "png", "dot")
 
 
-@click.command("draw")
+_EXAMPLES = """\b
+Examples:
+  nasbench draw snas-mild --together
+  nasbench draw genotypes.py:DARTS_V2 --format pdf,svg
+  nasbench draw run-a run-b --frequency"""
+
+
+@click.command("draw", epilog=_EXAMPLES)
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET…")
 @click.option(
     "--out",

@@ -13,8 +13,14 @@ from nasbench_snas.cli import _options
 from nasbench_snas.cli.main import Session
 from nasbench_snas.errors import ConfigError
 
+_EXAMPLES = """\b
+Examples:
+  nasbench gradients -s snas-unit
+  nasbench gradients -s snas-unit -e snas -e reinforce --samples 1000
+  nasbench gradients -s nasbench201 --max-time 15m"""
 
-@click.command(name="gradients")
+
+@click.command(name="gradients", epilog=_EXAMPLES)
 @click.option(
     "-e",
     "--estimator",

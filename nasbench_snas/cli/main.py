@@ -18,12 +18,11 @@ import click
 
 from nasbench_snas import __version__
 from nasbench_snas.compute.launched import is_main_process
-from nasbench_snas.errors import ConfigError, NasbenchError, suggest
+from nasbench_snas.errors import EXIT_MEANINGS, ConfigError, ExitCode, NasbenchError, suggest
 
-EXIT_CODES = """\b
-Exit codes: 0 ok · 1 a run or check failed · 2 usage or settings · 3 missing data, hardware or
-package · 4 sweep finished with failures · 5 report refused (--strict) or regression found ·
-130 SIGINT, 143 SIGTERM (after a checkpoint was written)."""
+EXIT_CODES = "\b\nExit codes:\n" + "\n".join(
+    f"  {int(code)}  {meaning}" for code, meaning in EXIT_MEANINGS.items()
+)
 
 
 _NO_MEMORY = r"can't allocate memory|not enough memory|out of memory"
@@ -115,6 +114,8 @@ def nasbench(
     _configure_logging(verbose, quiet, log_format)
     extra = tuple(p for p in os.environ.get("NASBENCH_PLUGINS", "").split(os.pathsep) if p)
     root = _store(root, ctx.invoked_subcommand)
+    if missing := next((p for p in plugins if p.endswith(".py") and not Path(p).is_file()), None):
+        raise ConfigError(f"--plugin {missing}: there is no such file.")
     ctx.obj = Session(root, verbose, quiet, tuple(plugins), extra)
 
 
@@ -228,7 +229,7 @@ def _main(arguments: list[str]) -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
-        sys.exit(130)
+        sys.exit(ExitCode.INTERRUPTED)
     except Exception as error:
         told = known_error(error)
         click.echo(f"Error: {told}", err=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nasbench_snas.errors import ConfigError
+from nasbench_snas.errors import ConfigError, ExitCode
 from nasbench_snas.settings.seed_list import parse_seeds
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _tabulate(session: Session, options: dict[str, Any]) -> int:
     from nasbench_snas.executors.sweep import execute
     from nasbench_snas.search.plan import plan_run
     from nasbench_snas.settings.toml import read_toml
-    from nasbench_snas.truth.own import TablePlan, make_shard, merge, plateau
+    from nasbench_snas.truth.own import TablePlan, enumerated, make_shard, merge, plateau
 
     registry = session.registry()
     planned = plan_run(
@@ -94,6 +94,12 @@ def _tabulate(session: Session, options: dict[str, Any]) -> int:
         shard, device = options["shard"], options["device"]
         make_shard(plan, registry, folder, shard, device, options["together"])
         return 0
+    _, choices, functions = enumerated(plan, registry)
+    click.echo(
+        f"{len(choices):,} architectures are {len(set(functions)):,} functions: one of each is "
+        "trained",
+        err=True,
+    )
     chosen = options["executor_config"]
     executor = make_executor(
         options["executor"],
@@ -109,7 +115,7 @@ def _tabulate(session: Session, options: dict[str, Any]) -> int:
     if report.failed:
         for outcome in report.failed:
             click.echo(f"failed: {outcome.task.name}: {outcome.message}", err=True)
-        return 4
+        return ExitCode.SOME_FAILED
     if options["executor"] != "print":
         click.echo(f"table -> {merge(plan, registry, folder)}")
     return 0
@@ -128,7 +134,9 @@ def _tasks(session: Session, options: dict[str, Any], folder: Path) -> list[Task
     for assignment in options["assignments"]:
         words += ["--set", assignment]
     return [
-        Task(f"shard {i}", shard_lock(folder, i).path, (*words, "--shard", str(i)))
+        Task(
+            f"shard {i}", shard_lock(folder, i, options["shards"]).path, (*words, "--shard", str(i))
+        )
         for i in range(options["shards"])
     ]
 

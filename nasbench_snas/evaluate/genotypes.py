@@ -10,8 +10,8 @@ from nasbench_snas.architecture.genotype import Genotype
 from nasbench_snas.architecture.space import Space
 from nasbench_snas.architecture.text import holds_genotype, load_genotype, read_genotype
 from nasbench_snas.architecture.zoo import zoo_key, zoo_names
-from nasbench_snas.errors import GenotypeError
-from nasbench_snas.runs.folder import RunFolder
+from nasbench_snas.errors import GenotypeError, UnknownRunError
+from nasbench_snas.runs.folder import RunFolder, is_file
 
 if TYPE_CHECKING:
     from nasbench_snas.registry import Registry
@@ -67,15 +67,18 @@ def find_run(target: str, root: Path) -> Path | None:
     """Return the folder with a genotype that ``target`` names, itself or in ``root``, or None.
 
     Raises:
+        UnknownRunError: The name is empty.
         CheckpointError: It is a run whose parts do not belong together.
     """
+    if not target.strip():
+        raise UnknownRunError(target, root)
     path = Path(target)
-    if path.name == GENOTYPE_FILE and (path.parent / CONFIG_FILE).is_file() and path.is_file():
+    if path.name == GENOTYPE_FILE and is_file(path.parent / CONFIG_FILE) and is_file(path):
         RunFolder(path.parent).verify()
         return path.parent
     for folder in (path, root / target):
-        if (folder / GENOTYPE_FILE).is_file():
-            if (folder / CONFIG_FILE).is_file():
+        if is_file(folder / GENOTYPE_FILE):
+            if is_file(folder / CONFIG_FILE):
                 RunFolder(folder).verify()
             return folder
     return None
@@ -118,12 +121,7 @@ def run_space(registry: Registry, folder: Path) -> Space | None:
     if "genotype" in read_toml(folder / CONFIG_FILE):  # a retraining: its genotype says the space
         return None
     config = load_config(folder / CONFIG_FILE)
-    data = config.data
-    if data.dataset == "fake":
-        shape = (data.fake.channels, data.fake.classes, data.resolution or data.fake.size)
-    elif data.info.shape is not None and data.info.classes is not None:
-        shape = (data.info.shape[0], data.info.classes, data.resolution or data.info.shape[1])
-    else:
+    if (sizes := config.data.declared_sizes) is None:
         return None
     family = registry.space(config.space.name)(**config.space.parameters)
-    return family.build(*shape)
+    return family.build(*sizes)

@@ -26,7 +26,8 @@ from nasbench_snas.registry import Registry
 from nasbench_snas.retrain.network import genotype_of, network_plan
 from nasbench_snas.runs import binding
 from nasbench_snas.runs.checkpoint import load_checkpoint
-from nasbench_snas.runs.folder import RunFolder, find_any_run, named_in
+from nasbench_snas.runs.folder import RunFolder, find_any_run, is_file
+from nasbench_snas.runs.named import named_in
 from nasbench_snas.runs.plugins import check_plugins
 from nasbench_snas.search.plan import load_config
 from nasbench_snas.seeding import stream
@@ -112,7 +113,7 @@ def locate(root: Path, text: str) -> tuple[RunFolder, Path]:
         CheckpointError: There is none, or several.
     """
     path = Path(text)
-    if path.is_file():
+    if is_file(path):
         for above in path.resolve().parents[:2]:
             if (above / "config.toml").is_file():
                 RunFolder(above).verify()

@@ -16,11 +16,18 @@ from nasbench_snas.architecture.genotype import Genotype
 from nasbench_snas.architecture.text import holds_genotype, load_genotype, read_genotype
 from nasbench_snas.architecture.zoo import zoo_key, zoo_names
 from nasbench_snas.data.fingerprint import with_content
-from nasbench_snas.errors import CheckpointError, ConfigError, GenotypeError, suggest
+from nasbench_snas.errors import (
+    CheckpointError,
+    ConfigError,
+    GenotypeError,
+    UnknownRunError,
+    suggest,
+)
 from nasbench_snas.outside import file_name
 from nasbench_snas.registry import Registry
 from nasbench_snas.retrain.runner import canonical_genotype
-from nasbench_snas.runs.folder import RETRAININGS, RunFolder, find_run, named_in, run_folders
+from nasbench_snas.runs.folder import RETRAININGS, RunFolder, find_run, run_folders
+from nasbench_snas.runs.named import named_in
 from nasbench_snas.runs.plugins import check_plugins
 from nasbench_snas.search.plan import load_config
 from nasbench_snas.settings.layers import Layers
@@ -95,8 +102,8 @@ def find_target(root: Path, text: str) -> Target:
         return Target(_file_name(genotype.name or stem), genotype)
     try:
         folder = find_run(root, text)
-    except CheckpointError as error:
-        if "several" in error.what:
+    except UnknownRunError as error:
+        if error.several or not text.strip():
             raise
         raise GenotypeError(
             f"{text!r} is neither a run in {root} nor a genotype.",

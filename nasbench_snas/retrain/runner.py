@@ -55,6 +55,22 @@ def retrain_folder(root: Path, config: RetrainConfig) -> RunFolder:
     return RunFolder(root / RETRAININGS / config.run_id())
 
 
+def check_ready(
+    config: RetrainConfig,
+    registry: Registry,
+    device: str = "cpu",
+    kernels: str = "auto",
+    *,
+    allow_over_budget: bool = False,
+) -> None:
+    """Build what a retraining of ``config`` builds before it begins: images, network, backend.
+
+    Raises:
+        NasbenchError: What the retraining would be refused for.
+    """
+    Retraining(config, registry, device, allow_over_budget=allow_over_budget, kernels=kernels)
+
+
 def run_retraining(
     config: RetrainConfig,
     registry: Registry,
@@ -89,6 +105,8 @@ def run_retraining(
         record["plugins"] = [plugin_record(registry, "space", config.space.name)]
 
     def make(world: World) -> Retraining:
+        if world.is_main:
+            genotype_of(config).warn_disconnected()
         kernels = kept_kernels(folder, options, unrecorded="reference")
         if options.kernels == "auto" and config.speed.compile != "off":
             kernels = "auto"  # a continued retraining may be compiled from now on

@@ -1,9 +1,12 @@
 """Run folders: what stands in them, how a job works in one and continues, how many are read."""
 
 __all__ = [
+    "binding",
     "checkpoint",
+    "events",
     "folder",
     "index",
+    "named",
     "options",
     "pack",
     "plugins",
@@ -13,5 +16,6 @@ __all__ = [
     "rows",
     "schema",
     "start",
+    "temporaries",
     "trackers",
 ]

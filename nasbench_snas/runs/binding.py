@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nasbench_snas.errors import ConfigError
+from nasbench_snas.errors import CheckpointError, ConfigError
+from nasbench_snas.outside import would_wait
 
 BOUND = ("genotype.json", "alpha.npz", "samples.npz")
 """Files that are bound as they are, beside settings and events."""
@@ -24,6 +25,29 @@ _OUTSIDE = ("#", "root =", "cache_dir =", "workers =", "checkpoint_seconds =")
 ESTIMATOR_VERSIONS = range(1, 65)
 """Versions of an estimator that the hash of a search's settings may be of."""
 _NAMED = re.compile(r"-[sr]\d+-([0-9a-f]{8})$")
+
+
+def plain(path: Path) -> Path:
+    """Return ``path``.
+
+    Raises:
+        CheckpointError: It is a pipe, a socket or a device, which a reader could wait for for ever.
+    """
+    if would_wait(path):
+        raise CheckpointError(
+            f"{path} is no plain file.",
+            "A run folder holds plain files; this one could be waited for for ever.",
+            "Restore the file, or delete the folder.",
+        )
+    return path
+
+
+def check_plain(folder: Path) -> None:
+    """Raise :class:`CheckpointError` if a file of a run is no plain file; see :func:`plain`."""
+    for place in (folder, folder / "checkpoints"):
+        if place.is_dir():
+            for path in place.iterdir():
+                plain(path)
 
 
 def digest_of(content: bytes) -> str:

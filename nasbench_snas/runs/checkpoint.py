@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from nasbench_snas.errors import CheckpointError
+from nasbench_snas.runs.binding import plain
 from nasbench_snas.runs.folder import write_atomic
 
 FORMAT = 1
@@ -57,7 +58,7 @@ def load_checkpoint(path: Path, *, config_hash: str | Sequence[str]) -> dict[str
             overwritten.
     """
     try:
-        _check_sums(path)
+        _check_sums(plain(path))
         content = torch.load(path, map_location="cpu", weights_only=True)
         kind, found, state = content["format"], content["config_hash"], content["state"]
     except torch.OutOfMemoryError:

@@ -18,9 +18,11 @@ from typing import Any, Literal
 
 import filelock
 
-from nasbench_snas.errors import CheckpointError
-from nasbench_snas.runs.binding import binding, damage, digest_of
+from nasbench_snas.errors import CheckpointError, UnknownRunError
+from nasbench_snas.runs.binding import binding, check_plain, damage, digest_of, plain
+from nasbench_snas.runs.events import read_events
 from nasbench_snas.runs.provenance import boot_id, host_id
+from nasbench_snas.runs.temporaries import remove_dead, temporary_of
 
 SCHEMA_VERSION = 3
 RETRAININGS = "_retrain"
@@ -39,7 +41,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         CheckpointError: The disk is full or the folder cannot be written; the old file is
             untouched.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_of(path)
     data = content.encode() if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +85,7 @@ def _json_text(value: Any) -> str:
 def read_json(path: Path) -> Any:
     """Return the JSON value in ``path``; :class:`CheckpointError` if it is missing or damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(plain(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
     except RecursionError:
@@ -104,34 +106,6 @@ def read_objects(path: Path) -> list[dict[str, Any]]:
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise CheckpointError(f"{path} holds no list of JSON objects.")
     return value
-
-
-def read_events(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the events of a log; a torn last line is ignored.
-
-    Raises:
-        CheckpointError: A line other than the last is damaged, or one is no JSON object.
-    """
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror or error}.") from error
-    for number, line in enumerate(lines, start=1):
-        if not line:
-            continue
-        try:
-            event = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            if number == len(lines):
-                return
-            raise CheckpointError(f"{path}, line {number}: {error}") from error
-        if not isinstance(event, dict):
-            raise CheckpointError(
-                f"{path}, line {number}: expected a JSON object, got {line[:40]!r}."
-            )
-        yield event
 
 
 @dataclass(frozen=True)
@@ -229,7 +203,11 @@ class RunFolder:
     def write_result(self, result: Mapping[str, Any], status: Status, reason: str = "") -> None:
         """Write ``result.json``, bound to the other parts of the run, and the last status."""
         text = _json_text({**result, "bound": binding(self.path)})
-        last = {"reason": reason, "exit_code": 0, "result_digest": digest_of(text.encode())}
+        last: dict[str, Any] = {
+            "reason": reason,
+            "exit_code": 0,
+            "result_digest": digest_of(text.encode()),
+        }
         if status != "done":
             self.set_status(status, **last)
         write_atomic(self.path / "result.json", text)
@@ -238,6 +216,7 @@ class RunFolder:
 
     def verify(self) -> None:
         """Raise a :class:`CheckpointError` if parts of the run do not belong together."""
+        check_plain(self.path)
         file = self.path / "result.json"
         result = read_object(file) if file.exists() else None
         if why := damage(self.path, result, self.status()):
@@ -283,6 +262,7 @@ class RunFolder:
         except OSError as error:
             raise _unwritable(self.path, error) from error
         try:
+            remove_dead(self.path, locked=True)
             record = {
                 "pid": os.getpid(),
                 "host": host_id(),
@@ -334,21 +314,6 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def named_in(root: Path, name: str) -> RunFolder:
-    """Return the folder in ``root`` that a file of another run names: a name, never a path.
-
-    Raises:
-        CheckpointError: It would lead out of ``root``.
-    """
-    if name in ("", ".", "..") or "\0" in name or Path(name).name != name:
-        raise CheckpointError(
-            f"a run folder in {root} names another run {name!r}.",
-            "Expected the name of a folder beside it; a path is not followed.",
-            "Restore the folder, or delete it.",
-        )
-    return RunFolder(root / name)
-
-
 def find_run(root: Path, name: str, *, verify: bool = True) -> RunFolder:
     """Return the run called ``name``: a path, a run id, or an unambiguous beginning of one.
 
@@ -358,7 +323,8 @@ def find_run(root: Path, name: str, *, verify: bool = True) -> RunFolder:
         verify: Refuse a run whose parts do not belong together.
 
     Raises:
-        CheckpointError: There is none, or several, or it is damaged.
+        UnknownRunError: There is none, or several.
+        CheckpointError: It is damaged.
     """
     folder = _find_run(root, name)
     if verify:
@@ -367,8 +333,10 @@ def find_run(root: Path, name: str, *, verify: bool = True) -> RunFolder:
 
 
 def _find_run(root: Path, name: str) -> RunFolder:
+    if not name.strip():
+        raise UnknownRunError(name, root)
     direct = Path(name)
-    if name and is_file(direct / "config.toml"):
+    if is_file(direct / "config.toml"):
         return RunFolder(direct)
     folders = run_folders(root)
     found = [f for f in folders if f.run_id == name] or [
@@ -376,10 +344,7 @@ def _find_run(root: Path, name: str) -> RunFolder:
     ]
     if len(found) == 1:
         return found[0]
-    known = ", ".join(f.run_id for f in (found or folders)[:8]) or "(none)"
-    problem = "matches several runs" if found else "matches no run"
-    shown = repr(name if len(name) <= 80 else f"{name[:80]}…")
-    raise CheckpointError(f"{shown} {problem} in {root}.", f"Known: {known}")
+    raise UnknownRunError(name, root, [f.run_id for f in (found or folders)], several=bool(found))
 
 
 def find_any_run(root: Path, name: str, *, verify: bool = True) -> RunFolder:
@@ -390,7 +355,8 @@ def find_any_run(root: Path, name: str, *, verify: bool = True) -> RunFolder:
     first (they begin with the name of their search).
 
     Raises:
-        CheckpointError: There is none, or several, or it is damaged.
+        UnknownRunError: There is none, or several.
+        CheckpointError: It is damaged.
     """
     folder = _find_any_run(root, name)
     if verify:
@@ -399,12 +365,12 @@ def find_any_run(root: Path, name: str, *, verify: bool = True) -> RunFolder:
 
 
 def _find_any_run(root: Path, name: str) -> RunFolder:
-    if name and is_file(root / name / "config.toml"):
+    if name.strip() and is_file(root / name / "config.toml"):
         return RunFolder(root / name)
     if run_folders(root / RETRAININGS):
         try:
             return _find_run(root / RETRAININGS, name)
-        except CheckpointError as error:
-            if "several" in error.what:
+        except UnknownRunError as error:
+            if error.several:
                 raise
     return _find_run(root, name)

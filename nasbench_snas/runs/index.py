@@ -15,16 +15,17 @@ from typing import Any
 
 from nasbench_snas.errors import CheckpointError, NasbenchError
 from nasbench_snas.runs.binding import BOUND
+from nasbench_snas.runs.events import read_events
 from nasbench_snas.runs.folder import (
     RETRAININGS,
     STUDIES,
     RunFolder,
-    read_events,
     run_folders,
     write_atomic,
 )
 from nasbench_snas.runs.provenance import boot_id, host_id
 from nasbench_snas.runs.schema import NOT_RECORDED
+from nasbench_snas.runs.temporaries import remove_dead
 from nasbench_snas.settings.toml import read_toml
 
 _KEPT = (
@@ -75,6 +76,7 @@ def read_index(root: Path, *, rebuild: bool = False) -> list[dict[str, Any]]:
 
 def _write(file: Path, rows: list[dict[str, Any]]) -> None:
     if file.parent.is_dir():
+        remove_dead(file.parent, locked=False)
         try:
             write_atomic(file, "".join(json.dumps(row) + "\n" for row in rows))
         except CheckpointError:

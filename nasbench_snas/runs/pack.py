@@ -160,8 +160,11 @@ def _bare(name: str, data: bytes) -> bytes:
     if name == "env.json":
         starts = _json(data)
         for start in starts if isinstance(starts, list) else []:
-            command = start.get("command") or []
-            start["command"] = [_last_part(word) for word in command]
+            if not isinstance(start, dict):
+                continue  # damaged: it is kept as it is, and said where it is read
+            command = start.get("command")
+            words = command if isinstance(command, list) else []
+            start["command"] = [_last_part(str(word)) for word in words]
             if isinstance(start.get("git"), dict):
                 start["git"].pop("diff", None)
         return (json.dumps(starts, indent=1) + "\n").encode()

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import tomllib
 from collections.abc import Iterable
 from typing import Any
 
-from nasbench_snas.errors import CheckpointError, PluginError
+from nasbench_snas.errors import CheckpointError, ConfigError, PluginError
 from nasbench_snas.registry import Entry, Kind, Registry
 from nasbench_snas.runs.folder import RunFolder, read_json
+from nasbench_snas.settings.toml import read_toml
 
 logger = logging.getLogger("nasbench_snas")
 BUILT_IN = "built-in"
@@ -52,13 +52,13 @@ def recorded_plugins(folder: RunFolder) -> list[dict[str, Any]]:
     except (CheckpointError, LookupError, TypeError, ValueError):
         pass
     try:
-        settings = tomllib.loads(folder.config_file.read_text(encoding="utf-8"))
+        settings = read_toml(folder.config_file)
         return [
             {"kind": kind, "name": str(settings[kind]["name"])}
             for kind in _KINDS
             if kind in settings
         ]
-    except (OSError, LookupError, TypeError, ValueError):
+    except (ConfigError, LookupError, TypeError):
         return []
 
 

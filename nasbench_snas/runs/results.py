@@ -74,7 +74,7 @@ def export_results(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         write_atomic(path, "".join(lines))
     elif path.suffix == ".parquet":
         try:
-            _frame(rows).to_parquet(path, index=False)
+            _write_parquet(_frame(rows), path)
         except ImportError as error:
             raise ConfigError(
                 "parquet files need a package that writes them.",
@@ -83,6 +83,18 @@ def export_results(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             ) from error
     else:
         raise ConfigError(f"cannot write results as {path.suffix!r}.", "Known: .csv, .parquet")
+
+
+def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table with one schema for all files: a column without values has its type, too."""
+    try:
+        import pyarrow as pa  # type: ignore[import-untyped, unused-ignore]
+    except ImportError:
+        frame.to_parquet(path, index=False)
+        return
+    kinds = {"object": pa.string(), "Int64": pa.int64(), "boolean": pa.bool_()}
+    fields = [(name, kinds.get(TYPES.get(name, ""), pa.float64())) for name in COLUMNS]
+    frame.to_parquet(path, index=False, engine="pyarrow", schema=pa.schema(fields))
 
 
 def read_exported(path: Path) -> pd.DataFrame:
@@ -122,7 +134,7 @@ def _from_parquet(path: Path) -> tuple[list[str], list[Row]]:
     import pandas as pd
 
     stored = pd.read_parquet(path)
-    columns = {name: [None if pd.isna(v) else v for v in stored[name]] for name in stored}
+    columns = {str(name): [None if pd.isna(v) else v for v in stored[name]] for name in stored}
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     return list(columns), rows
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasbench_snas.errors import CheckpointError, DataError, NasbenchError
+from nasbench_snas.runs.binding import plain
 from nasbench_snas.runs.folder import RunFolder, read_object
 from nasbench_snas.runs.index import index_row
 from nasbench_snas.runs.schema import COLUMNS, NOT_RECORDED, TYPES, Row, migrate
@@ -49,6 +50,7 @@ class RowLoader:
             ValueError,
         ) as error:
             what = error.what if isinstance(error, NasbenchError) else f"cannot be read: {error!r}"
+            what = what.encode(errors="replace").decode()
             damaged = {"run_id": folder.run_id, "stage": stage, "folder": str(folder.path)}
             return [complete_row({**damaged, "status": "damaged", "reason": what})]
 
@@ -77,7 +79,7 @@ class RowLoader:
     def _from_config(self, stage: str, folder: RunFolder) -> Row:
         """Return what ``config.toml`` says about a run; each variant is parsed once."""
         try:
-            text = folder.config_file.read_text(encoding="utf-8")
+            text = plain(folder.config_file).read_text(encoding="utf-8")
         except OSError as error:
             raise CheckpointError(f"cannot read {folder.config_file}: {error}") from error
         if stage == "retrain":
@@ -115,11 +117,15 @@ def complete_row(values: Mapping[str, Any]) -> Row:
 def _typed(name: str, value: Any) -> Any:
     """Return a value of a column: containers as JSON text, what is not finite as None."""
     kind = TYPES.get(name, "float64")
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+    if value is None:
         return None
-    if kind == "object":
-        is_text = isinstance(value, str)
-        return value if is_text else json.dumps(value, sort_keys=True)
+    if kind != "object" and isinstance(value, float) and not math.isfinite(value):
+        return None
+    if kind == "object" and not isinstance(value, float):
+        text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise DataError(f"{name} holds half a character.", "Expected Unicode text.")
+        return text
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind == "boolean" and isinstance(value, bool):
         return value
@@ -150,6 +156,8 @@ def setting_columns(text: str) -> Row:
         "preset": config.preset,
         "seed": config.seed,
         "level": config.search.level,
+        "purpose": config.purpose,
+        "settings_from": config.settings_from or None,
         "alpha_settings": config.search.alpha.model_dump(mode="json"),
         "epochs_planned": config.search.epochs,
         "comparison": config.comparison(),

@@ -50,7 +50,7 @@ SCHEMA: dict[str, tuple[str, ...]] = {
         "selection num_classes resolution changed_settings label "
         "bias_sq bias_sq_ci_lo bias_sq_ci_hi relative_bias_sq "
         "excluded_relative_bias forward_equivalents test_regret rank_correlation truth "
-        "command folder".split()
+        "purpose settings_from command folder".split()
     ),
 }
 """Columns by group. ``further``: what the report needs beyond the documented schema.
@@ -71,7 +71,8 @@ TYPES: dict[str, str] = {
         "git_sha host_id comparison setting unconstrained_setting level alpha_settings "
         "images space_params split protocol "
         "protocol_note search_view derive_rule child_matrix kernels suite_version "
-        "estimator_source name selection changed_settings label truth command folder".split(),
+        "estimator_source name selection changed_settings label truth purpose "
+        "settings_from command folder".split(),
         "object",
     ),
     **dict.fromkeys(

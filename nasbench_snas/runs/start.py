@@ -23,7 +23,7 @@ from nasbench_snas.compute.distributed import ProcessLostError, World, joined, r
 from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.compute.threads import threads_for
 from nasbench_snas.errors import CheckpointError, DivergedError, NasbenchError
-from nasbench_snas.runs.binding import broken_events, named_hash
+from nasbench_snas.runs.binding import broken_events, check_plain, named_hash
 from nasbench_snas.runs.checkpoint import damaged, load_checkpoint, save_checkpoint
 from nasbench_snas.runs.folder import RunFolder, write_atomic
 from nasbench_snas.runs.options import RunOptions
@@ -119,7 +119,7 @@ class Job:
         finite: Keys of epoch events that must be finite.
         synchronised: Whether batch norms use the statistics of all processes.
         again: Command that continues an interrupted run.
-        fix: Advice when it diverges.
+        fix: Advice when it diverges, or what gives it from the work.
     """
 
     kind: str
@@ -133,7 +133,7 @@ class Job:
     finite: tuple[str, ...]
     synchronised: bool = False
     again: str = ""
-    fix: str = ""
+    fix: str | Callable[[Any], str] = ""
 
 
 @own_modes()
@@ -150,23 +150,34 @@ def run_job(job: Job, folder: RunFolder, options: RunOptions) -> dict[str, Any]:
         if not world.is_main:
             with stop_signals() as stop:
                 return _Runner(job, folder, options, world, stop).run()
+        new = not folder.path.exists()
+        work = job.make(world) if new else None  # what is refused leaves no folder
         with folder.locked(), stop_signals() as stop, _logfile(folder):
-            return _Runner(job, folder, options, world, stop).run()
+            if folder.config_file.exists():  # another process was faster: build by its state
+                work = None
+            return _Runner(job, folder, options, world, stop, work).run()
 
 
 class _Runner:
     """One process's part in a job."""
 
     def __init__(
-        self, job: Job, folder: RunFolder, options: RunOptions, world: World, stop: list[int]
+        self,
+        job: Job,
+        folder: RunFolder,
+        options: RunOptions,
+        world: World,
+        stop: list[int],
+        work: Work | None = None,
     ) -> None:
         self.job, self.folder, self.options = job, folder, options
         self.world, self.stop = world, stop
+        self._made = work
 
     def run(self) -> dict[str, Any]:
         """Prepare the folder, train, measure; leave a status that says how it ended."""
         self._check_folder()
-        self.work: Work = self.job.make(self.world)
+        self.work: Work = self.job.make(self.world) if self._made is None else self._made
         with threads_for(self.work.elements):
             return self._run()
 
@@ -182,7 +193,8 @@ class _Runner:
         except DivergedError as error:
             where = f"epoch {self.work.epoch + 1}, step {self.work.step + 1}"
             self._status("diverged", f"{error.what} ({where})", exit_code=1)
-            raise DivergedError(error.what, f"It happened at {where}.", self.job.fix) from error
+            advice = self.job.fix if isinstance(self.job.fix, str) else self.job.fix(self.work)
+            raise DivergedError(error.what, f"It happened at {where}.", advice) from error
         except (InterruptedRunError, ProcessLostError) as error:
             self._status("interrupted", error.what, exit_code=error.exit_code)
             raise
@@ -194,6 +206,7 @@ class _Runner:
 
     def _check_folder(self) -> None:
         """Refuse a folder whose settings are not these."""
+        check_plain(self.folder.path)
         file = self.folder.config_file
         named, digest = named_hash(self.folder.run_id), self.job.digest
         if named and named != digest:

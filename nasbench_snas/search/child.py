@@ -102,9 +102,7 @@ def recalibrate(parent: nn.Module, z: Tensor, batches: Iterable[tuple[Tensor, Te
     for images, _ in batches:
         for buffer in statistics.values():
             buffer.zero_()
-        parent(
-            images, z[None].to(images.device)
-        )  # each is now momentum times the batch's statistic
+        parent(images, z[None].to(images.device))  # now momentum times the batch's statistic
         for name, buffer in statistics.items():
             totals[name] += buffer / BATCH_NORM_MOMENTUM
         count += 1

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from nasbench_snas.api import Distribution
 from nasbench_snas.architecture.distributions import one_hot
-from nasbench_snas.architecture.known import KnownSpace
+from nasbench_snas.architecture.known import KnownSpace, Standing
 from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.data.batches import Batch
 from nasbench_snas.search.child import accuracy
@@ -41,10 +41,19 @@ _PER_PASS = 8
 class Searched(Protocol):
     """What a ranking needs of a search."""
 
-    dist: Distribution
-    parent: nn.Module
-    images: SearchImages
     epoch: int
+
+    @property
+    def dist(self) -> Distribution:
+        """The distribution."""
+
+    @property
+    def parent(self) -> nn.Module:
+        """The parent network."""
+
+    @property
+    def images(self) -> SearchImages:
+        """The images that measure the search."""
 
 
 class Ranking:
@@ -98,6 +107,7 @@ class Ranking:
                 "regret": at.regret,
                 "percentile": at.percentile,
                 "space_mean": self.known.mean(name),
+                **_noise(at),
                 **self.last.get("datasets", {}).get(name, {}),
             }
         return {
@@ -139,6 +149,13 @@ class Ranking:
             batches.append((images[:left], labels[:left]))
             seen += len(labels)
         return batches
+
+
+def _noise(at: Standing) -> dict[str, float]:
+    """Return the accuracy's standard error, and 1 or 0 for what may be the best; or nothing."""
+    if at.error is None or at.among_best is None:
+        return {}
+    return {"error": at.error, "among_best": float(at.among_best)}
 
 
 def plan(passes: float, epochs: int, most_images: int) -> tuple[int, int]:

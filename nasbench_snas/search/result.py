@@ -12,6 +12,7 @@ from nasbench_snas.runs.folder import SCHEMA_VERSION
 from nasbench_snas.runs.provenance import device_name, git_state, host_id, versions
 from nasbench_snas.runs.schema import NOT_RECORDED
 from nasbench_snas.search.child import ChildAccuracy
+from nasbench_snas.search.exactness import exactness
 from nasbench_snas.search.search import Search
 from nasbench_snas.search.selection import Selection
 from nasbench_snas.supernet.skeleton import parameter_count
@@ -52,6 +53,7 @@ def search_result(
     return {
         "schema_version": SCHEMA_VERSION,
         "run_id": run_id,
+        "disconnected": list(genotype.disconnected),
         "parent_id": None,
         "stage": "search",
         "estimator": config.estimator.name,
@@ -95,7 +97,7 @@ def search_result(
         "expected_cost": last["expected_cost"],
         "parent_params": parameter_count(search.parent),
         **search.resource.child_costs(search.derived()),
-        "truth": search.ranking.result(search.derived()) if search.ranking else None,
+        "truth": _truth(search),
         "wall_s": seconds,
         "gpu_days": seconds * gpus / 86_400 if gpus else None,
         "peak_mem_bytes": search.peak_memory(),
@@ -111,6 +113,14 @@ def search_result(
         "versions": versions(),
         "suite_version": __version__,
     }
+
+
+def _truth(search: Search) -> dict[str, Any] | None:
+    """Return what the search is compared with, or None where nothing is known of its space."""
+    if search.ranking is None:
+        return None
+    exact = exactness(search)
+    return {**search.ranking.result(search.derived()), **exact}
 
 
 def _selection(chosen: Selection | None) -> dict[str, Any]:

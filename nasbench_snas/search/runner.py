@@ -22,6 +22,8 @@ from nasbench_snas.runs.plugins import check_plugins, plugin_record
 from nasbench_snas.runs.provenance import source_hash
 from nasbench_snas.runs.resume import kept_kernels
 from nasbench_snas.runs.start import InterruptedRunError, Job, run_job
+from nasbench_snas.search.advice import divergence_advice
+from nasbench_snas.search.ready import check_draw
 from nasbench_snas.search.result import search_result
 from nasbench_snas.search.search import Search
 from nasbench_snas.settings.run import RunConfig, from_toml
@@ -105,12 +107,14 @@ def run_search(
         kernels = kept_kernels(folder, options)
         epochs = options.max_epochs or config.search.epochs
         work = SearchWork(config, registry, options.device, kernels, world, epochs)
+        check_draw(config, registry, work.space, work.device)
         record["kernels"] = work.kernels
         return work
 
     def finish(search: SearchWork, truncated: bool) -> dict[str, Any]:
         genotype = _genotype(search, config, folder.run_id)
         if search.world.is_main:
+            genotype.warn_disconnected()
             write_atomic(folder.path / "genotype.json", genotype.to_json() + "\n")
         events = [event for event in folder.events() if event["kind"] == "epoch"]
         return search_result(search, folder.run_id, genotype, events, source, truncated=truncated)
@@ -127,6 +131,6 @@ def run_search(
         finite=("train_loss", "search_loss", "entropy"),
         synchronised=config.search.sync_batchnorm,
         again=f"nasbench run --resume {folder.run_id}",
-        fix="Lower search.theta.lr or search.alpha.lr, or change the seed.",
+        fix=divergence_advice,
     )
     return run_job(job, folder, options)

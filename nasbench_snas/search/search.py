@@ -36,6 +36,7 @@ from nasbench_snas.search.optimizers import alpha_optimizer
 from nasbench_snas.search.ranking import Ranking
 from nasbench_snas.search.resource import ResourceTerm
 from nasbench_snas.search.state import restore, state_of
+from nasbench_snas.search.temperatures import check_temperatures
 from nasbench_snas.search.totals import StepTotals
 from nasbench_snas.search.views import view_weights
 from nasbench_snas.seeding import stream
@@ -89,6 +90,7 @@ class Search(Derives):
         self.estimator: Estimator = create(
             estimator_class, config.estimator.parameters, "estimator"
         )
+        check_temperatures(config.estimator.parameters, torch.float32)
         if self.derive_rule == "best-of-N":
             self.selection_part()  # refused now, not after the training
         alpha_init = stream(self.seed, "alpha-init")

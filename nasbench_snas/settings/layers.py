@@ -69,6 +69,8 @@ class Layers:
             value = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             value = text
+        except RecursionError:
+            raise ConfigError(f"--set {key[:80]}: the value is nested too deeply.") from None
         self.add(_nested(key.strip(), value), "--set")
 
 

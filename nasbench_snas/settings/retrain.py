@@ -259,7 +259,7 @@ def changed_settings(config: RetrainConfig) -> list[str]:
     """
     content = load_retrain_preset(config.preset)
     content.pop("about", None)
-    plain = validate_retraining({**content, "name": "", "genotype": ""})
+    plain = validate_retraining({**content, "name": "preset", "genotype": ""})
     own, preset = (flatten(c.training_identity()) for c in (config, plain))
     chosen = _CHOSEN + (("network.channels",) if config.network.skeleton == "imagenet" else ())
     return [

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
-from nasbench_snas.cost.settings import CostSettings
+from nasbench_snas.cost.settings import CostSettings, refuse_ambiguous
 from nasbench_snas.data.settings import DataSettings
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.settings.layers import Layers, check_known, flatten
@@ -27,6 +27,9 @@ from nasbench_snas.settings.values import check_values
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 _OF_SELECTION = ("candidates", "selection_fraction")
+_RECORDS = {"preset", "checkpoint_seconds", "purpose", "settings_from"}
+"""Settings that do not decide the result."""
+Purpose = Literal["not recorded", "tuning", "exploratory", "confirmatory"]
 
 
 class Choice(BaseModel):
@@ -181,10 +184,18 @@ class RunConfig(BaseModel):
     checkpoint_seconds: float = Field(
         default=60.0, ge=0, description="Seconds between checkpoints within an epoch."
     )
+    purpose: Purpose = Field(
+        default="not recorded",
+        description="What the run is for: tuning (it chooses settings), exploratory, or "
+        "confirmatory (settings and comparison were fixed before).",
+    )
+    settings_from: str = Field(
+        default="", description="How the settings were chosen, in words or as the runs that did."
+    )
 
     def identity(self, estimator_version: int) -> dict[str, Any]:
         """Return what decides the result, as plain JSON values."""
-        values = self.model_dump(mode="json", exclude={"preset", "checkpoint_seconds"})
+        values = self.model_dump(mode="json", exclude=_RECORDS)
         for plugin in ("estimator", "space"):  # unset is the same as absent, as in config.toml
             values[plugin] = {k: v for k, v in values[plugin].items() if v is not None}
         values["data"] = self.data.identity()
@@ -252,6 +263,17 @@ def resolve(
         chosen.add(read_toml(file), str(file.name))
     for assignment in assignments:
         chosen.set(assignment)
+    if "cost.target" in chosen.sources:
+        target = chosen.values["cost"]["target"]
+        refuse_ambiguous(target)
+        if constraint != "none":
+            raise ConfigError(
+                f"both the level {constraint!r} of constraint and the cost target {target!r} "
+                "were given.",
+                "A level is a fixed, calibrated eta; a target adapts eta. One would override the "
+                "other.",
+                "Give --constraint or --target-cost (cost.target).",
+            )
     if not {"cost.eta", "cost.target"} & chosen.sources.keys():  # the level is given otherwise
         layers.add(load_constraint(constraint, space, preset), f"constraint {constraint}")
     layers.update(chosen)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nasbench_snas.errors import DataError
-from nasbench_snas.stats.ranks import LEVEL, POWER, detectable_difference, told_from_best
+from nasbench_snas.stats.ranks import POWER, detectable_difference, told_from_best
 
 SHARED_SETTINGS = ("preset", "space", "dataset", "device_class")
 FEWEST = 6
@@ -58,7 +58,6 @@ def bold_rows(
     higher_is_better: bool = True,
     failed_value: float | None = None,
     decides: float = DECIDES,
-    alpha: float = LEVEL,
 ) -> BoldRows:
     """Decide which rows are bold.
 
@@ -68,8 +67,6 @@ def bold_rows(
         higher_is_better: True for accuracies, False for errors and costs.
         failed_value: What a failed run counts as (the accuracy of guessing).
         decides: Difference that must be told with probability 0.8 for several rows to be bold.
-        alpha: Level of the test; the default keeps the probability that a row which nothing beats
-            is told from the best below 0.06.
 
     Raises:
         DataError: A row without settings.
@@ -86,11 +83,11 @@ def bold_rows(
     table = np.array(
         [[_counted(rows[name][seed], sign, lost) for name in names] for seed in seeds]
     ).reshape(len(seeds), len(names))
-    detectable = detectable_difference(table, alpha)
+    detectable = detectable_difference(table)
     if math.isinf(detectable):
         why = f"{len(seeds)} shared seeds cannot decide any difference of {len(names)} rows"
         return BoldRows((), why, n=len(seeds))
-    told = told_from_best(table, alpha)
+    told = told_from_best(table)
     left = [index for index in range(len(names)) if index not in told]
     best = names[_best(table, left)]
     worse = tuple((names[index], p) for index, p in told.items())

@@ -6,7 +6,10 @@ quadratic in ``b``: here ``b²`` has the interval of an unbiased squared length
 (:mod:`~nasbench_snas.stats.squared_bias`), ``a`` that of a mean, and each end of the angle is moved
 by the square root of the sum of the squares of what either moves it:
 
-    phi_up = phi + sqrt((atan2(b_up, a) - phi)² + (atan2(b, a_low) - phi)²).
+    phi_up = phi + sqrt((atan2(b_up, a) - phi)² + (atan2(b, a_low) - phi)²),
+
+and at least by what the first-order error of the angle gives, in which errors of ``a`` and ``b``
+that go together are seen.
 
 A reference r with an error of its own turns: its noise enters across as ``a / |r|`` times its
 deviations and along as their share in the direction of the mean's part across.
@@ -91,6 +94,9 @@ def angle_interval(
     found = square_error(square, parts, n_blocks).interval(confidence, 0)
     b, low, high = (math.sqrt(max(x, 0.0)) for x in (square, found.low, found.high))
     phi = math.atan2(b, along)
+    size = max(float(np.linalg.norm(across)), 1e-300)
+    turns = [along * (y @ across) / size - size * row for y, row in zip(noise, rows, strict=True)]
+    least = level * math.sqrt(sum(float(t @ t) for t in turns)) / max(along**2 + size**2, 1e-300)
     down = math.hypot(phi - math.atan2(low, along), phi - math.atan2(b, along + half))
     up = math.hypot(math.atan2(high, along) - phi, math.atan2(b, along - half) - phi)
-    return Angle(max(phi - down, 0.0), min(phi + up, math.pi), level)
+    return Angle(max(phi - max(down, least), 0.0), min(phi + max(up, least), math.pi), level)

@@ -13,9 +13,11 @@ A reference ``r`` that is itself a mean of M independent draws brings its own er
 is taken off ``|m - r|²`` and ``|r|²``, and a second jackknife over its blocks adds to every
 variance. The draws and the reference must be independent of each other.
 
-Intervals: of bias² by test inversion (:mod:`~nasbench_snas.stats.squared_bias`); of the rest by the
-delete-a-block jackknife with t quantiles, on the log scale for variances, for the directional bias
-on its square. The word "unbiased" is never concluded; what can be concluded is the bound below
+Intervals: of bias² by test inversion (:mod:`~nasbench_snas.stats.squared_bias`); of cosine and
+directional bias by the angle (:mod:`~nasbench_snas.stats.direction`); of the rest by the
+delete-a-block jackknife with t quantiles, on the log scale for variances. Where a few rare large
+draws rule the variance (:mod:`~nasbench_snas.stats.tails`) no interval and no bound are given. The
+word "unbiased" is never concluded; what can be concluded is the bound below
 which the relative bias lies (one-sided, ``excluded_relative_bias``: the smallest margin at which an
 equivalence test of size 1 - confidence would accept). It starts from max(bias², 0), so a lucky
 negative estimate does not sharpen it.
@@ -34,14 +36,11 @@ Lowest of all cases, two-sided and one-sided:
     lognormal, sigma 0.5                           .933   .932
     lognormal, sigma 1 (excess kurtosis 111)       .922   .926
 
-Where fewer than 30 effective draws stand behind the variance (:mod:`~nasbench_snas.stats.tails`) a
-few rare large draws rule it: no interval of bias² and no bound are given.
+``benchmarks/coverage.py`` measures all intervals on the suite's own draws.
 
-Known limits: strongly skewed draws with the bias along a skewed coordinate, as in the last row. The
-jackknife interval of the cosine covers too little where the cosine is close to 1 (down to 0.71 for
-``gumbel-rao`` on a toy cell, 256 draws, 150 trials). Where few directions carry the noise, the
-one-sided bound below about 1.5 ``bias_se`` is wider than it need be (its coverage is above .99
-there).
+Known limits: strongly skewed draws with the bias along a skewed coordinate, as in the last row.
+Where few directions carry the noise, the one-sided bound below about 1.5 ``bias_se`` is wider than
+it need be (its coverage is above .99 there).
 
 Deviation from ``|mean| / sqrt(tr S)`` as the SNR: the mean is de-noised first.
 """
@@ -276,9 +275,8 @@ class _Summary:
         cosine = full["cosine"]
         sine = math.sqrt(max(1 - cosine**2, 0.0)) if not math.isnan(cosine) else math.nan
         if not np.any(self.goal):
-            nan = math.nan
-            nothing = Interval(nan, nan, nan, self.confidence, self.n, "no reference")
-            return nothing, nothing
+            none = (math.nan, math.nan, math.nan, self.confidence, self.n, "no reference")
+            return Interval(*none), Interval(*none)
         angle = angle_interval(
             self.centre, self.goal, self.deviations, self.n_blocks, self.confidence
         )
@@ -321,7 +319,7 @@ class _Summary:
         inner = jackknife_interval(
             float(f(self.full[name])[0]), variance, self.n, self.n_blocks, self.confidence
         )
-        return _back(inner, transform)
+        return self._given(_back(inner, transform))
 
     def _draw_cosine(self, group: str) -> Interval | None:
         """Mean per-draw cosine with its jackknife interval, where accumulated."""
@@ -372,7 +370,6 @@ def _quantities(moments: Moments, goal: tuple[FloatArray, FloatArray]) -> dict[s
             "relative_trace": trace / reference_sq,
             "relative_mse": (bias_sq + trace) / reference_sq,
             "cosine": cosine,
-            "sin_sq": 1 - np.square(cosine),
             "scale": product / reference_sq,
             "snr": np.sqrt(np.maximum(mean_sq, 0.0)) / np.sqrt(trace) + 0 * reference_noise,
         }
@@ -394,14 +391,6 @@ def _back(inner: Interval, transform: str) -> Interval:
     """Return ``inner`` on the original scale; standard errors by the delta method."""
     if transform == "none":
         return inner
-    if transform == "log":
-        estimate, low, high = (math.exp(v) for v in (inner.estimate, inner.low, inner.high))
-        error, method = estimate * inner.standard_error, "log jackknife"
-    else:
-        estimate, low, high = (
-            math.sqrt(max(v, 0.0)) if not math.isnan(v) else v
-            for v in (inner.estimate, inner.low, inner.high)
-        )
-        error = inner.standard_error / (2 * estimate) if estimate > 0 else math.nan
-        method = "jackknife of the square"
+    estimate, low, high = (math.exp(v) for v in (inner.estimate, inner.low, inner.high))
+    error, method = estimate * inner.standard_error, "log jackknife"
     return Interval(estimate, low, high, inner.confidence, inner.n, method, error)

@@ -9,14 +9,15 @@ themselves, and the largest score minus the smallest is compared with its law un
 (``PERMUTATIONS`` drawn ones, the observed one counted in). Because the statistic is the largest
 difference of any two rows, it makes up for the best row being chosen from the data; because it is
 of ranks, a collapsed run counts as one lost seed and not as a distance that drowns all others. If
-the p-value is at most ``alpha``, the lowest row is worse than the best; it is left out, and the
+the p-value is at most the level, the lowest row is worse than the best; it is left out, and the
 rest is ranked again. The p-value of a row is the largest up to its step.
 
 What is controlled is the probability that some row which nothing beats is called worse. For rows of
-one distribution it is ``alpha``. Rows of equal medians and unequal scatter are not exchangeable,
-and the variance above mends only a part of that with few seeds; ``LEVEL`` is therefore 0.03, with
-which the probability stays below 0.06 where half of 31 rows scatter twice as much as the others.
-Measured in ``docs/table-statistics.md``.
+one distribution it is the level. Rows of equal medians and unequal scatter are not exchangeable,
+and the variance above mends only a part of that with few seeds; the level of three rows and more is
+therefore 0.03, with which the probability stays below 0.06 where half of 31 rows scatter twice as
+much as the others. Two rows make a sign test, which unequal scatter does not touch: their level is
+0.05. Measured in ``docs/table-statistics.md``.
 
 References: Friedman, The Use of Ranks to Avoid the Assumption of Normality, JASA 32, 1937; the
 range of rank sums: Nemenyi, Distribution-free Multiple Comparisons, 1963; step-down permutation:
@@ -35,7 +36,7 @@ from nasbench_snas.stats.interval import FloatArray
 from nasbench_snas.stats.reproducible import data_generator
 
 PERMUTATIONS = 4_999
-LEVEL = 0.03
+LEVEL, LEVEL_OF_TWO = 0.03, 0.05
 POWER = 0.8
 _POWER_DRAWS = 500
 _HALVINGS = 25
@@ -53,12 +54,11 @@ def max_min_p(values: FloatArray) -> float:
     return _p_value(_law_of(ranks), float(np.ptp(scores(ranks))))
 
 
-def told_from_best(values: FloatArray, alpha: float = LEVEL) -> dict[int, float]:
+def told_from_best(values: FloatArray) -> dict[int, float]:
     """Return the rows that are told from the best, worst first, with their p-values.
 
     Args:
         values: Higher is better, shape ``(seeds, rows)``, at least two seeds.
-        alpha: Level.
     """
     remaining = np.arange(values.shape[1])
     told: dict[int, float] = {}
@@ -67,7 +67,7 @@ def told_from_best(values: FloatArray, alpha: float = LEVEL) -> dict[int, float]
         ranks = stats.rankdata(values[:, remaining], axis=1)
         score = scores(ranks)
         largest = max(largest, _p_value(_law_of(ranks), float(np.ptp(score))))
-        if largest > alpha:
+        if largest > level(len(remaining)):
             break
         lowest = score <= score.min() + _EQUAL
         told |= {int(row): largest for row in remaining[lowest]}
@@ -75,7 +75,7 @@ def told_from_best(values: FloatArray, alpha: float = LEVEL) -> dict[int, float]
     return told
 
 
-def detectable_difference(values: FloatArray, alpha: float = LEVEL, power: float = POWER) -> float:
+def detectable_difference(values: FloatArray, power: float = POWER) -> float:
     """Return by how much one row must be worse than the others to be told from them.
 
     That is with probability ``power``, on as many seeds and rows as ``values`` has and with the
@@ -84,7 +84,6 @@ def detectable_difference(values: FloatArray, alpha: float = LEVEL, power: float
 
     Args:
         values: Shape ``(seeds, rows)``; values that are not finite count as the worst deviation.
-        alpha: Level of the test.
         power: Probability that the row is told.
 
     Returns:
@@ -94,7 +93,7 @@ def detectable_difference(values: FloatArray, alpha: float = LEVEL, power: float
     n, k = values.shape
     if n < 2 or k < 2:
         return math.inf
-    least = critical_range(n, k, alpha)
+    least = critical_range(n, k)
     if math.isinf(least):
         return math.inf
     shown = np.where(np.isfinite(values), values, np.nan)
@@ -123,16 +122,21 @@ def detectable_difference(values: FloatArray, alpha: float = LEVEL, power: float
     return high
 
 
-def critical_range(n: int, k: int, alpha: float = LEVEL) -> float:
+def critical_range(n: int, k: int) -> float:
     """Return the smallest range of scores that is significant for n seeds and k untied rows.
 
     Infinite where none is.
     """
     law = _law_of(np.tile(np.arange(1.0, k + 1), (n, 1)))
-    for candidate in law[-int(alpha * len(law)) - 1 :]:
-        if _p_value(law, float(candidate)) <= alpha:
+    for candidate in law[-int(level(k) * len(law)) - 1 :]:
+        if _p_value(law, float(candidate)) <= level(k):
             return float(candidate)
     return math.inf
+
+
+def level(rows: int) -> float:
+    """Return the level of a step with so many rows."""
+    return LEVEL if rows > 2 else LEVEL_OF_TWO
 
 
 def scores(ranks: FloatArray) -> FloatArray:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import sys
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -16,6 +18,10 @@ FRACTIONS = {"init": 0.0, "mid": 1 / 3, "late": 1.0}
 """Named points, as fractions of the recipe's steps."""
 
 Trajectory = Literal["snas", "uniform"]
+
+
+_LOWEST_TEMPERATURE = math.sqrt(sys.float_info.min)
+"""What is divided by the square of a lower one overflows in float64."""
 
 
 class Recipe(BaseModel):
@@ -90,8 +96,8 @@ class StudySettings(BaseModel):
     @field_validator("temperatures", "sweep_temperatures")
     @classmethod
     def _positive(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        if any(value <= 0 for value in values):
-            raise ValueError("temperatures must be positive")
+        if any(value < _LOWEST_TEMPERATURE for value in values):
+            raise ValueError(f"temperatures must be positive, at least {_LOWEST_TEMPERATURE:.2g}")
         return values
 
     @property

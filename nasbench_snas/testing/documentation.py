@@ -63,6 +63,19 @@ def literal_attributes(source: str, class_name: str) -> dict[str, Any]:
     return values
 
 
+def documented_defaults(docstring: str) -> dict[str, str]:
+    """Return what the entries of ``Args:`` state as defaults: ``name: What. Default VALUE.``"""
+    found: dict[str, str] = {}
+    section = re.search(r"^Args:\n(.*?)(?:\n\n|\Z)", docstring, re.DOTALL | re.MULTILINE)
+    text = section.group(1) if section else ""
+    for entry in re.split(r"\n(?=    \w+:)", "\n" + text)[1:]:
+        name, _, words = entry.strip().partition(":")
+        stated = re.search(r"\bDefault (.+)\.$", " ".join(words.split()))
+        if stated:
+            found[name] = stated.group(1)
+    return found
+
+
 class DocumentationChecks:
     """Checks of docstrings and class attributes; mixed into both kits.
 
@@ -117,6 +130,25 @@ class DocumentationChecks:
         assert text, "the class needs a docstring"
         missing = [name for name in self._parameters if not re.search(rf"\b{name}\b", text)]
         assert not missing, f"settings without a word in the docstring: {missing}"
+
+    def test_defaults_are_the_documented_ones(self) -> None:
+        """``Default VALUE.`` in the docstring is the default; built-in estimators state them all.
+
+        Formulas of a gradient take settings as they are: a changed default shows nowhere else.
+        """
+        if self.subject_attribute != "estimator":
+            pytest.skip("for estimators only")
+        stated = documented_defaults(inspect.getdoc(self.subject) or "")
+        for name, parameter in self._parameters.items():
+            if name in stated:
+                assert stated[name] == repr(parameter.default), (
+                    f"{name}: the docstring says {stated[name]}, the default is "
+                    f"{parameter.default!r}"
+                )
+            elif self.subject.__module__.startswith("nasbench_snas.estimators."):
+                raise AssertionError(
+                    f"{name}: state its default in the docstring: Default {parameter.default!r}."
+                )
 
     def test_listed_attributes_are_literals(self) -> None:
         """Listings read name, reference and so on from the text, importing nothing."""

@@ -41,8 +41,11 @@ ERROR = 0.03  # of the exact gradient's length, that is to be rejected
 POWER = 0.99
 MOST_TUPLES = 7_000  # of architectures, that are enumerated
 PILOT = 2_000  # draws after which the number needed is known
+SEEN = 1e-6  # share of an error that may lie in directions without variance
+LEAST_DELTA = 1e-6  # Mahalanobis length below which no number of draws shows an error
 EXACT = 1e-8  # relative difference of exact means that counts as rounding
 SAME = 128  # draws that a formula is compared with
+MOST_SAME = 16_384  # the same, of estimators whose draws are zero more often than not
 
 
 @dataclass(frozen=True)
@@ -79,18 +82,22 @@ def shape_of(bench: Bench) -> tuple[int, ...]:
 
 def by_formula(bench: Bench, t: float = 0.0, seed: int = 0) -> Finding:
     """Compare draws with the declared formula, for alpha, theta and the value."""
-    claim = claim_of(bench.estimator, "draw")
-    noise = bench.noise(SAME, seed=seed)
-    alpha, theta, value = bench.draws(noise, SAME)
-    point = point_of(bench, SAME, noise, t)
+    claim, count = claim_of(bench.estimator, "draw"), SAME
+    noise = bench.noise(count, seed=seed)
+    alpha, theta, value = bench.draws(noise, count)
+    while bench.estimator.has_alpha_gradient and count < MOST_SAME and _mostly_zero(alpha):
+        count *= 8
+        noise = bench.noise(count, seed=seed)
+        alpha, theta, value = bench.draws(noise, count)
+    point = point_of(bench, count, noise, t)
     seen = RecordingLoss(point.loss)
     with torch.enable_grad():
-        bench.estimator.surrogate(seen, bench.dist.replicate(SAME), noise)
+        bench.estimator.surrogate(seen, bench.dist.replicate(count), noise)
     stated = claim(replace(point, seen=seen.seen[0] if seen.seen else None))
     stated = stated if isinstance(stated, Draw) else Draw(*stated)
-    how, problems = f"{SAME} draws, one by one, against the formula", []
+    how, problems = f"{count} draws, one by one, against the formula", []
     if stated.gradient is not None:
-        right = stated.gradient.reshape(SAME, -1)
+        right = stated.gradient.reshape(count, -1)
         for word, wrong in tampered(alpha, shape_of(bench)):
             if _relative(wrong, right) <= stated.tolerance:
                 problems.append(f"the formula is no declaration: a gradient that is {word} fits it")
@@ -106,15 +113,20 @@ def by_formula(bench: Bench, t: float = 0.0, seed: int = 0) -> Finding:
         if _relative(value, losses.detach()) > stated.tolerance:
             problems.append("value: it is not the mean loss at the formula's weights")
         if bench.estimator.search_view != "hard":
-            own = bench.estimator.weights(bench.dist.replicate(SAME), noise).detach()
+            own = bench.estimator.weights(bench.dist.replicate(count), noise).detach()
             if own.shape != stated.weights.shape or _relative(own, stated.weights) > 1e-7:
                 problems.append("weights() differs from the formula's weights")
     return Finding(
         how,
         stated.tolerance if stated.gradient is not None else math.inf,
-        SAME,
+        count,
         "; ".join(problems),
     )
+
+
+def _mostly_zero(draws: Tensor) -> bool:
+    """Return whether fewer than ten of the draws ``(R, d)`` have a gradient."""
+    return int(draws.any(dim=1).sum()) < 10
 
 
 def tampered(draws: Tensor, shape: tuple[int, ...]) -> list[tuple[str, Tensor]]:
@@ -225,7 +237,8 @@ def draws_needed(pilot: FloatArray, right: FloatArray, shape: tuple[int, ...]) -
     """Return the draws that reject a factor of 0.97 and one wrong coordinate with power 0.99.
 
     The Mahalanobis length of either error, from the covariance of ``pilot`` ``(N, d)``; for one
-    wrong coordinate that of the coordinate in which it is hardest to see.
+    wrong coordinate that of the coordinate in which it is hardest to see. Errors in a direction
+    without variance are seen at once. Infinite where no number of draws would do.
     """
     size = float(np.linalg.norm(right))
     if size == 0:
@@ -233,7 +246,6 @@ def draws_needed(pilot: FloatArray, right: FloatArray, shape: tuple[int, ...]) -
     covariance = np.atleast_2d(np.cov(pilot.T))
     values, vectors = np.linalg.eigh(covariance)
     keep = values > 1e-9 * values[-1]
-    inverse = (vectors[:, keep] / values[keep]) @ vectors[:, keep].T
     errors = [ERROR * right]
     if len(shape) == 2:
         for index in range(len(right)):
@@ -242,9 +254,15 @@ def draws_needed(pilot: FloatArray, right: FloatArray, shape: tuple[int, ...]) -
             unit[edge] = -1 / shape[1]
             unit[edge, operation] += 1
             errors.append(ERROR * size * unit.ravel() / np.linalg.norm(unit))
-    delta_sq = min(float(error @ inverse @ error) for error in errors)
-    rank = int(keep.sum())
-    return required_draws(math.sqrt(delta_sq), rank, FALSE_ALARM, POWER) if delta_sq else math.inf
+    lengths = []
+    for error in errors:
+        inside = vectors[:, keep].T @ error
+        if float(inside @ inside) > (1 - SEEN) * float(error @ error):
+            lengths.append(float((inside**2 / values[keep]).sum()))
+    if not lengths:
+        return 0.0
+    delta, rank = math.sqrt(min(lengths)), int(keep.sum())
+    return required_draws(delta, rank, FALSE_ALARM, POWER) if delta > LEAST_DELTA else math.inf
 
 
 def _exact_problem(got: Tensor, right: Tensor, shape: tuple[int, ...], what: str) -> str:

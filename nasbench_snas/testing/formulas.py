@@ -124,7 +124,15 @@ def drnas(point: Point) -> Draw:
 
 
 def proxyless(point: Point) -> Draw:
-    """``J(q) h`` on two drawn operations, ``q`` their renormalised probabilities."""
+    """``J(q) h`` on two drawn operations, ``q`` their renormalised probabilities.
+
+    In full mode ``J(p) h`` at a draw from ``p``, zero on edges that the zero operation (the first
+    of the tiny spaces) is drawn on.
+    """
+    if point.estimator.mode == "full":
+        z, p = _pick(_log_p(point) + point.noise[0]), _log_p(point).exp()
+        every = jacobian(p, slope(point.loss.viewed_by(True), z))
+        return Draw((every * (1 - z[..., :1])).mean(dim=1), z)
     scores, gate = _log_p(point) + point.noise[0], point.noise[1]
     order = scores.argsort(dim=-1, descending=True)
     pair = torch.zeros_like(scores).scatter(-1, order[..., :2], 1.0)
@@ -140,7 +148,7 @@ def proxyless(point: Point) -> Draw:
 def proxyless_samples(point: Point) -> Tensor:
     """Return the law of the open path, ``(E, K)``: the pair's law times the gate's."""
     p: Tensor = point.dist.alpha.detach()[0].softmax(dim=-1)
-    if point.estimator.law == "exact":
+    if point.estimator.law == "exact" or point.estimator.mode == "full":
         return p
     total = torch.zeros_like(p)
     for a in range(p.shape[1]):

@@ -50,7 +50,11 @@ def indecater(point: Point) -> Draw:
 
 def double_cv(point: Point) -> Draw:
     """Leave-one-out with both sides expanded to first order; see ``estimators/double_cv.py``."""
-    z, p, c = _picked(point, point.noise), _probs(point), float(point.estimator.coefficient)
+    z, p, c = (
+        _picked(point, point.noise),
+        _probs(point),
+        float(point.estimator.coefficient.detach()),
+    )
     h, losses, n = slope(point.loss, z), point.loss(z).detach(), z.shape[1]
     total = torch.zeros_like(p)
     for i in range(n):
@@ -134,8 +138,12 @@ def carms(point: Point) -> Draw:
             inside = (uniform > lower[:, None]) & (uniform <= upper[:, None])
             z[..., operation] = torch.where(here, inside.to(z), z[..., operation])
         for (a, k), (b, m) in itertools.product(zip(ends, order, strict=True), repeat=2):
-            upper = ((1, a[1], b[1]), (-1, a[0], b[1]), (-1, a[1], b[0]))
-            for sign, s, t in (*upper, (1, *_low(a, b))):
+            for sign, s, t in (
+                (1, a[1], b[1]),
+                (-1, a[0], b[1]),
+                (-1, a[1], b[0]),
+                (1, a[0], b[0]),
+            ):
                 root = s ** (1 / (n - 1)) + t ** (1 / (n - 1)) - 1
                 joint[..., k, m] += sign * root.clamp_min(0) ** (n - 1) / len(orders)
     losses, gradient = point.loss(z).detach(), torch.zeros_like(p)
@@ -147,10 +155,6 @@ def carms(point: Point) -> Draw:
         gap = (losses[:, i] - losses[:, j])[:, None]
         gradient = gradient + (ratio * gap)[..., None] * (z[:, i] - p)
     return Draw(gradient / (n * (n - 1)), z)
-
-
-def _low(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    return a[0], b[0]
 
 
 def carms_noise(point: Point) -> list[Tensor]:

@@ -15,16 +15,31 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import torch
 
-from nasbench_snas.api import Estimator
+from nasbench_snas.api import Categorical, Estimator
 from nasbench_snas.errors import ConfigError
+from nasbench_snas.stats import Hotelling
 from nasbench_snas.testing.bench import Bench
 from nasbench_snas.testing.claims import Point, claim_of
 from nasbench_snas.testing.contract import BenchBuilder
-from nasbench_snas.testing.examine import ERROR, Finding, by_formula, by_mean, tuples
+from nasbench_snas.testing.examine import (
+    ERROR,
+    FALSE_ALARM,
+    Finding,
+    by_formula,
+    by_mean,
+    tuples,
+)
 from nasbench_snas.testing.losses import Scaled
-from nasbench_snas.testing.problems import Problem, ToyKind, toy_problem
-from nasbench_snas.testing.proofs import draw, exact
+from nasbench_snas.testing.problems import (
+    CLOSED,
+    Problem,
+    ToyKind,
+    toy_problem,
+    unequal_problem,
+)
+from nasbench_snas.testing.proofs import draw, exact, joint_test
 
 QUICK, FULL = 4_000, 300_000  # most draws of a mean on one bench
 UPDATES = 300
@@ -73,6 +88,22 @@ class GradientChecks(BenchBuilder):
             bench = self._cheapest(problem)
             for name, finding in self._examine(bench, self.most_draws, 0.3):
                 self._judge(finding, f"{name}, E = {edges}, K = {operations}")
+
+    def test_gradient_where_edges_have_unequal_operations(self) -> None:
+        """Edges with three, two and one operation: the gradient is finite and the declared one."""
+        bench = self._cheapest(unequal_problem())
+        if type(bench.dist) is not Categorical:
+            pytest.skip("it searches with a distribution of its own")
+        for gradient in bench.gradients(bench.noise(64), 64):
+            assert torch.isfinite(gradient).all(), "not finite where an edge has fewer operations"
+        if claim_of(bench.estimator, "draw") is not None:
+            self._judge(by_formula(bench), "formula, edges with three, two and one operation")
+        if bench.estimator.bias == "unbiased":
+            result = unequal_test(bench, self.most_draws)
+            assert result.p > FALSE_ALARM, (
+                "exact gradient, edges with three, two and one operation: "
+                f"p = 1e{result.log10_p:.1f}"
+            )
 
     def test_gradient_for_several_architectures_a_draw(self) -> None:
         """With the setting ``n`` at one, two and three: the mean over draws, not their sum."""
@@ -224,6 +255,18 @@ class GradientChecks(BenchBuilder):
                 if smaller is not None:
                     return smaller
         return bench or Bench.build(self.make(), problem, device=self.device)
+
+
+def unequal_test(bench: Bench, count: int, seed: int = 0) -> Hotelling:
+    """Test the mean gradient of the operations that edges choose among.
+
+    What is drawn once in 10^10 draws moves the other coordinates, by as little.
+    """
+    chosen = bench.dist.alpha.detach()[0] > CLOSED / 2
+    chosen &= chosen.sum(dim=-1, keepdim=True) > 1
+    keep = chosen.flatten().numpy()
+    draws = draw(bench, count, seed=seed).alpha[:, keep]
+    return joint_test(draws, exact(bench).alpha[chosen.flatten()])
 
 
 def _has_state(estimator: Estimator) -> bool:

@@ -30,6 +30,7 @@ ToyKind = Literal["linear", "multilinear", "quadratic", "exponential"]
 
 STEPS: dict[Stage, int] = {"initial": 0, "mid": 12, "late": 36}
 """Steps of exact joint descent that lead to each stage of :func:`cell_problem`."""
+CLOSED = -25.0  # logit of an operation that an edge does not choose among: p is below 1e-10
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,18 @@ def toy_problem(
             f"unknown toy {kind!r}.", "Known: linear, multilinear, quadratic, exponential"
         )
     return Problem(f"{kind}-{num_edges}x{num_operations}", loss, logits)
+
+
+def unequal_problem() -> Problem:
+    """Return an objective of three edges that choose among three, two and one operation.
+
+    All spaces declare one set of operations for all edges; an edge with fewer is one whose other
+    logits stand at :data:`CLOSED`, as a search leaves them that has decided against them.
+    """
+    problem = toy_problem("exponential", 3, 3)
+    logits = problem.logits.clone()
+    logits[1, 0] = logits[2, 0] = logits[2, 2] = CLOSED
+    return Problem("unequal-3x3", problem.loss, logits)
 
 
 def cell_problem(

@@ -135,7 +135,7 @@ class SpaceConformance(DocumentationChecks, Conformance):
         assert reached, "no weight has a gradient"
 
     def test_second_derivatives_agree_with_differences(self) -> None:
-        """What ``unrolled`` differentiates twice is right: ``d/dz`` of ``<dL/dtheta, v>``.
+        """What ``unrolled`` differentiates twice is right: ``<dL/dtheta, v>`` by z and by theta.
 
         Some layers have a second derivative that is silently wrong. In double precision, with the
         batch norms in training mode, along random directions; central differences so short that
@@ -163,12 +163,23 @@ class SpaceConformance(DocumentationChecks, Conformance):
             return torch.stack([(g * v).sum() for g, v in pairs if g is not None]).sum()
 
         leaf = z.clone().requires_grad_()
-        (second,) = torch.autograd.grad(slope(leaf), leaf)
-        for _ in range(3):
-            direction = normal(*shape)
-            step = SHORT * direction
-            right = float((slope(z + step) - slope(z - step)).detach()) / (2 * SHORT)
-            got = float((second * direction).sum())
+        found = torch.autograd.grad(slope(leaf), [leaf, *theta], allow_unused=True)
+        for number in range(4):
+            move = [normal(*shape), *(0 * p for p in theta)]
+            if number % 2:
+                move = [0 * z, *(normal(*p.shape) / p.numel() ** 0.5 for p in theta)]
+            sides = []
+            for step in (SHORT, -SHORT):
+                with torch.no_grad():
+                    for parameter, change in zip(theta, move[1:], strict=True):
+                        parameter.add_(step * change)
+                sides.append(float(slope(z + step * move[0]).detach()))
+                with torch.no_grad():
+                    for parameter, change in zip(theta, move[1:], strict=True):
+                        parameter.sub_(step * change)
+            right = (sides[0] - sides[1]) / (2 * SHORT)
+            pairs = zip(found, move, strict=True)
+            got = sum(float((g * m).sum().detach()) for g, m in pairs if g is not None)
             assert abs(got - right) <= 1e-3 * max(abs(got), abs(right)) + 1e-6, (
                 f"second derivative {got:.6g}, differences of the first {right:.6g}: a layer's "
                 "second derivative is wrong"

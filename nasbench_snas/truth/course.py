@@ -9,7 +9,7 @@ streams of that seed alone: its course is the same whichever seeds run beside it
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -62,11 +62,6 @@ class Course:
         The most probable one; where there is no gradient, the best that was looked up.
         """
         return np.where(np.isnan(self.derived), self.best, self.derived)
-
-    def chosen(self, rows: slice) -> Course:
-        """Return the course of some seeds."""
-        parts = (getattr(self, name)[rows] for name in _COLUMNS)
-        return Course(self.budgets, *parts, self.relaxed, self.steps)
 
 
 @dataclass(frozen=True)
@@ -150,9 +145,8 @@ def run_course(
         _run(make(), space, table, [seed], [rate], purse)
         for seed, rate in zip(seeds, rates, strict=True)
     ]
-    joined = [np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS]
-    relaxed, steps = parts[0].relaxed, max(part.steps for part in parts)
-    return Course(parts[0].budgets, *joined, relaxed, steps)
+    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS}
+    return replace(parts[0], steps=max(part.steps for part in parts), **joined)
 
 
 def _run(

@@ -28,15 +28,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nasbench_snas.api import Categorical, Estimator, Loss, Space, one_hot
+from nasbench_snas.api import Estimator, Space
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.registry import Registry
 from nasbench_snas.settings.parameters import create
 from nasbench_snas.stats.means import mean_interval
 from nasbench_snas.truth.classes import key_of
 from nasbench_snas.truth.course import Course, Purse, run_course
-from nasbench_snas.truth.objective import TableObjective, contract
 from nasbench_snas.truth.published import DATASETS, PublishedTable, check_dataset, parameters
+from nasbench_snas.truth.seedwise import (
+    ExactContraction,
+    RandomSearch,
+    SeedwiseEvolution,
+    seedwise,
+)
 
 SPACE = "nasbench201"
 DEFAULT = (
@@ -124,42 +129,6 @@ def loss_table(settings: LandscapeSettings, published: PublishedTable) -> Tensor
     return torch.tensor(loss, dtype=torch.float64).view((5,) * 6)
 
 
-class RandomSearch(Estimator):
-    """Uniform architectures; the best that was looked up is recommended (no settings)."""
-
-    name, family, reference = "random", "random", "li2019random"
-    evaluations, bias = "n F forward", "none"
-    has_alpha_gradient = False
-
-    def surrogate(self, loss: Loss, dist: Categorical, noise: Tensor) -> Tensor:
-        """Return the mean loss of uniform draws; see :meth:`Estimator.surrogate`."""
-        return loss(one_hot(noise.argmax(dim=-1), dist.num_operations, dist.dtype)).mean(dim=1)
-
-
-class ExactContraction(Estimator):
-    """The exact gradient, by contraction of the table.
-
-    Args:
-        table: Losses, shape ``(K,) * E``.
-    """
-
-    name, family, reference = "exact", "enumeration", "xie2019snas"
-    evaluations, bias = "one contraction", "unbiased"
-
-    def __init__(self, table: Tensor) -> None:
-        super().__init__()
-        self.table = table
-
-    def noise(self, dist: Categorical, replicates: int, generator: torch.Generator) -> None:
-        """Return None: there is no noise."""
-
-    def surrogate(self, loss: Loss, dist: Categorical, noise: None) -> Tensor:
-        """Return the expected loss, ``(R,)``; see :meth:`Estimator.surrogate`."""
-        if isinstance(loss, TableObjective) and loss.looked_up is not None:
-            loss.looked_up(torch.zeros(dist.replicates, 1, dtype=torch.long), True)
-        return contract(self.table, dist.probs)
-
-
 @dataclass(frozen=True)
 class Choice:
     """A setting that was tried, and what it reached on the tuning seeds.
@@ -193,8 +162,15 @@ class Landscape:
         column = DATASETS.index(settings.dataset)
         self.seconds = torch.tensor(published.seconds[:, column] / 10, dtype=torch.float64)
 
-    def maker(self, name: str, values: Mapping[str, Any]) -> Callable[[], Estimator]:
+    def maker(
+        self, name: str, values: Mapping[str, Any], *, by_seed: bool = True
+    ) -> Callable[[], Estimator]:
         """Return what makes the estimator ``name``.
+
+        Args:
+            name: Its name.
+            values: Its settings.
+            by_seed: Whether a moving average is one for each replicate.
 
         Raises:
             PluginError: It is unknown.
@@ -203,12 +179,15 @@ class Landscape:
             return RandomSearch
         if name == "exact":
             return lambda: ExactContraction(self.table)
+        if name == "regularized-evolution":
+            return lambda: SeedwiseEvolution(**values)
         cls = self.registry.estimator(name)
 
         def make() -> Estimator:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
-                return create(cls, dict(values), f"estimator {name}").double()
+                made = create(cls, dict(values), f"estimator {name}").double()
+                return seedwise(made) if by_seed else made
 
         return make
 

@@ -35,6 +35,7 @@ from nasbench_snas.errors import ConfigError, DataError
 from nasbench_snas.outside import csv_line
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder, read_objects, write_atomic, write_json
+from nasbench_snas.runs.temporaries import remove_dead
 from nasbench_snas.search.child import accuracy
 from nasbench_snas.search.levels import finish_step, zero_gradients
 from nasbench_snas.search.search import Search
@@ -103,7 +104,7 @@ class TablePlan:
         config: Settings of the training (those of a search; its estimator plays no part).
         seeds: Training seeds.
         sample: Number of architectures; None: all.
-        shards: Number of parts.
+        shards: Number of parts; no part of the table's name, so that it can change on the way.
     """
 
     config: RunConfig
@@ -117,7 +118,7 @@ class TablePlan:
         values = self.config.identity(0)
         for key in ("estimator", "estimator_version", "seed", "cost", "child", "constraint"):
             values.pop(key, None)
-        values |= {"seeds": self.seeds, "sample": self.sample, "shards": self.shards}
+        values |= {"seeds": self.seeds, "sample": self.sample}
         text = json.dumps(values, sort_keys=True)
         digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
         return f"{self.config.space.name}-{self.config.preset}-{digest}"
@@ -127,9 +128,9 @@ class TablePlan:
         return root / "_tabular" / self.name
 
 
-def shard_lock(folder: Path, shard: int) -> RunFolder:
+def shard_lock(folder: Path, shard: int, shards: int) -> RunFolder:
     """Return the folder whose lock says that a process is making this shard."""
-    return RunFolder(folder / "locks" / f"shard-{shard}")
+    return RunFolder(folder / "locks" / f"shard-{shard}-of-{shards}")
 
 
 def ground(config: RunConfig) -> str:
@@ -257,7 +258,7 @@ def make_shard(
     device: str,
     together: int = TOGETHER,
 ) -> None:
-    """Train one shard's functions into ``shards/<shard>.json``; done ones are kept.
+    """Train one shard's functions into a file of ``shards``; what any of the files has is kept.
 
     Args:
         plan: What the table holds.
@@ -274,8 +275,9 @@ def make_shard(
     """
     if not 0 <= shard < plan.shards:
         raise ConfigError(f"there is no shard {shard}.", f"They are 0 to {plan.shards - 1}.")
-    with shard_lock(folder, shard).locked():
-        file = folder / "shards" / f"{shard}.json"
+    with shard_lock(folder, shard, plan.shards).locked():
+        remove_dead(folder / "shards", locked=False)
+        file = folder / "shards" / f"{shard}-of-{plan.shards}.json"
         _make_shard(plan, registry, file, shard, device, together)
 
 
@@ -283,7 +285,7 @@ def _make_shard(
     plan: TablePlan, registry: Registry, file: Path, shard: int, device: str, together: int
 ) -> None:
     rows: list[dict[str, Any]] = list(read_objects(file)) if file.exists() else []
-    done = {(row["architecture"], row["seed"]) for row in rows}
+    done = set(done_rows(file.parent))
     test, setting = load_test(plan.config.data), ground(plan.config)
     space, choices, classes = enumerated(plan, registry)
     own = [choices[c] for c in sorted(set(classes))][shard :: plan.shards]
@@ -302,6 +304,13 @@ def _make_shard(
             write_json(file, rows)
     if not file.exists():
         write_json(file, rows)
+
+
+def done_rows(folder: Path) -> dict[tuple[str, int], dict[str, Any]]:
+    """Return the finished trainings in a folder of shards, by architecture and seed."""
+    files = sorted(folder.glob("*-of-*.json"))
+    rows = [row for file in files for row in read_objects(file)]
+    return {(row["architecture"], int(row["seed"])): row for row in rows}
 
 
 def enumerated(plan: TablePlan, registry: Registry) -> tuple[Space, Tensor, tuple[int, ...]]:
@@ -355,21 +364,21 @@ def merge(plan: TablePlan, registry: Registry, folder: Path) -> Path:
     that one, named in the column ``trained``; what it costs is its own.
 
     Raises:
-        DataError: A shard is missing.
+        DataError: A training is missing.
     """
-    found: dict[str, list[dict[str, Any]]] = {}
-    for shard in range(plan.shards):
-        file = folder / "shards" / f"{shard}.json"
-        if not file.exists():
-            raise DataError(f"{file} is missing.", fix="Run the same command again.")
-        for row in read_objects(file):
-            found.setdefault(row["architecture"], []).append(row)
+    found = done_rows(folder / "shards")
     space, choices, classes = enumerated(plan, registry)
     resource, rows = Search(plan.config, registry).resource, []
     for choice, first in zip(choices, classes, strict=True):
         trained = key_of(choices[first])
         costs = resource.child_costs(one_hot(choice, space.num_operations, torch.float32))
-        for row in sorted(found[trained], key=lambda row: int(row["seed"])):
+        for seed in sorted(plan.seeds):
+            if (trained, seed) not in found:
+                raise DataError(
+                    f"{folder}: architecture {trained} was not trained with seed {seed}.",
+                    fix="Run the same command again.",
+                )
+            row = found[trained, seed]
             rows.append({**row, "architecture": key_of(choice), "trained": trained, **costs})
     rows.sort(key=lambda row: (row["architecture"], row["seed"]))
     lines = [csv_line(rows[0]), *(csv_line(row.values()) for row in rows)]

@@ -21,8 +21,9 @@ from nasbench_snas.seeding import stream
 from nasbench_snas.stats.gradient_summary import Reference, summarise_gradient
 from nasbench_snas.stats.moments import GradientMoments
 from nasbench_snas.truth.course import ReplicateAdam, starting_distribution
-from nasbench_snas.truth.landscape import ExactContraction, Landscape
+from nasbench_snas.truth.landscape import Landscape
 from nasbench_snas.truth.objective import TableObjective, exact_gradient
+from nasbench_snas.truth.seedwise import ExactContraction
 
 SHARES = (1.0, 0.5, 0.1, 0.01)
 """Of the expected regret at the start."""
@@ -82,7 +83,7 @@ def gradient_quality(landscape: Landscape, name: str, points: list[Point]) -> li
     """
     rows = []
     for number, point in enumerate(points):
-        estimator = landscape.maker(name, {})()
+        estimator = landscape.maker(name, {}, by_seed=False)()
         start = estimator.make_distribution(landscape.space, stream(0, "alpha-init"))
         if not estimator.has_alpha_gradient or type(start) is not Categorical:
             return []
@@ -104,7 +105,7 @@ def _row(
     loss = TableObjective(
         landscape.table, all_operations=estimator.needs_all_operations, looked_up=count
     )
-    if estimator.state_dict():
+    if estimator.state_dict():  # a state of its own: one for all draws, brought to this point
         warm_up(estimator, loss, dist, _WARM_UP, generator)
     moments = GradientMoments(point.gradient.numel(), direction=point.gradient.flatten().numpy())
     total = landscape.settings.draws

@@ -127,7 +127,7 @@ def widened(module: nn.Module, count: int, *, shared: bool = False) -> nn.Module
             return norm.to(next(iter(state.values())).dtype)
         case Pool():
             pool = Pool(module.kind, 1, module.stride, False, False)
-            pool.bn = widened(module.bn, count)
+            pool.bn = cast(nn.BatchNorm2d | nn.Identity, widened(module.bn, count))
             return pool
         case nn.Sequential():
             parts = [

@@ -199,6 +199,8 @@ def genotype_panels(
     genotypes: Sequence[Genotype], *, min_frequency: float = 0.0
 ) -> list[tuple[str, Layout]]:
     """Return caption and layout of each cell type of ``genotypes``."""
+    if len(genotypes) == 1:
+        genotypes[0].warn_disconnected()
     if not genotypes:
         raise ConfigError("there is no genotype to draw.")
     panels = []

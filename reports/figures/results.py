@@ -83,7 +83,12 @@ def cost_and_error(group: Comparable) -> Drawing | None:
         centres = []
         for variant in group.variants:
             look = styles[variant.label]
-            large = {"s": 42, "color": look.colour, "marker": look.marker, "zorder": 4}
+            large: dict[str, Any] = {
+                "s": 42,
+                "color": look.colour,
+                "marker": look.marker,
+                "zorder": 4,
+            }
             runs = [run for run in variant.runs if run[column] is not None]
             if not runs:
                 axis.scatter([], [], label=row_label(variant), **large)
@@ -134,8 +139,7 @@ def constraint_strength(groups: Sequence[Comparable]) -> list[Drawing]:
     """Return cost and accuracy against the level of constraint, one figure for each family."""
     families: dict[tuple[str, ...], list[Comparable]] = {}
     for group in groups:
-        base = str(group.runs[0]["unconstrained_setting"] or group.setting)
-        key = (group.preset, group.space, group.dataset, base, str(group.truncated))
+        key = (group.preset, group.space, group.dataset, group.unconstrained, str(group.truncated))
         families.setdefault(key, []).append(group)
     return [_strength(f) for f in families.values() if len({g.constraint for g in f}) > 1]
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_snas.errors import CheckpointError
-from nasbench_snas.runs.folder import read_events
+from nasbench_snas.runs.events import read_events
 from nasbench_snas.stats.median import median_interval
 
 from ..tables.selection import Comparable, Run, Variant
@@ -34,7 +34,24 @@ def epoch_events(run: Run) -> list[dict[str, Any]]:
         events = list(read_events(Path(str(run["folder"])) / "events.jsonl"))
     except CheckpointError:
         return []
-    return [event for event in events if event.get("kind") == "epoch"]
+    epochs = [event for event in events if event.get("kind") == "epoch"]
+    return epochs if all(_is_whole(event) for event in epochs) else []
+
+
+def _is_whole(event: Mapping[str, Any]) -> bool:
+    """Whether everything of an epoch that a figure may draw is a number."""
+    if "epoch" not in event:
+        return False
+    for key, value in event.items():
+        if key.startswith(_DRAWN):
+            values = value if isinstance(value, list) else [value]
+            if not all(isinstance(v, int | float) and abs(v) < _HUGE for v in values):
+                return False
+    return True
+
+
+_DRAWN = ("epoch", "elapsed", "seconds", "images_per_s", "search_acc", "entropy", "max_prob")
+_HUGE = 1e300
 
 
 def search_progress(group: Comparable, history: Mapping[str, list[dict[str, Any]]]) -> Drawing:

@@ -51,7 +51,7 @@ def parent_and_known(group: Comparable) -> Drawing | None:
 
     The first seed of each row that measured it is shown.
     """
-    shown = {}
+    shown: dict[str, Run] = {}
     for variant in group.variants:
         for run in variant.runs:
             if truth_of(run).get("parent_acc"):

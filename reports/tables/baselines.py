@@ -53,7 +53,7 @@ def relative(values: Mapping[int, float | None], base: float) -> dict[int, float
 def further_columns(found: Comparable) -> list[Column]:
     """Return the columns that the rows of a table need: selection, relative improvement."""
     columns = []
-    if any(run["n_candidates"] for run in found.runs):
+    if _selects(found):
         columns.append(
             Column("selected", "Selected: N × images (s)", MEASURED, numeric=False),
         )
@@ -70,23 +70,22 @@ def further_columns(found: Comparable) -> list[Column]:
 
 def further_values(variant: Variant, found: Comparable, confidence: float) -> list[Value]:
     """Return the cells of :func:`further_columns`."""
-    base, cells = sampled_mean(found), []
-    for column in further_columns(found):
-        if column.key == "selected":
-            cells.append(_selected(variant))
-            continue
-        assert base
-        chance = variant.chance
-        cells.append(
-            seeds_value(
-                relative(variant.by_seed("child_valid_acc"), base),
-                variant.ids,
-                confidence=confidence,
-                failed_value=None if chance is None else 100 * (chance - base) / base,
-                failed=variant.failed_ids,
-            )
+    base, chance = sampled_mean(found), variant.chance
+    cells = [_selected(variant)] if _selects(found) else []
+    if base:
+        gain = seeds_value(
+            relative(variant.by_seed("child_valid_acc"), base),
+            variant.ids,
+            confidence=confidence,
+            failed_value=None if chance is None else 100 * (chance - base) / base,
+            failed=variant.failed_ids,
         )
+        cells.append(gain)
     return cells
+
+
+def _selects(found: Comparable) -> bool:
+    return any(run["n_candidates"] for run in found.runs)
 
 
 def _selected(variant: Variant) -> Value:

@@ -64,8 +64,8 @@ def child_matrix(found: Comparable, confidence: float) -> Table | None:
     note = (
         "Accuracy (%) of every way to derive a child from the trained parent: a soft sample at the "
         "last temperature, a hard sample, the probabilities themselves, the strongest operation of "
-        "every edge (none included), DARTS' two strongest edges of each node (none left out), the best "
-        "of N draws by the selection images where that is the rule."
+        "every edge (none included), DARTS' two strongest edges of each node (none left out), the "
+        "best of N draws by the selection images where that is the rule."
     )
     return Table(
         key="1",

@@ -20,6 +20,8 @@ from .selection import Comparable, Run, Variant
 _FREE = (
     "seed",
     "checkpoint_seconds",
+    "purpose",
+    "settings_from",
     "search.level",
     "search.track_gradients",
     "search.track_truth",

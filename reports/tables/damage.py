@@ -48,7 +48,11 @@ def _damage(row: Run) -> str:
     if row["status"] not in _ENDED:
         return ""
     if row["stage"] in ("retrain", "transfer"):
-        return "its result has no test error" if row["test_err_top1"] is None else ""
+        if row["test_err_top1"] is None:
+            return "its result has no test error"
+        changed = _parsed(row["changed_settings"], [])
+        named = isinstance(changed, list) and all(isinstance(name, str) for name in changed)
+        return "" if named else "changed_settings is not a list of names"
     if row["stage"] != "search":
         return ""
     lacking = [name for name in _NEEDED if row[name] is None]
@@ -76,8 +80,12 @@ def _is_entry(entry: Any) -> bool:
     if not isinstance(entry, dict):
         return False
     accuracy = entry.get("accuracy")
-    number = isinstance(accuracy, int | float) and not isinstance(accuracy, bool)
-    return number and all(isinstance(entry.get(name), str) for name in ("view", "statistics"))
+    return (
+        isinstance(accuracy, int | float)
+        and not isinstance(accuracy, bool)
+        and 0 <= accuracy <= 100
+        and all(isinstance(entry.get(name), str) for name in ("view", "statistics"))
+    )
 
 
 def _settings(row: Run) -> dict[str, Any]:

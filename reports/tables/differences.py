@@ -108,10 +108,6 @@ def _row(comparison: PairedComparison, variant: Variant, ids: tuple[str, ...]) -
         ),
         Value(MISSING, detail=f"no p-value below {smallest_sample()} shared seeds")
         if c.p_holm is None
-        else Value(_p_text(c.p_holm), c.p_holm, ids, numbers={"value": c.p_holm}),
+        else Value(rules.p_text(c.p_holm), c.p_holm, ids, numbers={"value": c.p_holm}),
         text(_lost(variant), runs=ids),
     )
-
-
-def _p_text(p: float) -> str:
-    return f"{p:.3f}" if p >= 0.001 else "< 0.001"

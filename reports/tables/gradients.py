@@ -2,8 +2,9 @@
 
 Relative means over the squared length of the exact gradient. ``bias²`` is the debiased estimate
 with its interval (it may be negative); the bound is the smallest relative bias that the draws
-exclude at one-sided confidence. A cosine with a standard error above 0.15 is not resolved
-(``n.r.``). The word "unbiased" is a declaration of the method, never a result.
+exclude at one-sided confidence. A cosine with a standard error above 0.15, or behind which a few
+rare large draws stand, is not resolved (``n.r.``). The word "unbiased" is a declaration of the
+method, never a result.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def number(value: float | None, digits: int = 3) -> str:
 def cosine(values: dict[str, Any]) -> str:
     """Return a de-noised cosine, or ``n.r.`` where the draws do not resolve it."""
     error = values["standard_error"]
-    if values["estimate"] is None or error is None or error > 0.15:
+    rare = str(values.get("method", "")).startswith("not estimated")
+    if rare or values["estimate"] is None or error is None or error > 0.15:
         return "n.r."
     return number(values["estimate"])
 

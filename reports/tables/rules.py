@@ -35,13 +35,13 @@ FAILURES = (
 )
 PAIRED = (
     "Estimators are compared on shared seeds by the median of the differences, what one gains on a "
-    "typical seed, against a row that is not chosen by its accuracy: random search, else darts, "
-    "else the first. Intervals are from order statistics and hold for all rows at once (Bonferroni "
-    "over those that can be tested); p is of the exact sign test, two-sided, Holm-adjusted over "
-    "the same rows; both for any shape of the data. Nothing is said of means: a row that is a "
-    "little better on most seeds and collapses on one can have the lower mean, so the runs that "
-    "failed or collapsed stand beside. Below six shared seeds there is no p-value: five cannot "
-    "reach 0.05."
+    "typical seed, against a row that is not chosen by its accuracy: random search, else random "
+    "sampling, else darts, else the first. Intervals are from order statistics and hold for all "
+    "rows at once (Bonferroni over those that can be tested); p is of the exact sign test, "
+    "two-sided, Holm-adjusted over the same rows; both for any shape of the data. Nothing is said "
+    "of means: a row that is a little better on most seeds and collapses on one can have the lower "
+    "mean, so the runs that failed or collapsed stand beside. Below six shared seeds there is no "
+    "p-value: five cannot reach 0.05."
 )
 BOLD = (
     "Bold: the row that is ahead on the shared seeds (ranks; higher accuracy is better) and every "
@@ -66,7 +66,9 @@ COST = (
     "CPU: seconds."
 )
 ROUNDING = (
-    "At most two decimals for accuracies and errors, fewer where the interval carries fewer; "
+    "Decimals: two at most, fewer where the scatter carries fewer (two significant digits of the "
+    "half-width of the mean's t interval, itself not printed), the same in a whole cell and in "
+    "what is derived from it; numbers of gradient studies have three significant digits, "
     "parameters in millions with one decimal where the network has at least one million."
 )
 AGGREGATE = (
@@ -98,6 +100,11 @@ ALL: tuple[str, ...] = (
 )
 
 
+def p_text(p: float) -> str:
+    """Return a p-value with three decimals, or that it is below."""
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
 def bold_notes(bold: BoldRows, n_rows: int) -> list[str]:
     """Return what bold says in a table: why there is none, what it could decide, who is worse."""
     notes = [] if bold.bold else [f"Nothing is bold: {bold.reason}."]
@@ -107,7 +114,7 @@ def bold_notes(bold: BoldRows, n_rows: int) -> list[str]:
             "points worse than the others would be told from them with probability 0.8."
         )
     if bold.worse:
-        told = ", ".join(f"{row} (p {p:.3f})" for row, p in bold.worse)
+        told = ", ".join(f"{row} (p {p_text(p)})" for row, p in bold.worse)
         notes.append(f"Told from the best row, {bold.best}, as worse: {told}.")
     return notes
 

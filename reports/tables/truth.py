@@ -23,6 +23,13 @@ _COLUMNS = (
     ("overlap", "Overlap of the best tenth"),
 )
 _IN_TABLE_1 = ("accuracy", "regret", "percentile", "tau")
+_AMONG = ("among_best", "Among the best that the table cannot tell apart (share of seeds)")
+_EXACT = (
+    ("loss", "Exact expected loss at the end (nats)"),
+    ("gradient_norm", "Norm of its exact gradient"),
+    ("cosine", "Cosine of 32 draws with it"),
+    ("bias_sq", "Their squared bias, relative"),
+)
 
 
 def truth_of(run: Run) -> dict[str, Any]:
@@ -40,10 +47,18 @@ def known_datasets(found: Comparable) -> list[str]:
 
 
 def _values(variant: Variant, dataset: str, name: str) -> dict[int, float | None]:
-    """Return seed to value; a run that failed, or did not measure it, has none."""
+    """Return seed to value; a run that failed, or did not measure it, has none.
+
+    Args:
+        variant: The row.
+        dataset: Of the known accuracies; empty: what is exact of the search itself.
+        name: Of the value.
+    """
     values: dict[int, float | None] = {}
     for run in variant.runs:
-        value = truth_of(run).get("datasets", {}).get(dataset, {}).get(name)
+        found = truth_of(run)
+        part = found.get("datasets", {}).get(dataset, {}) if dataset else found.get("exact", {})
+        value = part.get(name)
         values[int(run["seed"])] = None if value is None else float(value)
     for run in variant.failed:
         if run["seed"] is not None:
@@ -79,6 +94,7 @@ def truth_table(found: Comparable, *, confidence: float = 0.95) -> Table | None:
     names = known_datasets(found)
     if not names:
         return None
+    noisy, exact = _has_noise(found), [c for c in _EXACT if _is_exact(found)]
     columns = (
         Column("estimator", "Estimator", numeric=False),
         Column("level", "Level", numeric=False),
@@ -89,6 +105,8 @@ def truth_table(found: Comparable, *, confidence: float = 0.95) -> Table | None:
         Column(
             "relative_improvement", "Relative improvement over random sampling (%), known", MEASURED
         ),
+        *([Column(*_AMONG, MEASURED)] if noisy else []),
+        *(Column(f"exact_{key}", head, MEASURED) for key, head in exact),
     )
     rows = []
     for variant in found.variants:
@@ -99,7 +117,9 @@ def truth_table(found: Comparable, *, confidence: float = 0.95) -> Table | None:
             gain = seeds_value(relative(accuracies, mean), variant.ids, failed=variant.failed_ids)
             first = Value(f"{mean:.2f}", mean, numbers={"value": mean})
             label = text(_NAMES.get(name, name))
-            rows.append((*row_head(variant, found), label, first, *body, gain))
+            further = [_cell(variant, name, _AMONG[0], confidence)] if noisy else []
+            further += [_cell(variant, "", key, confidence) for key, _ in exact]
+            rows.append((*row_head(variant, found), label, first, *body, gain, *further))
     return Table(
         key="truth",
         title="Against the known accuracies of the space",
@@ -111,6 +131,17 @@ def truth_table(found: Comparable, *, confidence: float = 0.95) -> Table | None:
         provisional=found.provisional,
         slug=f"truth-{found.slug}",
     )
+
+
+def _has_noise(found: Comparable) -> bool:
+    """Whether the known accuracies come with their noise."""
+    parts = (part for run in found.runs for part in truth_of(run).get("datasets", {}).values())
+    return any("among_best" in part for part in parts)
+
+
+def _is_exact(found: Comparable) -> bool:
+    """Whether the searches' own expected losses are known exactly."""
+    return any("exact" in truth_of(run) for run in found.runs)
 
 
 def _space_mean(found: Comparable, dataset: str) -> float:
@@ -133,6 +164,17 @@ def truth_notes(found: Comparable) -> list[str]:
     if found.dataset not in names:
         shown = ", ".join(_NAMES.get(name, name) for name in names)
         notes.insert(0, f"The searches ran on other data: they saw {found.dataset}, not {shown}.")
+    if _has_noise(found):
+        notes.append(
+            "Among the best: 1 where the known accuracies cannot tell the child from the best, by "
+            "one-sided 95 % comparisons of all architectures with the best."
+        )
+    if _is_exact(found):
+        notes.append(
+            "Exact: by enumeration of all architectures with the parent's weights at the end, on "
+            "the first training images without augmentation; the bias has the noise of the mean "
+            "taken off."
+        )
     notes.append(_ranking_note(runs))
     return notes
 

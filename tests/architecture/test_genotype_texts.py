@@ -15,6 +15,7 @@ from nasbench_snas.architecture.genotype import CellGenotype, Edge, Genotype
 from nasbench_snas.architecture.operations import OPERATIONS
 from nasbench_snas.architecture.text import load_genotype, parse_genotype, to_darts_text
 from nasbench_snas.architecture.zoo import zoo, zoo_entry, zoo_names
+from nasbench_snas.bibliography import bibliography
 from nasbench_snas.errors import GenotypeError
 
 MILD_ALL = """
@@ -74,11 +75,15 @@ def test_every_zoo_entry_survives_every_format(name: str, tmp_path: Path) -> Non
 def test_every_zoo_entry_states_source_note_and_reference() -> None:
     expected = {"snas-mild", "snas-moderate", "snas-aggressive", "darts-v1", "darts-v2", "enas"}
     expected |= {"nasnet-a", "nasnet-a-darts", "amoebanet-a", "pnas", "gdas"}
+    expected |= {"pc-darts", "pc-darts-imagenet", "p-darts", "drnas", "drnas-imagenet"}
+    expected |= {f"fairdarts-{letter}" for letter in "abcd"} | {"sgas-cri1", "sgas-cri2"}
+    expected |= {"sdarts-rs", "sdarts-adv", "r-darts-s1-dp", "r-darts-s2-dp"}
     assert set(zoo_names()) == expected
+    known = bibliography()
     for name in zoo_names():
         entry = zoo_entry(name)
         assert entry.genotype.name == name
-        assert min(len(entry.source), len(entry.note), len(entry.reference)) > 5
+        assert min(len(entry.source), len(entry.note)) > 5 and entry.reference in known
 
 
 def test_zoo_names_are_found_whatever_case_and_hyphens() -> None:

@@ -152,6 +152,23 @@ def test_a_genotype_file_means_the_same_as_its_run(tmp_path: Path) -> None:
     assert benchmark["parameters"] > 5 * reports[0]["parameters"]
 
 
+COUNTED_THERE = {
+    **{"pc-darts": (3.63, False), "p-darts": (3.43, False), "sgas-cri1": (3.80, False)},
+    **{"sgas-cri2": (4.09, False), "fairdarts-b": (3.88, True), "fairdarts-d": (3.84, True)},
+}
+"""Million parameters that the authors' files give, and whether with the auxiliary head."""
+
+
+@pytest.mark.parametrize("name", COUNTED_THERE)
+def test_cells_of_the_zoo_have_the_parameters_that_their_authors_counted(name: str) -> None:
+    there, auxiliary = COUNTED_THERE[name]
+    (report,) = found(name, *(["--auxiliary"] if auxiliary else []))
+    assert abs(report["parameters"] / 1e6 - there) < 0.0051
+    assert report["network"].endswith("+auxiliary") == auxiliary
+    (without,) = found(name)
+    assert (report["parameters"] - without["parameters"] == 476_426) == auxiliary
+
+
 def test_what_reading_chose_is_said_on_standard_error(tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
     one, two = to_darts_text(zoo("gdas")), to_darts_text(zoo("darts-v2"))

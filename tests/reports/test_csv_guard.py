@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from nasbench_snas.errors import DataError
+from nasbench_snas.outside import csv_line
 from nasbench_snas.reports.render.text import csv_text
 from nasbench_snas.reports.tables.gradients import rows_csv
 from nasbench_snas.reports.tables.model import Column, Table, Value
-from nasbench_snas.runs.folder import write_json
 from nasbench_snas.runs.results import export_results, read_exported
 from nasbench_snas.runs.rows import complete_row
 
@@ -83,13 +83,10 @@ def test_rows_of_a_study_are_guarded() -> None:
 
 
 def test_a_table_of_architectures_is_guarded_and_read_back(tmp_path: Path) -> None:
-    from types import SimpleNamespace
+    from nasbench_snas.truth.table import Table as Truth
 
-    from nasbench_snas.truth.own import Table as Truth
-    from nasbench_snas.truth.own import merge
-
-    row = {"seed": 0, "setting": "=1+1", "valid_acc": 50.0, "test_acc": 40.0}
-    write_json(tmp_path / "shards" / "0.json", [{"architecture": "01", **row}])
-    file = merge(SimpleNamespace(shards=1), tmp_path)  # type: ignore[arg-type]
+    row = {"architecture": "01", "seed": 0, "setting": "=1+1", "valid_acc": 50.0, "test_acc": 40.0}
+    file = tmp_path / "table.csv"
+    file.write_bytes((csv_line(row) + csv_line(row.values())).encode())
     assert all(is_safe(cell) for cell in cells(file.read_bytes().decode()))
     assert Truth.read(file).setting == "=1+1"

@@ -10,7 +10,7 @@ import pytest
 from nasbench_snas.errors import CheckpointError, ConfigError
 from nasbench_snas.evaluate.load import locate
 from nasbench_snas.retrain.plan import stored_retraining
-from nasbench_snas.runs.folder import named_in
+from nasbench_snas.runs.named import named_in
 from nasbench_snas.settings.run import Choice, validate
 
 OUTSIDE = ["../elsewhere", "..", "/etc", "a/../../elsewhere", ".", "", "a\0b", "a/b"]

@@ -147,3 +147,10 @@ def test_commands_read_a_pack_and_do_not_write_into_it(store: Path, tmp_path: Pa
         nasbench, ["--root", str(tmp_path / "back"), "pack", "--unpack", str(file)]
     )
     assert back.exit_code == 0 and "3 runs unpacked" in back.output
+
+
+def test_a_damaged_environment_is_packed_as_it_is(store: Path, tmp_path: Path) -> None:
+    for env in ('[null, {"command": [1.5, null]}, 3]', '{"command": 1}', "7"):
+        for file in store.glob("*/env.json"):
+            file.write_text(env)
+        assert pack(store, tmp_path / "damaged.tar.xz") > 0

@@ -16,7 +16,8 @@ import torch
 from nasbench_snas.errors import CheckpointError
 from nasbench_snas.runs import folder as store_module
 from nasbench_snas.runs.checkpoint import load_checkpoint, save_checkpoint
-from nasbench_snas.runs.folder import RunFolder, find_run, read_events, run_folders, write_atomic
+from nasbench_snas.runs.events import read_events
+from nasbench_snas.runs.folder import RunFolder, find_run, run_folders, write_atomic
 
 STATE = {"weights": torch.arange(3.0), "epoch": 2, "nested": {"list": [1, 2]}}
 

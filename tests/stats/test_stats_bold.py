@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 
@@ -94,15 +92,20 @@ def test_a_row_that_all_others_are_told_from_is_bold_whatever_the_scatter():
     assert result.detectable > 5 and result.bold == ("top",)
 
 
-def test_two_rows_take_seven_seeds():
-    # two rows, six seeds: the smallest p-value is 2 / 64 = .031
-    rows = {name: {s: level + 0.01 * s for s in range(7)} for name, level in (("a", 1), ("b", 9))}
+def test_six_seeds_decide_between_two_rows_and_the_best_two_of_three():
+    # the smallest p-value of two rows is 2 / 64 = .031, below the level of two rows
+    rows = {name: {s: level + 0.01 * s for s in range(6)} for name, level in (("a", 1), ("b", 9))}
     assert bold_rows(rows, settings("a", "b")).bold == ("b",)
-    for row in rows.values():
-        del row[6]
-    result = bold_rows(rows, settings("a", "b"))
-    assert result.bold == () and math.isinf(result.detectable)
-    assert "cannot decide any difference" in result.reason
+    rows["c"] = dict.fromkeys(range(6), 5.0)
+    result = bold_rows(rows, settings("a", "b", "c"))
+    assert result.bold == ("b",) and [row for row, _ in result.worse] == ["a", "c"]
+    assert result.worse[0][1] <= 0.03 < result.worse[1][1] <= 0.05
+
+
+def test_rows_without_any_scatter_are_decided_and_equal_rows_are_all_bold():
+    rows = {name: dict.fromkeys(range(6), 50.0) for name in NAMES}
+    result = bold_rows(rows, settings(*NAMES))
+    assert result.bold == NAMES and result.worse == ()
 
 
 def test_a_row_without_settings_is_an_error():

@@ -80,7 +80,7 @@ def test_detectable_difference_shrinks_with_seeds_and_follows_the_unit():
     assert detectable_difference(few, power=0.95) > detectable_difference(few)
 
 
-@pytest.mark.parametrize("shape", [(6, 2), (3, 3), (1, 5), (5, 1)])
+@pytest.mark.parametrize("shape", [(5, 2), (3, 3), (1, 5), (5, 1)])
 def test_where_no_difference_can_be_decided_it_is_infinite(shape):
     assert math.isinf(detectable_difference(np.random.default_rng(4).normal(size=shape)))
-    assert math.isinf(critical_range(6, 2)) and math.isfinite(critical_range(7, 2))
+    assert math.isinf(critical_range(5, 2)) and math.isfinite(critical_range(6, 2))

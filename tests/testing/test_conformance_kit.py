@@ -253,3 +253,19 @@ def test_bench_gives_the_exact_gradient_of_any_distribution():
     assert chain.value == pytest.approx(plain.value, rel=1e-12)
     second = chain.alpha.view(2, 3, 3)[1].sum(dim=0)
     torch.testing.assert_close(second, plain.alpha.view(2, 3)[1])
+
+
+class NormalisedConvolution(torch.nn.Conv2d):
+    """A convolution under torch's weight_norm, whose second derivative is silently wrong."""
+
+    def __init__(self, *sizes, **options) -> None:
+        super().__init__(*sizes, **options)
+        torch.nn.utils.parametrizations.weight_norm(self)
+
+
+def test_weight_norm_in_an_operation_is_found_by_the_second_derivatives(monkeypatch):
+    """What ``unrolled`` would differentiate twice; right without it (``TestSnasUnit``)."""
+    made = type("TestMade", (SpaceConformance,), {"space": Registry().space("snas-unit")})
+    monkeypatch.setattr("nasbench_snas.supernet.modules.nn.Conv2d", NormalisedConvolution)
+    with pytest.raises(AssertionError, match="a layer's second derivative is wrong"):
+        made().test_second_derivatives_agree_with_differences()

@@ -17,10 +17,11 @@ from nasbench_snas.oracle.exact import architectures, distribution_gradient
 from nasbench_snas.registry import Registry
 from nasbench_snas.seeding import stream
 from nasbench_snas.truth.course import Ledger, Purse, run_course
-from nasbench_snas.truth.landscape import Landscape, LandscapeSettings, RandomSearch, loss_table
+from nasbench_snas.truth.landscape import Landscape, LandscapeSettings, loss_table
 from nasbench_snas.truth.objective import TableObjective, contract, exact_gradient
 from nasbench_snas.truth.published import published
 from nasbench_snas.truth.quality import exact_points, gradient_quality
+from nasbench_snas.truth.seedwise import RandomSearch
 
 EDGES, OPERATIONS = 4, 3
 
@@ -124,6 +125,25 @@ def test_a_seed_goes_its_own_way_whatever_runs_beside_it(landscape: Landscape, n
     assert np.allclose(courses[0].recommended[2], courses[1].recommended[0], rtol=1e-9)
     assert np.array_equal(courses[0].recommended, courses[2].recommended)
     assert bool((courses[0].spent <= courses[0].budgets).all())
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("reinforce", {}), ("regularized-evolution", {"population": 6, "tournament": 3})],
+)
+def test_a_state_for_each_seed_is_the_estimator_of_that_name_seed_by_seed(
+    landscape: Landscape, name: str, values: dict[str, int]
+) -> None:
+    purse, cls = Purse((10.0, 60.0)), landscape.registry.estimator(name)
+    side_by_side = run_course(
+        landscape.maker(name, values), landscape.space, landscape.table, [0, 1], [0.2] * 2, purse
+    )
+    assert cls(**values).state_dict()  # so that its own form runs seed by seed
+    own = run_course(
+        lambda: cls(**values), landscape.space, landscape.table, [0, 1], [0.2] * 2, purse
+    )
+    assert np.allclose(side_by_side.best, own.best, rtol=1e-12)
+    assert np.allclose(side_by_side.recommended, own.recommended, rtol=1e-6)
 
 
 def test_no_course_spends_more_than_its_budget_and_queries_are_what_was_asked(

@@ -84,7 +84,7 @@ class SharedWeights:
         self.parent = ReferenceParent(self.space, self.generator).double().train()
         self.images = self._random(5, 1, 5, 5)
         self.bank = [self._random(2, 2, 3, 3) for _ in range(6)]
-        self.shifts = [(self._random(2), self._random(2)) for _ in range(6)]
+        self.shifts = [(self._random(2), self._random(2).abs()) for _ in range(6)]  # seen by a ReLU
         self.head = [self._random(3, 2) for _ in range(3)]
 
     def _random(self, *shape: int) -> Tensor:
