@@ -101,7 +101,8 @@ class Seconds(click.FloatRange):
         """Return seconds; fails where it is no number, infinite or negative."""
         text = str(value).strip()
         unit = _UNITS.get(text[-1:].lower())
-        number = super().convert(text if unit is None else text[:-1], param, ctx) * (unit or 1.0)
+        given: Any = text if unit is None else text[:-1]
+        number = super().convert(given, param, ctx) * (unit or 1.0)
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number of seconds.", param, ctx)
         return number

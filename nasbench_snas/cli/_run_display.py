@@ -150,7 +150,7 @@ class RunDisplay:
         if self._max_epochs is None:
             return planned
         config = self._plan.config
-        epochs = (config.search if self.task == "search" else config.training).epochs
+        epochs: int = (config.search if self.task == "search" else config.training).epochs
         return planned * min(self._max_epochs, epochs) // int(epochs)
 
     def _epoch_line(self, event: dict[str, Any]) -> str:

@@ -109,8 +109,8 @@ def command(session: Session, /, file: Path | None, **options: Any) -> int:
     )
     plugins = [word for plugin in session.plugins for word in ("--plugin", plugin)]
     root, todo = session.root.resolve(), [r for r in runs if not r.is_done]
-    told = _run_options(options)
-    tasks = [arguments_of(run, settings, root, plugins, told) for run in todo]
+    words = _run_options(options)
+    tasks = [arguments_of(run, settings, root, plugins, words) for run in todo]
     with _live_table(session, runs) if not printing else contextlib.nullcontext():
         report = execute(
             executor,

@@ -49,6 +49,6 @@ def resolve_device(name: str, *, deterministic: bool = True) -> str:
         torch.backends.cudnn.benchmark = False
         # Otherwise every torch.empty is filled with NaN: one more launch and one more pass over
         # memory each, for tensors that kernels write in full.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.cuda.set_device(device.index or 0)  # pinned memory and first uses belong there as well
     return f"cuda:{device.index or 0}"

@@ -15,7 +15,7 @@ from nasbench_snas.prove.context import Context, Finding
 from nasbench_snas.prove.equality import CASES, Case, outcome, parent_of, space_of, weights
 from nasbench_snas.prove.record import Row
 from nasbench_snas.search.objective import losses_and_errors
-from nasbench_snas.supernet.fast.graph import GraphedStep
+from nasbench_snas.supernet.fast.graph import GraphedStep, Step
 
 DETERMINISM, SAMPLING = "determinism", "sampling"
 
@@ -59,7 +59,7 @@ def graphed(context: Context) -> Finding:
         given = (images, labels, weights(space, 1, False, seed).float())
         return tuple(tensor.to(context.device) for tensor in given)  # type: ignore[return-value]
 
-    def step_of(net: torch.nn.Module) -> object:
+    def step_of(net: torch.nn.Module) -> Step:
         def step(images: Tensor, labels: Tensor, z: Tensor) -> tuple[Tensor, ...]:
             return losses_and_errors(net(images, z, all_operations=True), labels)
 
@@ -70,14 +70,14 @@ def graphed(context: Context) -> Finding:
         step_of(nets[0]),
         parameters,
         batch(0),
-        list(nets[0].buffers()),  # type: ignore[arg-type]
+        list(nets[0].buffers()),
     )
     same = []
     for seed in (1, 2, 3):
         losses, _ = graph(*batch(seed))
         images, labels, z = batch(seed)
         z.requires_grad_()
-        eager, _ = step_of(nets[1])(images, labels, z)  # type: ignore[operator]
+        eager, _ = step_of(nets[1])(images, labels, z)
         wanted = torch.autograd.grad(eager.sum(), [*nets[1].parameters(), z])
         same.append(torch.equal(losses, eager.detach()))
         same += [

@@ -10,6 +10,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -74,17 +76,28 @@ def interpreted(context: Context) -> Iterator[Row]:
         yield context.skipped(INTERPRETED, "kernels", "triton is not installed")
         return
     command = [sys.executable, "-m", "nasbench_snas.prove.run", str(context.folder)]
-    began = time.monotonic()
-    done = subprocess.run(
-        command, env={**os.environ, _VARIABLE: "1"}, capture_output=True, text=True, check=False,
-        timeout=max(60.0, min(context.left, 900.0)),
-    )  # fmt: skip
-    for line in done.stdout.splitlines():
-        if line.startswith("{"):
-            yield Row(**{**json.loads(line), "check": INTERPRETED})
-    if done.returncode:
-        note = done.stderr.strip()[-400:]
-        seconds = time.monotonic() - began
+    began, limit = time.monotonic(), max(60.0, min(context.left, 900.0))
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            command, env={**os.environ, _VARIABLE: "1"}, stdout=subprocess.PIPE, stderr=errors,
+            text=True,
+        )  # fmt: skip
+        clock = threading.Timer(limit, process.kill)
+        clock.start()
+        try:
+            for line in process.stdout or ():
+                if line.startswith("{"):
+                    yield Row(**{**json.loads(line), "check": INTERPRETED})
+            code = process.wait()
+        finally:
+            clock.cancel()
+            process.kill()
+        errors.seek(0)
+        note = errors.read().strip()[-400:]
+    seconds = time.monotonic() - began
+    if code and seconds >= limit:
+        yield context.skipped(INTERPRETED, "further cases", f"{limit:.0f} s were over")
+    elif code:
         yield Row(INTERPRETED, "the process", "error", {}, note, True, seconds)
 
 

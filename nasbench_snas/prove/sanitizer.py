@@ -119,10 +119,10 @@ def sanitized(known: Iterable[Tensor], seed: int) -> Iterator[None]:
         watch.check("a store", pointers, mask)
         return before["create_masked_store"](pointers, value, mask, *rest)
 
-    filled = torch.utils.deterministic.fill_uninitialized_memory
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     strict = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = True  # type: ignore[assignment]
+    torch.utils.deterministic.fill_uninitialized_memory = True  # type: ignore[attr-defined]
     interpreter.GridExecutor.__call__ = launched
     for name, patched in zip(names, (sized, placed, load, store), strict=True):
         setattr(builder, name, patched)
@@ -133,7 +133,7 @@ def sanitized(known: Iterable[Tensor], seed: int) -> Iterator[None]:
         for name in names:
             delattr(builder, name)
         torch.use_deterministic_algorithms(strict)
-        torch.utils.deterministic.fill_uninitialized_memory = filled
+        torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
 
 
 @contextmanager
@@ -147,8 +147,8 @@ def random_tiles(seed: int) -> Iterator[dict[str, int]]:
     before = {name: getattr(triton_source, name) for name in (*sizes, "blocks", "strip")}
     for name, value in sizes.items():
         setattr(triton_source, name, value)
-    triton_source.blocks = lambda channels, size=0: (wide, pixels)
-    triton_source.strip = lambda channels, width, size=0: (wide, pixels)
+    triton_source.blocks = lambda channels, size=0: (wide, pixels)  # type: ignore[attr-defined]
+    triton_source.strip = lambda channels, width, size=0: (wide, pixels)  # type: ignore[attr-defined]
     try:
         yield {**sizes, "channels": wide, "pixels": pixels}
     finally:

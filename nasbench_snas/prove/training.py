@@ -61,7 +61,7 @@ def resumed(context: Context, estimator: str, level: str) -> Finding:
     whole, broken = RunFolder(base / "whole"), RunFolder(base / "broken")
 
     def run(folder: RunFolder, device: str, *listeners: Any) -> dict[str, Any]:
-        options = RunOptions(device=device, listeners=list(listeners))
+        options = RunOptions(device=device, listeners=listeners)
         return run_search(planned.config, context.registry, folder, options)
 
     run(whole, context.device)

@@ -166,7 +166,11 @@ def damage(path: Path, result: Mapping[str, Any] | None, status: Mapping[str, An
         path: The folder of a search, a retraining or a study.
         result: Contents of ``result.json``, if it is there.
         status: Contents of ``status.json``.
+
+    Raises:
+        CheckpointError: A file is no plain file.
     """
+    check_plain(path)
     is_study = path.parent.name == "_gradients"
     if result is None:
         return "" if is_study else broken_settings(path)

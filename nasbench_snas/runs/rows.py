@@ -61,6 +61,8 @@ class RowLoader:
         if status.get("status") == "damaged":
             raise CheckpointError(status["note"])
         row["status"] = status.get("status", "queued")
+        if not isinstance(row["status"], str):
+            raise CheckpointError(f"{folder.path / 'status.json'}: status {row['status']!r}.")
         row["reason"] = status.get("reason", "") or status.get("note", "")
         row["epochs_done"] = status.get("epochs_done")
         row |= _environment(folder)

@@ -7,12 +7,11 @@ retrainings share this module. With several processes only the first writes.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,6 +25,7 @@ from nasbench_snas.errors import CheckpointError, DivergedError, NasbenchError
 from nasbench_snas.runs.binding import broken_events, check_plain, named_hash
 from nasbench_snas.runs.checkpoint import damaged, load_checkpoint, save_checkpoint
 from nasbench_snas.runs.folder import RunFolder, write_atomic
+from nasbench_snas.runs.logfile import log_file
 from nasbench_snas.runs.options import RunOptions
 from nasbench_snas.runs.provenance import environment, freeze, rounding
 from nasbench_snas.runs.resume import changed_note
@@ -152,7 +152,7 @@ def run_job(job: Job, folder: RunFolder, options: RunOptions) -> dict[str, Any]:
                 return _Runner(job, folder, options, world, stop).run()
         new = not folder.path.exists()
         work = job.make(world) if new else None  # what is refused leaves no folder
-        with folder.locked(), stop_signals() as stop, _logfile(folder):
+        with folder.locked(), stop_signals() as stop, log_file(folder.path, InterruptedRunError):
             if folder.config_file.exists():  # another process was faster: build by its state
                 work = None
             return _Runner(job, folder, options, world, stop, work).run()
@@ -368,6 +368,8 @@ class _Runner:
         self._notify(event)
 
     def _finish(self, truncated: bool) -> dict[str, Any]:
+        if self.world.is_main and self.work.epoch:
+            self.work.write_epoch(self.folder)  # whatever has become of these files meanwhile
         self.world.barrier()  # the event log is complete for every process
         result = self.job.finish(self.work, truncated)
         if self.world.is_main:
@@ -376,32 +378,3 @@ class _Runner:
         self.world.barrier()
         self._notify({"kind": "result", **result})
         return result
-
-
-class _LogFile(logging.FileHandler):
-    """A log in a file, which must not hide an error where it cannot be written (a full disk)."""
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        """Lose the message."""
-
-
-@contextlib.contextmanager
-def _logfile(folder: RunFolder) -> Iterator[None]:
-    """Write what is logged to ``run.log``, and the traceback of an error to it alone."""
-    handler = _LogFile(folder.path / "run.log")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger.addHandler(handler)
-    try:
-        yield
-    except InterruptedRunError:
-        raise
-    except Exception as error:
-        details = (type(error), error, error.__traceback__)
-        handler.handle(
-            logger.makeRecord(logger.name, logging.ERROR, __file__, 0, "failed", (), details)
-        )
-        raise
-    finally:
-        logger.removeHandler(handler)
-        with contextlib.suppress(OSError):
-            handler.close()

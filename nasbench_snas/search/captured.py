@@ -24,7 +24,7 @@ from nasbench_snas.api import Estimator
 from nasbench_snas.search.objective import SupernetLoss, losses_and_errors
 from nasbench_snas.supernet.fast.graph import GraphedStep, Recorder, cuda_graph
 from nasbench_snas.supernet.fast.parent import FastParent
-from nasbench_snas.supernet.reference import Parent
+from nasbench_snas.supernet.reference import ReferenceParent
 
 logger = logging.getLogger("nasbench_snas")
 
@@ -32,7 +32,9 @@ VARIABLE = "NASBENCH_GRAPHS"
 """Set to 0, nothing is captured."""
 
 
-def capturable(parent: Parent, estimator: Estimator, device: torch.device) -> bool:
+def capturable(
+    parent: FastParent | ReferenceParent, estimator: Estimator, device: torch.device
+) -> bool:
     """Whether the steps of a search on ``device`` are captured."""
     return (
         device.type == "cuda"
@@ -51,7 +53,7 @@ class Captured:
         record: What records.
     """
 
-    def __init__(self, parent: Parent, record: Recorder = cuda_graph) -> None:
+    def __init__(self, parent: FastParent | ReferenceParent, record: Recorder = cuda_graph) -> None:
         self.parent, self._record = parent, record
         self._steps: dict[tuple[Any, ...], GraphedStep | None] = {}
 

@@ -100,6 +100,20 @@ class StudySettings(BaseModel):
             raise ValueError(f"temperatures must be positive, at least {_LOWEST_TEMPERATURE:.2g}")
         return values
 
+    @field_validator("theta_samples")
+    @classmethod
+    def _enough(cls, value: int) -> int:
+        if 0 < value < 20:
+            raise ValueError("0 (none) or at least 20: an interval needs two draws in ten blocks")
+        return value
+
+    @field_validator("batches")
+    @classmethod
+    def _several(cls, value: int) -> int:
+        if 0 < value < 3:
+            raise ValueError("0 (none) or at least 3: a variance between minibatches needs them")
+        return value
+
     @property
     def reference_draws(self) -> int:
         """Draws of a sampled reference; 0 for the exact one.

@@ -18,10 +18,13 @@ from torch import Tensor
 
 from nasbench_snas.api import Distribution, Estimator
 from nasbench_snas.seeding import stream
+from nasbench_snas.stats import Hotelling
 from nasbench_snas.testing.bench import Bench, tensors_in
 from nasbench_snas.testing.claims import Point, claim_of
 from nasbench_snas.testing.contract import BenchBuilder
+from nasbench_snas.testing.exact import enumerate_architectures
 from nasbench_snas.testing.problems import toy_problem
+from nasbench_snas.testing.proofs import joint_test
 
 FALSE_ALARM = 1e-5
 REPLICATES, REPLICATES_FULL = 20_000, 200_000
@@ -46,35 +49,51 @@ def to_uniform(noise: Tensor, law: str, edges: int) -> Tensor:
     return x
 
 
+def uniform_p_values(uniforms: Tensor) -> dict[str, float]:
+    """Return the p-values of the tests that uniforms ``(R, m)`` are such, and independent."""
+    u = uniforms.detach().cpu().numpy()
+    rows, columns = u.shape
+    normal = special.ndtri(u.clip(1e-15, 1 - 1e-15))
+    spread = abs(float(np.square(normal).mean()) - 1) / (2 / normal.size) ** 0.5
+    mean = np.abs(normal.mean(axis=0)).max() * rows**0.5
+    before = np.roll(normal[:, :1], 1, axis=0)  # of the preceding replicate
+    moved = np.concatenate([normal[:, :MOST_COORDINATES], before], axis=1)
+    pairs = moved.shape[1] * (moved.shape[1] - 1) // 2
+    correlation = np.atleast_2d(np.corrcoef(moved.T))
+    np.fill_diagonal(correlation, 0)
+    apart = float(np.abs(np.arctanh(correlation.clip(-1 + 1e-15, 1 - 1e-15))).max())
+    return {
+        "distribution function": float(stats.kstest(u.ravel(), "uniform").pvalue),
+        "spread": 2 * float(stats.norm.sf(spread)),
+        "means": _largest(float(stats.norm.sf(mean)), columns),
+        "correlations": _largest(float(stats.norm.sf(apart * (rows - 3) ** 0.5)), pairs),
+    }
+
+
+def _largest(tail: float, count: int) -> float:
+    """Return the p-value of the largest of ``count`` independent scores with this upper tail."""
+    return float(-np.expm1(count * np.log1p(-min(2 * tail, 1 - 1e-16))))
+
+
 def uniform_problem(uniforms: Tensor, level: float = FALSE_ALARM) -> str:
     """Return what is wrong with uniforms ``(R, m)`` that should be independent, or nothing.
 
-    The level is shared out evenly (Bonferroni) over the five tests.
+    The level is shared out evenly (Bonferroni) over the tests.
     """
-    u = uniforms.detach().cpu().numpy()
-    if not np.isfinite(u).all() or u.min() < 0 or u.max() > 1:
+    u = uniforms.detach()
+    if not bool(torch.isfinite(u).all()) or float(u.min()) < 0 or float(u.max()) > 1:
         return "values are outside of the law's support"
-    rows, columns = u.shape
-    flat = float(stats.kstest(u.ravel(), "uniform").pvalue)
-    if flat < level / 5:
-        return f"their distribution function is another (p = {flat:.1e})"
-    normal = special.ndtri(u.clip(1e-15, 1 - 1e-15))
-    spread = abs(float(np.square(normal).mean()) - 1) / (2 / normal.size) ** 0.5
-    if spread > float(stats.norm.isf(level / 10)):
-        return f"their spread is off by {spread:.1f} standard errors"
-    means = np.abs(normal.mean(axis=0)).max() * rows**0.5
-    limit = float(stats.norm.isf(level / 10 / columns))
-    if means > limit:
-        return f"a coordinate's mean is off by {means:.1f} standard errors"
-    before = np.roll(normal[:, :1], 1, axis=0)  # of the preceding replicate
-    moved = np.concatenate([normal[:, :MOST_COORDINATES], before], axis=1)
-    pairs = moved.shape[1] * (moved.shape[1] - 1) / 2
-    correlation = np.atleast_2d(np.corrcoef(moved.T))
-    np.fill_diagonal(correlation, 0)
-    worst = float(np.abs(np.arctanh(correlation.clip(-1 + 1e-15, 1 - 1e-15))).max())
-    if worst * (rows - 3) ** 0.5 > float(stats.norm.isf(level / 10 / max(pairs, 1))):
-        return f"values that should be independent have the correlation {np.tanh(worst):.3f}"
-    return ""
+    found = uniform_p_values(uniforms)
+    worst = min(found, key=lambda name: found[name])
+    if found[worst] >= level / len(found):
+        return ""
+    words = {
+        "distribution function": "their distribution function is another",
+        "spread": "their spread is off",
+        "means": "a coordinate's mean is off",
+        "correlations": "values that should be independent have a correlation",
+    }
+    return f"{words[worst]} (p = {found[worst]:.1e})"
 
 
 class NoiseChecks(BenchBuilder):
@@ -135,13 +154,20 @@ class NoiseChecks(BenchBuilder):
         copies = dist.replicate(3)
         for own, copied in zip(dist.parameters(), copies.parameters(), strict=True):
             assert torch.equal(copied, own.expand_as(copied)), "replicate() changes the parameters"
-        drawn = dist.replicate(count)
-        with torch.no_grad():
-            samples = drawn.hard(drawn.noise(count, 1, bench.generator("hard")))[:, 0]
-        error = (exact * (1 - exact) / count).sqrt().clamp_min(1e-12)
-        score = float(((samples.mean(dim=0) - exact) / error).abs().max())
-        limit = float(stats.norm.isf(FALSE_ALARM / 2 / exact.numel()))
-        assert score < limit, f"hard() is off its probabilities by {score:.1f} standard errors"
+        result = hard_test(bench, count)
+        assert result.p > FALSE_ALARM, (
+            f"hard() is off its probabilities: p = 1e{result.log10_p:.1f}"
+        )
+
+
+def hard_test(bench: Bench, count: int, seed: int = 0) -> Hotelling:
+    """Test that ``hard()`` has the distribution's own probabilities, with ``count`` samples."""
+    dist, drawn = bench.dist, bench.dist.replicate(count)
+    z = enumerate_architectures(dist.num_edges, dist.num_operations, dist.dtype)
+    with torch.no_grad():
+        p = dist.log_prob(z[None]).sum(dim=-1)[0].exp()
+        samples = drawn.hard(drawn.noise(count, 1, bench.generator("hard", seed)))[:, 0]
+    return joint_test(samples.flatten(1).double().numpy(), (p @ z.flatten(1)).double())
 
 
 def uniforms_of(bench: Bench, noise: Any, law: Any, count: int) -> list[Tensor]:

@@ -37,8 +37,8 @@ STUDY = """
 space = {name = "snas-unit", nodes = 2, channels = 2}
 batch_size = 6
 points = ["init", "late"]
-theta_samples = 16
-batches = 2
+theta_samples = 20
+batches = 3
 draws_per_batch = 2
 samples = 128
 [recipe]

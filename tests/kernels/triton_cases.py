@@ -25,7 +25,7 @@ REFERENCE, TRITON = ReferenceKernels(), TritonKernels()
 ALL = ("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5",
        "dil_conv_3x3", "dil_conv_5x5")  # fmt: skip
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-4, torch.bfloat16: 0.1,
-             torch.float16: 0.02}  # fmt: skip
+             torch.float16: 0.05}  # fmt: skip
 
 
 def cell_space(operations, channels=3, stride=1, nodes=2, resolution=4, inputs=1, **changes):

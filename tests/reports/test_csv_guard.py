@@ -90,3 +90,19 @@ def test_a_table_of_architectures_is_guarded_and_read_back(tmp_path: Path) -> No
     file.write_bytes((csv_line(row) + csv_line(row.values())).encode())
     assert all(is_safe(cell) for cell in cells(file.read_bytes().decode()))
     assert Truth.read(file).setting == "=1+1"
+
+
+def test_a_report_removes_what_a_killed_one_left(tmp_path: Path) -> None:
+    from report_runs import make_run
+
+    from nasbench_snas.reports.build import ReportOptions, build_report
+    from nasbench_snas.reports.write import write_report
+
+    make_run(tmp_path / "runs", seed=0)
+    left = tmp_path / "out" / "tables" / f".table2.md.{2**22 + 1}.tmp"
+    left.parent.mkdir(parents=True)
+    left.write_text("half")
+    write_report(
+        build_report([tmp_path / "runs"], ReportOptions(formats=("csv",))), tmp_path / "out"
+    )
+    assert not left.exists()

@@ -243,6 +243,13 @@ def test_ten_thousand_runs_load_in_seconds(tmp_path: Path) -> None:
     assert spent < 15.0, f"{spent:.1f} s of CPU time"
 
 
+def test_a_finished_run_without_a_status_is_damaged(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, seed=0)
+    (folder / "status.json").write_text('{"status": null, "reason": "", "updated": null}')
+    (row,) = load_rows(tmp_path)
+    assert row["status"] == "damaged"
+
+
 def test_a_number_in_a_column_of_texts_is_damage_and_not_a_missing_text() -> None:
     for value in (float("inf"), float("nan"), 1.5):
         with pytest.raises(DataError, match="status"):

@@ -83,7 +83,7 @@ class Reading:
         Raises:
             GenotypeError: They are malformed, or can be read in two ways.
         """
-        cells = {}
+        cells: dict[str, CellGenotype] = {}
         for kind in ("normal", "reduce"):
             if kind in self.fields:
                 cells[kind] = self._cell(kind)

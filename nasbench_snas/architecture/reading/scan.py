@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -122,7 +122,7 @@ class _Scan:
         line = self.lines.at(start)[0]
         return Found(line, around, error=self.lines.error(error.position, what))
 
-    def _call(self, match: re.Match[str]) -> Iterator[Found]:
+    def _call(self, match: re.Match[str]) -> Generator[Found, None, int]:
         """Read a call of a genotype's type; yield it, and return where to go on."""
         after = match.end()
         kind = match["call"].rsplit(".", 1)[-1]
@@ -160,7 +160,7 @@ class _Scan:
             fields[key] = value, place
         return from_fields(fields, call.name, "", self.lines.error)
 
-    def _dict(self, start: int) -> Iterator[Found]:
+    def _dict(self, start: int) -> Generator[Found, None, int]:
         """Read a dictionary; yield the genotypes in it, and return where to go on."""
         try:
             value, _, end = self._reader(start).value(start)
@@ -175,7 +175,7 @@ class _Scan:
             yield replace(found, line=line, around=replace(around, name=name))
         return end
 
-    def _bars(self, start: int) -> Iterator[Found]:
+    def _bars(self, start: int) -> Generator[Found, None, int]:
         """Read an architecture string of NAS-Bench-201; return where to go on."""
         match = _BARS.match(self.text, start)
         raw = match[0] if match else ""
@@ -186,7 +186,7 @@ class _Scan:
             yield self._item(start, lambda: parse_architecture(text))
         return end
 
-    def _nest(self, start: int) -> Iterator[Found]:
+    def _nest(self, start: int) -> Generator[Found, None, int]:
         """Read nested pairs of NAS-Bench-201; return where to go on."""
         try:
             value, _, end = self._reader(start).value(start)

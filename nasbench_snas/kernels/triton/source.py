@@ -304,12 +304,12 @@ def _stage_backward(
         if stage.second:
             torch.bmm(own[half:], weights[rows : len(dd)], out=flat[rows:])
         if sums is not None:
-            parts = run.pixel_parts
-            d = depthwise(run, stage).view(len(dd) * parts, -1, x.shape[-1]).transpose(1, 2)
-            split, dw = own.reshape(rows * parts, -1, up.shape[-1]), sums[0].flatten(0, 1)
-            torch.bmm(d[: rows * parts], split, out=dw[: rows * parts])
+            many = run.pixel_parts
+            d = depthwise(run, stage).view(len(dd) * many, -1, x.shape[-1]).transpose(1, 2)
+            split, dw = own.reshape(rows * many, -1, up.shape[-1]), sums[0].flatten(0, 1)
+            torch.bmm(d[: rows * many], split, out=dw[: rows * many])
             if stage.second:
-                torch.bmm(d[rows * parts :], split[half * parts :], out=dw[rows * parts :])
+                torch.bmm(d[rows * many :], split[half * many :], out=dw[rows * many :])
             _taps(run, stage, dd, sums[1])
     if not stage.normed:
         _input(run, stage, dd, up, dx, run.empty(0), not overwrite)

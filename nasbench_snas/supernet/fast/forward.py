@@ -103,12 +103,14 @@ def source_of(cell: FastCell, training: bool, plan: SourcePlan | InputPlan) -> S
     cache = plan.entries.cache
     if "source" not in cache:
         if isinstance(plan, SourcePlan):
-            parts = (plan.candidates, plan.entries, plan.entry_edges, plan.stride)
+            edges: Tensor | None = plan.entry_edges
+            parts = (plan.candidates, plan.entries, edges, plan.stride)
             offers, targets = plan.offers, plan.targets
         else:
             stride = plan.candidate.specs[0].stride
-            parts = ((plan.candidate,), plan.entries, None, stride)
+            own: tuple[CandidatePlan, ...] = (plan.candidate,)
             offers, targets = (Offer("conv", "", plan.candidate.specs),), plan.rows
+            parts = (own, plan.entries, None, stride)
         units = (cell.every, cell.backend_cache)
         cache["source"] = Source(*parts, training, offers, plan.rows, targets, *units)
     source: Source = cache["source"]
