@@ -23,6 +23,7 @@ class DARTS(Pathwise):
 
     name = "darts"
     reference = "liu2019darts"
+    dense = True
     evaluations = "K F forward + backward"
     bias = "biased"
     claims = {"draw": "darts", "exact_on": "multilinear"}
@@ -36,6 +37,7 @@ class DARTS(Pathwise):
         """Return None: nothing is random."""
         return None
 
+    # Implements SNAS (19).
     def relax(self, dist: Categorical, noise: None) -> Tensor:
         """Return the probabilities, shape ``(R, 1, E, K)``."""
         return dist.probs[:, None]

@@ -52,6 +52,7 @@ class DrNAS(Pathwise):
 
     name = "drnas"
     reference = "chen2021drnas, jankowiak2018pathwise"
+    dense = True
     evaluations = "K F forward + backward"
     bias = "biased"
     claims = {"draw": "drnas", "noise": "drnas_noise"}

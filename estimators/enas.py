@@ -13,7 +13,8 @@ to be updated before it is used (gradient times 0.99); here it is used first, se
 for the first call. (3) The released reward is the accuracy of a validation batch: choose
 ``reward="accuracy"`` and the level ``bilevel``; the default is the loss, as in SNAS eq. (4). (4)
 Theta trains with each batch's one draw, as released; the controller then takes 10 draws a step, 30
-steps an epoch; here it is trained once a step with ``n`` draws. (5) See the controller.
+steps an epoch; here it is trained once a step with ``n`` draws. (5) The child is the best of N
+draws by all selection images, not by one minibatch. (6) See the controller.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ class ENAS(Score):
     """
 
     name = "enas"
+    version = 2
+    derive_rule = "best-of-N"
     reference = "pham2018enas"
     conformance_settings = {"hidden": 8}
     evaluations = "n F forward, n F backward for theta"

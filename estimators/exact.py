@@ -37,6 +37,7 @@ class Exact(Estimator):
         super().__init__()
         self.limit = limit
 
+    # Implements SNAS (3, 4, 16, 17, 18).
     def surrogate(self, loss: Loss, dist: Distribution, noise: Any) -> Tensor:
         """Return ``J``, shape ``(R,)``; see :meth:`Estimator.surrogate`."""
         edges, operations = dist.num_edges, dist.num_operations

@@ -43,6 +43,7 @@ class FairDARTS(Pathwise):
 
     name = "fair-darts"
     reference = "chu2020fairdarts"
+    dense = True
     evaluations = "K F forward + backward"
     bias = "biased"
     claims = {"draw": "fair_darts"}

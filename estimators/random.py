@@ -1,30 +1,33 @@
-"""Random search: uniformly drawn architectures, and no gradient for alpha.
+"""Random search with parameter sharing: uniform single paths, then the best of N by validation.
 
-``Z ~ uniform``, ``dJ/d alpha = 0``: theta is trained by ``dL/dtheta`` at uniform single paths, and
-alpha keeps its initial values, whose largest entries are a uniformly random child. The floor that
-every search has to beat at the same budget.
+``Z ~ uniform``, ``dJ/d alpha = 0``: theta is trained by ``dL/dtheta`` at uniform single paths; N
+architectures are drawn from the distribution as it began (logits ``N(0, 1e-3)``: every operation
+within 1 % of ``1/K``), and the best of them by inherited validation on the selection images is the
+child. What every search has to beat at the same budget.
 
-Reference: Li and Talwalkar 2019, arXiv:1902.07638, "random search with weight sharing".
-Deviations: one random child instead of the best of many on the validation split.
+Reference: Li and Talwalkar 2019, arXiv:1902.07638, section 3.2, "random search with weight
+sharing". Deviations: the best of N is not trained on to choose among several finalists; see
+:mod:`nasbench_snas.search.selection` for images and batch norms.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
-from nasbench_snas.api import Distribution, Estimator, Loss, one_hot
+from nasbench_snas.api import DeriveRule, Distribution, Estimator, Loss, one_hot
 
 
 class Random(Estimator):
-    """Uniform single paths.
+    """Uniform single paths, the best of N.
 
     Args:
         n: Architectures per draw. Default 1.
     """
 
     name = "random"
+    version = 2
     family = "random"
     reference = "li2019random"
     evaluations = "n F forward + backward"
@@ -32,6 +35,7 @@ class Random(Estimator):
     claims = {"samples": "uniform"}
     has_alpha_gradient = False
     needs_factorised = False
+    derive_rule: ClassVar[DeriveRule] = "best-of-N"
 
     def __init__(self, n: int = 1) -> None:
         super().__init__()

@@ -40,17 +40,30 @@ class MovingAverage(nn.Module):
             raise ConfigError(f"the baseline's decay must be in [0, 1), got {decay}.")
         self.decay = decay
         self.register_buffer("value", torch.tensor(float("nan"), dtype=torch.float64))
+        self._known: tuple[tuple[int, int], bool] = ((0, -1), True)
 
     def before(self, otherwise: Callable[[], Tensor]) -> Tensor:
         """Return the average, a scalar; before its first update, what ``otherwise`` returns."""
-        return otherwise() if bool(self.value.isnan()) else self.value
+        return otherwise() if self._empty() else self.value
 
     def update(self, losses: Tensor) -> None:
         """Take in ``losses`` of any shape, in training mode only."""
         if self.training:
             mean = losses.detach().mean()
-            past = mean if bool(self.value.isnan()) else self.value
+            past = mean if self._empty() else self.value
             self.value.copy_(self.decay * past + (1 - self.decay) * mean)
+            if self.value.device.type != "cpu":  # losses of a run are finite, or it ends
+                self._known = (self._place(), False)
+
+    def _empty(self) -> bool:
+        """Whether there was no update; read back from a device only where it may have changed."""
+        if self._known[0] != self._place():
+            self._known = (self._place(), bool(self.value.isnan()))
+        return self._known[1]
+
+    def _place(self) -> tuple[int, int]:
+        """Return what differs once the average has been changed or replaced."""
+        return self.value.data_ptr(), self.value._version
 
 
 def loss_of_mode(loss: Callable[[Tensor], Tensor], dist: Distribution) -> Tensor:

@@ -97,7 +97,10 @@ class RELAX(Estimator):
     def _initialise(self, size: int, generator: torch.Generator) -> None:
         """Create the network's weights at its first use; loading a state creates them as well."""
         if any(nn.parameter.is_lazy(parameter) for parameter in self.network.parameters()):
+            where = self.log_tau.device
+            self.network.cpu()  # the host's generator: the same weights on every device
             with seeded_init(generator), torch.no_grad():
-                self.network(self.log_tau.new_zeros(1, size))
+                self.network(torch.zeros(1, size, dtype=self.log_tau.dtype))
             for parameter in self.network[2].parameters():
                 nn.init.zeros_(parameter)
+            self.network.to(where)

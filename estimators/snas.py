@@ -33,6 +33,7 @@ class SNAS(AnnealedPathwise):
 
     name = "snas"
     reference = "xie2019snas"
+    dense = True
     evaluations = "K F forward + backward"
     bias = "consistent"
     claims = {"draw": "snas"}
@@ -48,6 +49,7 @@ class SNAS(AnnealedPathwise):
     ) -> None:
         super().__init__(tau_start, tau_end, schedule, n)
 
+    # Implements SNAS (5, 22).
     def relax(self, dist: Categorical, noise: Tensor) -> Tensor:
         """Return ``softmax((log alpha + G) / tau)``, shape ``(R, n, E, K)``."""
         return (dist.perturb(noise) / self.tau).softmax(dim=-1)

@@ -63,6 +63,7 @@ class SNASCredit(AnnealedPathwise):
     ) -> None:
         super().__init__(tau_start, tau_end, schedule, n)
 
+    # Implements SNAS (7, 28).
     def relax(self, dist: Categorical, noise: Tensor) -> Tensor:
         """Return the relaxed sample, shape ``(R, n, E, K)``; backward it passes on eq. (7).
 
@@ -77,6 +78,7 @@ class SNASCredit(AnnealedPathwise):
         """Return the detached concrete sample, shape ``(R, n, E, K)``."""
         return (dist.perturb(noise).detach() / self.tau).softmax(dim=-1)
 
+    # Implements SNAS (8, 34).
     def credits(self, loss: Loss, dist: Categorical, noise: Tensor) -> Tensor:
         """Return ``R_ij = -h_e . Z_e`` of eq. (8), shape ``(R, n, E)``; sums over shared cells."""
         z = self.soft(dist, noise).requires_grad_()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys as _sys
 from importlib import import_module as _import_module
 from pathlib import Path as _Path
 from typing import Any as _Any
@@ -13,6 +14,7 @@ __version__ = "0.1.0"
 _root = _Path(__file__).resolve().parent.parent
 if not (_root / "nasbench_snas" / "estimators").is_dir() and (_root / "estimators").is_dir():
     __path__.append(str(_root))
+    _sys.modules[f"{__name__}.nasbench_snas"] = None  # type: ignore[assignment]  # no second copy
 
 
 _HOMES = {

@@ -45,6 +45,9 @@ __all__ = [
     "straight_through",
 ]
 
+DeriveRule = Literal["argmax", "top2", "best-of-N"]
+"""How a child may be derived."""
+
 
 class Loss(Protocol):
     """The objective ``L_theta(Z)`` on one minibatch, as an estimator sees it."""
@@ -97,11 +100,14 @@ class Estimator(nn.Module):
         has_alpha_gradient: Whether ``backward`` reaches the distribution's parameters.
         has_theta_gradient: Whether ``backward`` reaches theta (through the losses).
         needs_all_operations: Whether ``dL/dz`` of operations with weight zero is used.
+        dense: Whether no weight is zero but by underflow. On a GPU all operations then run, nothing
+            is read back to find out which, and a step is the same launches every time.
         needs_factorised: Whether only a factorised distribution will do.
         search_view: Weights with which the parent is validated during the search: a ``soft``
             sample, a ``hard`` sample, or the ``mean`` (probabilities).
-        derive_rule: How the child is derived: ``argmax`` over all operations on every edge, or
-            ``top2`` (DARTS: the two strongest edges of each node, without ``none``).
+        derive_rule: How the child is derived: ``argmax`` over all operations on every edge,
+            ``top2`` (DARTS: the two strongest edges of each node, without ``none``), or
+            ``best-of-N`` (the draw that validates best, by images set apart for it).
         n: Architectures per draw.
         updates: Optimiser steps on the distribution per draw; after the first, :meth:`replay` is
             used.
@@ -133,11 +139,12 @@ class Estimator(nn.Module):
     conformance_variants: ClassVar[tuple[Mapping[str, Any], ...]] = ()
     has_alpha_gradient: ClassVar[bool] = True
     has_theta_gradient: ClassVar[bool] = True
+    dense: ClassVar[bool] = False
     needs_factorised: ClassVar[bool] = True
     enumerates: ClassVar[bool] = False
     exponentiated: ClassVar[bool] = False
     search_view: ClassVar[Literal["soft", "hard", "mean"]] = "hard"
-    derive_rule: ClassVar[Literal["argmax", "top2"]] = "argmax"
+    derive_rule: ClassVar[DeriveRule] = "argmax"
     needs_all_operations: bool = False
     n: int = 1
     updates: int = 1

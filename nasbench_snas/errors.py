@@ -1,13 +1,41 @@
 """Errors that the suite raises on purpose.
 
 Each message has up to three lines: what is wrong, why or what was expected, and how to mend it.
-``exit_code`` is what the command line returns for it.
+``exit_code`` is what the command line returns for it, of :class:`ExitCode`.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the command line returns; :data:`EXIT_MEANINGS` says when."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    MISSING = 3
+    SOME_FAILED = 4
+    REFUSED = 5
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+EXIT_MEANINGS = {
+    ExitCode.OK: "what was asked for is done",
+    ExitCode.FAILED: "a run or check failed, or a run folder is damaged or in use",
+    ExitCode.USAGE: "a wrong option, setting or name, also of a run, genotype or file of settings "
+    "that there is not",
+    ExitCode.MISSING: "missing data, hardware or package",
+    ExitCode.SOME_FAILED: "a sweep or table finished, some of its runs failed",
+    ExitCode.REFUSED: "a report was refused (--strict)",
+    ExitCode.INTERRUPTED: "SIGINT, after a checkpoint was written",
+    ExitCode.TERMINATED: "SIGTERM, after a checkpoint was written",
+}
+"""The table of exit codes: what `nasbench --help` and the documentation say."""
 
 
 class NasbenchError(Exception):
@@ -19,7 +47,7 @@ class NasbenchError(Exception):
         fix: One line: what to do now.
     """
 
-    exit_code = 1
+    exit_code: int = ExitCode.FAILED
 
     def __init__(self, what: str, why: str = "", fix: str = "") -> None:
         self.what, self.why, self.fix = what, why, fix
@@ -29,7 +57,7 @@ class NasbenchError(Exception):
 class ConfigError(NasbenchError):
     """A setting, name or option is wrong."""
 
-    exit_code = 2
+    exit_code = ExitCode.USAGE
 
 
 class PluginError(ConfigError):
@@ -43,17 +71,55 @@ class GenotypeError(ConfigError):
 class DataError(NasbenchError):
     """A data set is missing, damaged or does not fit the settings."""
 
-    exit_code = 3
+    exit_code = ExitCode.MISSING
 
 
 class MissingDependencyError(NasbenchError):
     """An optional package, a compiler or hardware is missing."""
 
-    exit_code = 3
+    exit_code = ExitCode.MISSING
 
 
 class CheckpointError(NasbenchError):
     """A checkpoint or run folder is damaged, foreign or locked."""
+
+
+class UnknownRunError(CheckpointError):
+    """A name is that of no run, or of several.
+
+    Args:
+        name: What was given.
+        where: Where it was looked for.
+        known: Names of the runs there; of several, those that it may mean.
+        several: Whether it is that of several.
+    """
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(
+        self, name: str, where: object, known: Iterable[str] = (), *, several: bool = False
+    ) -> None:
+        self.several = several
+        shown = repr(name if len(name) <= 80 else f"{name[:80]}…")
+        names = list(known)[:8]
+        if not name.strip():
+            super().__init__(
+                "the name of a run is empty.",
+                "A shell variable that is not set gives an empty name.",
+                "`nasbench ls runs` lists the names.",
+            )
+        elif several:
+            super().__init__(
+                f"{shown} matches several runs in {where}.",
+                f"They are: {', '.join(names)}",
+                "Write more of the name.",
+            )
+        else:
+            super().__init__(
+                f"{shown} matches no run in {where}.",
+                suggest(name[:80], names),
+                "`nasbench ls runs` lists the names; --root says where they are looked for.",
+            )
 
 
 class DivergedError(NasbenchError):
@@ -63,7 +129,7 @@ class DivergedError(NasbenchError):
 class ReportRefusedError(NasbenchError):
     """A report was asked to be strict and the runs cannot be compared."""
 
-    exit_code = 5
+    exit_code = ExitCode.REFUSED
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

@@ -247,6 +247,8 @@ def _entry_point(kind: Kind, point: EntryPoint) -> Iterator[Entry]:
 def _module_file(module: str) -> Path | None:
     """Return the source file of ``module`` without importing it or its parents."""
     top, *rest = module.split(".")
+    if not all(part.isidentifier() for part in (top, *rest)):
+        return None
     spec = PathFinder.find_spec(top) or importlib.util.find_spec(top)
     if spec is None:
         return None

@@ -8,6 +8,7 @@ __all__ = [
     "draw",
     "figures",
     "gradients",
+    "landscape",
     "render",
     "tables",
     "write",

@@ -8,21 +8,43 @@ from pathlib import Path
 from typing import Any
 
 from nasbench_snas import __version__
-from nasbench_snas.errors import ConfigError, DataError, ReportRefusedError, suggest
+from nasbench_snas.errors import (
+    ConfigError,
+    DataError,
+    ReportRefusedError,
+    UnknownRunError,
+    suggest,
+)
 from nasbench_snas.runs.results import load_rows
 from nasbench_snas.runs.schema import COLUMNS
 from nasbench_snas.settings.where import parse_where
 
+from .tables.ablation import ablation_tables
+from .tables.checklist import checklist
 from .tables.cost import constraint_tables, timing_table
 from .tables.damage import with_damage
+from .tables.disconnected import with_disconnected
 from .tables.estimators import estimators_tables
 from .tables.model import Table
 from .tables.retrained import retrained_tables
 from .tables.selection import Comparable, Exclusion, select
 from .tables.studies import gradient_tables, tabular_table
 from .tables.table1 import table1
+from .tables.truth import truth_table
 
-TABLES = ("1", "2", "3", "estimators", "gradients", "constraints", "timing", "tabular")
+TABLES = (
+    "1",
+    "2",
+    "3",
+    "estimators",
+    "gradients",
+    "constraints",
+    "timing",
+    "tabular",
+    "truth",
+    "ablation",
+    "checklist",
+)
 FORMATS = ("terminal", "md", "csv", "tex", "html", "parquet")
 
 
@@ -31,7 +53,7 @@ class ReportOptions:
     """What a report holds.
 
     Attributes:
-        tables: Keys of tables, or ``all``.
+        tables: Keys of tables, or ``all`` (all but the checklist).
         figures: Names of figures, ``all`` or ``none``.
         formats: Files to write, of :data:`FORMATS`.
         where: Selection of runs; see :mod:`nasbench_snas.settings.where`.
@@ -69,7 +91,7 @@ class ReportOptions:
 
     def wants(self, table: str) -> bool:
         """Whether a table is asked for."""
-        return "all" in self.tables or table in self.tables
+        return table in self.tables or ("all" in self.tables and table != "checklist")
 
 
 @dataclass(frozen=True)
@@ -115,6 +137,7 @@ def build_report(roots: Sequence[Path], options: ReportOptions, runs: Sequence[s
 
     Raises:
         DataError: There is no run store, or nothing to report.
+        UnknownRunError: There is no run of a given name.
         ReportRefusedError: ``strict``, and the runs cannot be compared.
     """
     rows = with_damage(_chosen(load_rows(roots), runs))
@@ -127,7 +150,7 @@ def build_report(roots: Sequence[Path], options: ReportOptions, runs: Sequence[s
         _refuse_mixed(groups)
     if not groups and not any(row["stage"] != "search" for row in rows):
         raise _nothing(roots, rows, options)
-    tables = _tables(rows, groups, options)
+    tables = with_disconnected(_tables(rows, groups, options), rows)
     return Report(rows, groups, exclusions, tables, options, tuple(roots), tuple(runs))
 
 
@@ -161,6 +184,13 @@ def _tables(
     if options.wants("tabular"):
         found = (tabular_table(group, confidence=level) for group in groups)
         tables += [table for table in found if table is not None]
+    if options.wants("truth"):
+        known = (truth_table(group, confidence=level) for group in groups)
+        tables += [table for table in known if table is not None]
+    if options.wants("ablation"):
+        tables += ablation_tables(rows, confidence=level)
+    if options.wants("checklist"):
+        tables += [checklist(rows, groups)]
     return tables
 
 
@@ -168,18 +198,20 @@ def _chosen(rows: list[dict[str, Any]], runs: Sequence[str]) -> list[dict[str, A
     """Return the rows that ``runs`` name.
 
     Raises:
-        DataError: One of them names none.
+        UnknownRunError: One of them names none.
     """
     if not runs:
         return rows
     chosen: list[dict[str, Any]] = []
     for name in runs:
         path = Path(name)
+        if not name.strip():
+            raise UnknownRunError(name, "the run stores")
         exact = [r for r in rows if r["run_id"] == name or _same_folder(r, path)]
         found = exact or [r for r in rows if str(r["run_id"]).startswith(path.name or name)]
         if not found:
             known = sorted({str(row["run_id"]) for row in rows})
-            raise DataError(f"{name!r} matches no run.", suggest(name, known[:8]))
+            raise UnknownRunError(name, "the run stores", known)
         ids = {row["run_id"] for row in found}
         chosen += found + [row for row in rows if row["parent_id"] in ids]
     return [row for row in rows if any(row is other for other in chosen)]

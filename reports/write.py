@@ -13,6 +13,7 @@ from nasbench_snas import __version__
 from nasbench_snas.errors import DataError
 from nasbench_snas.runs.folder import write_atomic, write_json
 from nasbench_snas.runs.results import export_results
+from nasbench_snas.runs.temporaries import remove_dead
 
 from .build import Report, ReportOptions, exclusion_json
 from .render.latex import document, latex
@@ -43,6 +44,8 @@ def write_report(report: Report, out: Path) -> list[Path]:
         out: Its folder; files there are overwritten, others left alone.
     """
     formats = report.options.formats
+    for place in (out, out / "tables", out / "figures"):
+        remove_dead(place, locked=False)  # of a report that was killed
     files: dict[Path, str] = {}
     for table in report.tables:
         base = out / "tables" / table.name

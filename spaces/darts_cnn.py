@@ -12,8 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nasbench_snas.architecture.operations import DARTS_OPERATIONS, operations
-from nasbench_snas.architecture.space import CellType, Layer, Space, SpaceFamily, check_resolution
-from nasbench_snas.errors import ConfigError
+from nasbench_snas.architecture.space import (
+    CellType,
+    Layer,
+    Space,
+    SpaceFamily,
+    check_resolution,
+    check_sizes,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +47,12 @@ class DartsCNN(SpaceFamily):
     def __post_init__(self) -> None:
         """Check the settings by themselves."""
         operations(self.operations)
-        for field in ("nodes", "cells", "channels", "stem_multiplier"):
-            if getattr(self, field) < 1:
-                raise ConfigError(f"space.{field} must be at least 1, got {getattr(self, field)}.")
+        check_sizes(
+            nodes=self.nodes,
+            cells=self.cells,
+            channels=self.channels,
+            stem_multiplier=self.stem_multiplier,
+        )
 
     def build(self, in_channels: int, num_classes: int, resolution: int) -> Space:
         """Return the space; see :meth:`SpaceFamily.build`."""

@@ -4,6 +4,8 @@ __all__ = [
     "controller",
     "distributions",
     "genotype",
+    "known",
+    "nasbench201",
     "operations",
     "schedules",
     "space",

@@ -41,6 +41,8 @@ class LSTMController(Distribution):
         temperature: ``T``, divides the logits before the bound.
     """
 
+    on_host = True
+
     def __init__(
         self,
         num_edges: int,
@@ -80,10 +82,12 @@ class LSTMController(Distribution):
         with torch.no_grad():
             return self._walk(choose, noise.shape[0], noise.shape[1])[1]
 
+    # Implements SNAS (12, 15).
     def step_log_probs(self, z: Tensor) -> Tensor:
         """Return ``log pi(. | Z_<e)`` along ``z`` ``(R, n, E, K)``, the same shape."""
         return self._walk(lambda edge, _: z[:, :, edge], z.shape[0], z.shape[1])[0]
 
+    # Implements SNAS (13, 14).
     def log_prob(self, z: Tensor) -> Tensor:
         """Return each decision's log-probability; see :meth:`Distribution.log_prob`."""
         return (z * self.step_log_probs(z)).sum(dim=-1)

@@ -35,9 +35,12 @@ class Distribution(nn.Module):
         num_operations: ``K``, candidates of a decision.
         replicates: ``R``, independent copies of the parameters.
         factorised: Whether the decisions are independent, so that ``probs`` are exact marginals.
+        on_host: Whether it stays on the host where the network is on a GPU: its steps are many and
+            tiny, each of them a launch that takes longer than its work.
     """
 
     factorised: ClassVar[bool] = False
+    on_host: ClassVar[bool] = False
 
     def __init__(self, num_edges: int, num_operations: int, replicates: int = 1) -> None:
         super().__init__()
@@ -143,6 +146,7 @@ class Categorical(Distribution):
         index = self.perturb(noise).detach().argmax(dim=-1)
         return one_hot(index, self.num_operations, self.dtype)
 
+    # Implements SNAS (5, 22).
     def soft(self, noise: Tensor, tau: float) -> Tensor:
         """Return ``softmax((log p + G) / tau)``; see :meth:`Distribution.soft`."""
         return (self.perturb(noise) / tau).softmax(dim=-1)

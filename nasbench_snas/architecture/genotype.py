@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -10,6 +11,8 @@ from typing import Any, NamedTuple
 from nasbench_snas.architecture.operations import OPERATIONS
 from nasbench_snas.architecture.space import Space
 from nasbench_snas.errors import GenotypeError
+
+logger = logging.getLogger("nasbench_snas")
 
 MOST_NODES = 1000
 """Nodes of a cell at most: more is a slip, and would fill the memory."""
@@ -72,6 +75,15 @@ class CellGenotype:
         nodes = range(self.num_inputs, self.num_inputs + self.num_nodes)
         return tuple(node for node in nodes if node not in fed)
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether a path of kept edges leads from an input node to a node of the output."""
+        reached = set(range(self.num_inputs))
+        for edge in sorted(self.edges, key=lambda edge: edge.target):
+            if edge.source in reached:
+                reached.add(edge.target)
+        return bool(reached & set(self.concat))
+
 
 @dataclass(frozen=True)
 class Genotype:
@@ -80,15 +92,34 @@ class Genotype:
     Attributes:
         cells: By the name of the cell type (for example ``normal`` and ``reduce``).
         name: Where it comes from, for tables.
+        space: The space it was found in: its ``name``, its ``settings``, and the images' sizes
+            ``in_channels``, ``num_classes`` and ``resolution``, as far as known; None if unknown.
+        notes: What a reader chose or dropped; not written.
     """
 
     cells: Mapping[str, CellGenotype]
     name: str = field(default="", compare=False)
+    space: Mapping[str, Any] | None = field(default=None, compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def num_edges(self) -> int:
         """Kept edges over all cell types."""
         return sum(len(cell.edges) for cell in self.cells.values())
+
+    @property
+    def disconnected(self) -> tuple[str, ...]:
+        """Names of the cells without a path from input to output: they give zero for any image."""
+        return tuple(name for name, cell in self.cells.items() if not cell.is_connected)
+
+    def warn_disconnected(self) -> None:
+        """Log a warning if there is a cell without a path from input to output."""
+        if self.disconnected:
+            logger.warning(
+                "%s: no path from input to output in cell %s: it gives zero for every image",
+                self.name or "genotype",
+                ", ".join(self.disconnected),
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain containers, the inverse of :meth:`from_dict`."""
@@ -101,7 +132,10 @@ class Genotype:
             }
             for name, cell in self.cells.items()
         }
-        return {"format": "nasbench-genotype-1", "name": self.name, "cells": cells}
+        plain: dict[str, Any] = {"format": "nasbench-genotype-1", "name": self.name}
+        if self.space is not None:
+            plain["space"] = dict(self.space)
+        return {**plain, "cells": cells}
 
     def to_json(self) -> str:
         """Return the JSON text of :meth:`to_dict`."""
@@ -130,7 +164,11 @@ class Genotype:
                 cells[str(name)] = CellGenotype(*sizes, tuple(edges), concat)
             if not cells:
                 raise GenotypeError("there is no cell.", "Expected for example normal and reduce.")
-            return cls(cells, str(data.get("name", "")))
+            where = "space"
+            space = data.get("space")
+            if space is not None and not isinstance(space.get("name"), str):
+                raise GenotypeError("expected a name.")
+            return cls(cells, str(data.get("name", "")), space)
         except GenotypeError as error:
             raise GenotypeError(f"{where}: {error.what}", error.why, error.fix) from error
         except (KeyError, TypeError, ValueError, AttributeError) as error:

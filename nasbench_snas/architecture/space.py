@@ -13,6 +13,7 @@ from functools import cached_property
 from itertools import accumulate
 from typing import ClassVar, Literal
 
+from nasbench_snas.architecture.known import KnownSpace
 from nasbench_snas.architecture.operations import Operation, operations
 from nasbench_snas.errors import ConfigError
 
@@ -179,6 +180,23 @@ class SpaceFamily(ABC):
         Raises:
             ConfigError: The settings are impossible at this resolution.
         """
+
+    def known(self) -> KnownSpace | None:
+        """Return what is known of all architectures of the space, or None."""
+        return None
+
+
+LARGEST_SIZES = {"nodes": 24, "cells": 500, "cells_per_stage": 500, "stages": 16}
+"""Largest sizes of a space; of others (channels) 65,536."""
+
+
+def check_sizes(**sizes: int) -> None:
+    """Raise a :class:`ConfigError` unless every size of a space, given by its name, is possible."""
+    for name, size in sizes.items():
+        largest = LARGEST_SIZES.get(name, 65_536)
+        if not 1 <= size <= largest:
+            kind = "at least 1" if size < 1 else f"at most {largest}"
+            raise ConfigError(f"space.{name} must be {kind}, got {size}.")
 
 
 def check_resolution(name: str, resolution: int, reductions: int) -> None:

@@ -1,70 +1,68 @@
-"""Reading and writing genotypes: our JSON, DARTS's JSON, and the DARTS namedtuple text.
+"""Reading and writing genotypes: our JSON, DARTS's namedtuple, and texts that hold one.
 
-Nothing that is read is ever evaluated. The DARTS text, for example ::
-
-    Genotype(normal=[('sep_conv_3x3', 1), ('none', 0), …], normal_concat=range(2, 6), reduce=…)
-
-is parsed to a syntax tree, and only a call with literals, tuples, lists and ``range`` is accepted;
-anything else is an error that points at its line and column.
-
-The number of edges tells how pairs belong to nodes: DARTS lists two for each node; the SNAS code
-also lists every edge (node 2 has two, node 3 three, …) with ``none`` for the dropped ones.
-``nodes`` of pairs, one list a node (AutoDL style), are read as well. Pairs of ``none`` vanish.
+A genotype is found in whatever surrounds it: the stamp of a logger, a Python module, Markdown, a
+table's cell, a shell line (:mod:`nasbench_snas.architecture.reading`). Nothing that is read is ever
+evaluated. A text of several different genotypes is read only where it is a log, whose last one
+counts, or where one is named; what was chosen or dropped stands in :attr:`Genotype.notes`.
 """
 
 from __future__ import annotations
 
-import ast
 import json
 import re
-from collections.abc import Mapping, Sequence
+import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from nasbench_snas.architecture.genotype import CellGenotype, Edge, Genotype
-from nasbench_snas.architecture.operations import OPERATIONS
+from nasbench_snas.architecture.genotype import CellGenotype, Genotype
+from nasbench_snas.architecture.nasbench201 import TUPLE_NAMES, from_compact
+from nasbench_snas.architecture.reading.decode import LONGEST, decode, too_long
+from nasbench_snas.architecture.reading.scan import Found, in_data, scan
+from nasbench_snas.architecture.reading.select import choose
 from nasbench_snas.architecture.zoo import zoo, zoo_key, zoo_names
 from nasbench_snas.errors import GenotypeError, suggest
 
-
-class _Fail(Protocol):
-    """Builds the error for an item of a field."""
-
-    def __call__(self, field: str, path: str, what: str, item: Sequence[int] = ()) -> GenotypeError:
-        """Return the error ``what`` about ``path`` (item ``item`` of ``field``)."""
-
-
+STANDARD_INPUT = "-"
 _NUM_INPUTS = 2
-_LONGEST = 2**20
-"""Characters of a genotype at most."""
-_FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
 _FORMS = (
-    "a zoo name, a file, a folder with genotype.json, JSON, or the text Genotype(normal=[…], …)"
+    "a zoo name, FILE, FILE:NAME, a folder with genotype.json, - (standard input), JSON, "
+    "the text Genotype(normal=[…], …), or a string of NAS-Bench-201"
 )
+_COMPACT = re.compile(r"\(\s*\d\s*(?:,\s*\d\s*){5},?\s*\)", re.ASCII)
+_SELECTED = re.compile(r"(?s:.+):([A-Za-z_][\w.\-\[\]]*|\d+)")
 
 
-def is_genotype_text(text: str) -> bool:
-    """Whether ``text`` is written like a genotype (JSON or a call) and names no file."""
+def holds_genotype(text: str) -> bool:
+    """Whether ``text`` is a genotype, standard input or FILE:NAME, and not a file or a name."""
     text = text.strip()
+    if text == STANDARD_INPUT:
+        return True
     try:
         exists = Path(text).exists()
     except (OSError, ValueError):  # cannot be a path
         return True
-    return not exists and (text.startswith("{") or "(" in text)
+    written = text.startswith("{") or "(" in text or re.search(r"\|\w+~\d", text) is not None
+    return not exists and (written or _selection(text) is not None)
 
 
 def load_genotype(source: str | Path) -> Genotype:
     """Return the genotype that ``source`` names, is, or holds.
 
     Args:
-        source: A zoo name (``snas-mild``), a file or a folder that holds ``genotype.json``, or the
-            text itself (JSON or DARTS namedtuple).
+        source: A zoo name (``snas-mild``), a file or a folder that holds ``genotype.json``,
+            ``FILE:NAME`` or ``FILE:LINE`` for one of several in a file, ``-`` for standard input,
+            or a text (JSON, DARTS's namedtuple, a string of NAS-Bench-201).
 
     Raises:
         GenotypeError: It cannot be read; the message points at the place.
     """
     text = str(source).strip()
-    if isinstance(source, str) and is_genotype_text(text):
+    if isinstance(source, str) and holds_genotype(text):
+        if text == STANDARD_INPUT:
+            return _from_bytes(sys.stdin.buffer.read(2 * LONGEST + 1), "standard input", "")
+        if (selection := _selection(text)) is not None:
+            return read_genotype(*selection)
         return parse_genotype(text)
     path = Path(text)
     path = path / "genotype.json" if path.is_dir() else path
@@ -77,57 +75,101 @@ def load_genotype(source: str | Path) -> Genotype:
     )
 
 
-def read_genotype(path: Path) -> Genotype:
+def _selection(text: str) -> tuple[Path, str] | None:
+    """Return the file and the name of ``FILE:NAME``, or None if there is no such file."""
+    found = _SELECTED.fullmatch(text) if len(text) < 4096 else None
+    if found is None:
+        return None
+    path = Path(text[: found.start(1) - 1])
+    try:
+        return (path, found[1]) if path.is_file() else None
+    except (OSError, ValueError):
+        return None
+
+
+def read_genotype(path: Path, wanted: str = "") -> Genotype:
     """Return the genotype in the file ``path``; errors name the file.
 
+    Args:
+        path: The file.
+        wanted: Name or line of one of several; empty if there is one.
+
     Raises:
-        GenotypeError: The file cannot be read.
+        GenotypeError: The file cannot be read, or it holds several that differ.
     """
     try:
-        with path.open(encoding="utf-8") as file:
-            text = file.read(_LONGEST + 1)
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open("rb") as file:
+            data = file.read(2 * LONGEST + 1)
+    except OSError as error:
         raise GenotypeError(f"cannot read {path}: {error}") from error
-    try:
-        genotype = parse_genotype(text)
-    except GenotypeError as error:
-        raise GenotypeError(f"{path}: {error.what}", error.why, error.fix) from error
+    genotype = _from_bytes(data, str(path), wanted)
     stem = path.parent.name if path.name == "genotype.json" else path.stem
-    return Genotype(genotype.cells, genotype.name or stem)
+    return replace(genotype, name=genotype.name or stem)
 
 
-def parse_genotype(text: str) -> Genotype:
-    """Return the genotype written in ``text``: JSON (ours or DARTS's fields) or the DARTS text.
+def _from_bytes(data: bytes, file: str, wanted: str) -> Genotype:
+    try:
+        return parse_genotype(decode(data), wanted, file)
+    except GenotypeError as error:
+        what = f"cannot read {file}: " if error.what.startswith("it is no text") else f"{file}: "
+        raise GenotypeError(what + error.what, error.why, error.fix) from error
+
+
+def parse_genotype(text: str, wanted: str = "", file: str = "") -> Genotype:
+    """Return the genotype in ``text``, whatever surrounds it.
+
+    Args:
+        text: JSON (ours, DARTS's fields, nni's hub, a NAS-Bench-301 configuration), DARTS's
+            namedtuple and its relatives, or a string or tuple of NAS-Bench-201.
+        wanted: Name or line of one of several; empty if there is one.
+        file: The name of the file, for messages; a log's name tells that the last counts.
 
     Raises:
-        GenotypeError: The text is malformed; the message points at line and column, or at the key.
+        GenotypeError: The text is malformed, holds none, or several that differ; the message
+            points at line and column, or at the key.
     """
     if not text.strip():
         raise GenotypeError("the genotype is empty.", f"Expected {_FORMS}.")
-    if len(text) > _LONGEST:
-        raise GenotypeError(f"more than {_LONGEST} characters: too long to be a genotype.")
-    if not text.lstrip().startswith("{"):
-        return _parse_darts(text)
+    if len(text) > LONGEST:
+        raise too_long()
+    if _COMPACT.fullmatch(text.strip()):
+        genotype = from_compact([int(digit) for digit in re.findall(r"\d", text)])
+        names = ", ".join(f"{number} {name}" for number, name in enumerate(TUPLE_NAMES))
+        note = f"read as a compact tuple of NASLib: edges by their source, {names}"
+        return replace(genotype, notes=(note,))
+    whole = text.lstrip()[:1] in ("{", "[")
+    found, problem = _whole_json(text) if whole else (None, None)
+    found = scan(text) if found is None else found
+    if found and not (problem is not None and all(item.genotype is None for item in found)):
+        return choose(found, wanted, file, text)
+    if problem is not None:
+        raise problem
+    raise GenotypeError("no genotype in the text.", f"Expected {_FORMS}.")
+
+
+def _whole_json(text: str) -> tuple[list[Found] | None, GenotypeError | None]:
+    """Return what the JSON text holds, or why it is no JSON or no genotype."""
     try:
         data = json.loads(text, object_pairs_hook=_without_repeats)
     except json.JSONDecodeError as error:
-        raise GenotypeError(
-            f"line {error.lineno}, column {error.colno}: not JSON: {error.msg}."
-        ) from error
+        where = f"line {error.lineno}, column {error.colno}"
+        return None, GenotypeError(f"{where}: not JSON: {error.msg}.")
+    except GenotypeError as error:
+        return [], error
     except ValueError as error:  # numbers of thousands of digits
-        raise GenotypeError(f"not a genotype: {error}.") from error
-    except RecursionError as error:
-        raise GenotypeError("the JSON is nested too deeply to be a genotype.") from error
-    if "genotype" in data and isinstance(data["genotype"], dict):
-        data = data["genotype"]
-    if "cells" in data:
-        return Genotype.from_dict(data)
-    if "normal" in data:
-        return _from_fields(data, {}, str(data.get("name", "")))
-    raise GenotypeError(
-        f"the JSON object has keys {sorted(map(str, data))}.",
-        "Expected 'cells' (our format) or 'normal', 'normal_concat', 'reduce', 'reduce_concat'.",
+        return [], GenotypeError(f"not a genotype: {error}.")
+    except RecursionError:
+        return [], GenotypeError("the JSON is nested too deeply to be a genotype.")
+    found = list(in_data(data))
+    keys = f" with keys {sorted(map(str, data))[:20]}" if isinstance(data, dict) else ""
+    problem = GenotypeError(
+        f"the JSON holds no genotype{keys}.",
+        "Expected 'cells' (our format), 'normal', 'normal_concat', 'reduce', 'reduce_concat', "
+        "or the keys of nni or NAS-Bench-301.",
     )
+    if found and all(item.genotype is None for item in found):
+        return found, found[0].error
+    return found, None if found else problem
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -186,178 +228,3 @@ def _all_pairs(name: str, cell: CellGenotype) -> list[tuple[str, int]]:
                 )
             pairs.append((own[0] if own else "none", source))
     return pairs
-
-
-def _parse_darts(text: str) -> Genotype:
-    match = re.match(r"\s*([A-Za-z_]\w*)\s*=(?!=)", text)
-    name = match[1] if match else ""
-    offset = match.end() if match else len(text) - len(text.lstrip())
-    start = text.count("\n", 0, offset)
-    column = offset - (text.rfind("\n", 0, offset) + 1)
-    try:
-        tree = ast.parse(text[offset:].lstrip(" \t"), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        line = (getattr(error, "lineno", None) or 1) + start
-        at = getattr(error, "offset", None) or 1
-        raise GenotypeError(
-            f"line {line}, column {at}: not a genotype: {getattr(error, 'msg', None) or error}.",
-            f"Expected {_FORMS}.",
-        ) from error
-    skipped = len(text[offset:]) - len(text[offset:].lstrip(" \t"))
-    where = _Places(start, column + skipped)
-    if not isinstance(tree, ast.Call) or not isinstance(tree.func, ast.Name):
-        raise where.error(tree, "expected a call like Genotype(normal=[…], …)")
-    fields: dict[str, Any] = {}
-    nodes: dict[str, ast.AST] = {}
-    if len(tree.args) > len(_FIELDS):
-        raise where.error(tree.args[len(_FIELDS)], "expected at most four positional fields")
-    for field, node in zip(_FIELDS, tree.args, strict=False):
-        fields[field], nodes[field] = where.literal(node), node
-    for keyword in tree.keywords:
-        if keyword.arg not in _FIELDS or keyword.arg in fields:
-            raise where.error(keyword.value, f"field {keyword.arg!r} is not possible here")
-        value = where.literal(keyword.value)
-        fields[keyword.arg], nodes[keyword.arg] = value, keyword.value
-    return _from_fields(fields, nodes, "" if name == "genotype" else name, where)
-
-
-class _Places:
-    """Where syntax nodes stand in the text, and the literals that are allowed in it."""
-
-    def __init__(self, lines: int, columns: int) -> None:
-        self.lines, self.columns = lines, columns
-
-    def error(self, node: ast.AST, what: str) -> GenotypeError:
-        """Return the error ``what`` at ``node``."""
-        line, column = getattr(node, "lineno", 1), getattr(node, "col_offset", 0)
-        column += self.columns if line == 1 else 0
-        return GenotypeError(f"line {line + self.lines}, column {column + 1}: {what}.")
-
-    def literal(self, node: ast.AST) -> Any:
-        """Return the value of literals, tuples, lists, ``range(…)`` and ``list(range(…))``."""
-        if isinstance(node, ast.Constant) and isinstance(node.value, (str, int, type(None))):
-            return node.value
-        if isinstance(node, (ast.Tuple, ast.List)):
-            return [self.literal(item) for item in node.elts]
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
-            values = [self.literal(item) for item in node.args]
-            if node.func.id in ("list", "tuple") and len(values) == 1:
-                return values[0]
-            if node.func.id == "range" and 1 <= len(values) <= 2:
-                if all(isinstance(v, int) and 0 <= v < 1000 for v in values):
-                    return list(range(*values))
-        raise self.error(node, "expected names, numbers, lists, tuples or range(a, b)")
-
-
-def _from_fields(
-    fields: Mapping[str, Any], nodes: Mapping[str, ast.AST], name: str, where: _Places | None = None
-) -> Genotype:
-    """Return the genotype of DARTS's fields; ``nodes`` and ``where`` locate them in a text."""
-
-    def fail(field: str, path: str, what: str, item: Sequence[int] = ()) -> GenotypeError:
-        node = nodes.get(field)
-        for index in item:
-            node = getattr(node, "elts", [])[index] if hasattr(node, "elts") else node
-        if where is None or node is None:
-            return GenotypeError(f"{path}: {what}.")
-        return where.error(node, f"{path}: {what}")
-
-    cells = {}
-    for kind in ("normal", "reduce"):
-        if kind not in fields:
-            if kind == "normal" or "reduce_concat" in fields:
-                raise GenotypeError(f"the genotype has no field {kind!r}.")
-            continue
-        cells[kind] = _cell(fields, kind, fail)
-    return Genotype(cells, name)
-
-
-def _cell(fields: Mapping[str, Any], kind: str, fail: _Fail) -> CellGenotype:
-    """Return the cell in the fields ``kind`` and ``kind_concat``."""
-    concat = fields.get(f"{kind}_concat")
-    if concat is None:
-        raise fail(kind, kind, f"{kind}_concat, the nodes that are the output, is missing")
-    if not isinstance(concat, list) or not all(type(node) is int for node in concat):
-        path = f"{kind}_concat"
-        raise fail(path, path, f"expected a list of nodes, got {concat!r}")
-    pairs, places = _flatten(fields[kind], kind, fail)
-    targets = _targets(pairs, places, kind, fail, max(concat, default=0))
-    total = max(targets, default=_NUM_INPUTS - 1) + 1
-    if _is_nested(fields[kind]):
-        total = _NUM_INPUTS + len(fields[kind])
-    edges = []
-    for (operation, source), target, place in zip(pairs, targets, places, strict=True):
-        path = f"{kind}[{']['.join(map(str, place))}]"
-        if operation not in OPERATIONS:
-            hint = suggest(operation, OPERATIONS)
-            error = fail(kind, path, f"unknown operation {operation!r}", place)
-            raise GenotypeError(error.what, hint)
-        if not 0 <= source < target:
-            what = f"node {target} cannot take input from node {source}"
-            raise fail(kind, path, what, place)
-        if operation != "none":
-            edges.append(Edge(operation, source, target))
-    if not concat or not all(0 <= node < total for node in concat):
-        what = f"expected nodes between 0 and {total - 1}, got {concat!r}"
-        raise fail(f"{kind}_concat", f"{kind}_concat", what)
-    sizes = _NUM_INPUTS, total - _NUM_INPUTS
-    try:
-        return CellGenotype(*sizes, tuple(edges), tuple(concat))
-    except GenotypeError as error:
-        raise fail(kind, kind, error.what.rstrip(".")) from error
-
-
-def _is_nested(value: Any) -> bool:
-    """Whether ``value`` is a list of lists of pairs, one list a node."""
-    if not isinstance(value, list) or not all(isinstance(item, list) for item in value):
-        return False
-    return any(item and isinstance(item[0], list) for item in value)
-
-
-def _flatten(
-    value: Any, kind: str, fail: _Fail
-) -> tuple[list[tuple[str, int]], list[tuple[int, ...]]]:
-    """Return the (operation, source) pairs of ``value`` and their places in it."""
-    if not isinstance(value, list):
-        raise fail(kind, kind, "expected a list of (operation, node) pairs")
-    pairs: list[tuple[str, int]] = []
-    places: list[tuple[int, ...]] = []
-    nested = _is_nested(value)
-    for index, item in enumerate(value):
-        for inner, pair in enumerate(item) if nested else [(-1, item)]:
-            place: tuple[int, ...] = (index, inner) if nested else (index,)
-            good = isinstance(pair, list) and len(pair) == 2
-            if not good or not isinstance(pair[0], str) or type(pair[1]) is not int:
-                path = f"{kind}[{']['.join(map(str, place))}]"
-                raise fail(kind, path, f"expected a pair (operation, node), got {pair!r}", place)
-            pairs.append((pair[0], pair[1]))
-            places.append(place)
-    return pairs, places
-
-
-def _targets(
-    pairs: list[tuple[str, int]], places: list[tuple[int, ...]], kind: str, fail: _Fail, last: int
-) -> list[int]:
-    """Return the node that each pair points to; there must be at least ``last + 1`` nodes."""
-    count = len(pairs)
-    if any(len(place) == 2 for place in places):  # one list a node
-        return [_NUM_INPUTS + place[0] for place in places]
-    every: list[int] = []
-    node = _NUM_INPUTS
-    while len(every) < count:
-        every += [node] * node
-        node += 1
-    sources: dict[int, list[int]] = {}
-    for target, (_, source) in zip(every, pairs, strict=False):
-        sources.setdefault(target, []).append(source)
-    whole = all(sorted(found) == list(range(target)) for target, found in sources.items())
-    if whole and (last < node or count % 2):
-        return every
-    if count % 2 == 0:
-        return [_NUM_INPUTS + index // 2 for index in range(count)]
-    raise fail(
-        kind,
-        kind,
-        f"{count} pairs; expected two for each node, or every edge of each node "
-        "(2, 5, 9, 14, 20 … pairs)",
-    )

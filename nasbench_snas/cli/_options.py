@@ -7,11 +7,15 @@ alone has stays in its file.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from nasbench_snas.architecture.genotype import Genotype
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -34,6 +38,13 @@ deterministic: Option = click.option(
 )
 dry_run: Option = click.option(
     "--dry-run", is_flag=True, help="Show what would run; nothing is written."
+)
+track: Option = click.option(
+    "--track",
+    type=click.Choice(["none", "tensorboard", "wandb"]),
+    default="none",
+    show_default=True,
+    help="Send events to a tracker.",
 )
 as_json: Option = click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 
@@ -71,15 +82,39 @@ def rerun(states: Sequence[str], about: str) -> Option:
     return _choice("--rerun", ["none", *states], "none", about)
 
 
-def max_epochs(what: str, kind: Any) -> Option:
-    """Return ``--max-epochs`` of type ``kind`` for ``what`` ("run")."""
+def max_epochs(what: str) -> Option:
+    """Return ``--max-epochs`` for ``what`` ("run")."""
     text = f"Stop early; the {what} is marked truncated."
-    return click.option("--max-epochs", type=kind, help=text)
+    return click.option("--max-epochs", type=click.IntRange(min=1), help=text)
 
 
-def max_time(kind: Any) -> Option:
-    """Return ``--max-time`` in seconds, of type ``kind``."""
-    return click.option("--max-time", type=kind, metavar="SECONDS", help="As --max-epochs.")
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+class Seconds(click.FloatRange):
+    """A finite time, 0 or more: seconds (``90``), or with a unit (``15m``, ``2h``, ``1d``)."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return seconds; fails where it is no number, infinite or negative."""
+        text = str(value).strip()
+        unit = _UNITS.get(text[-1:].lower())
+        given: Any = text if unit is None else text[:-1]
+        number = super().convert(given, param, ctx) * (unit or 1.0)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number of seconds.", param, ctx)
+        return number
+
+
+max_time: Option = click.option(
+    "--max-time",
+    type=Seconds(),
+    metavar="TIME",
+    help="As --max-epochs: 90 (seconds), 15m, 2h. Of the training; the measurement of what was "
+    "found follows.",
+)
 
 
 def given(options: Mapping[str, Any], keys: Mapping[str, str]) -> list[str]:
@@ -99,3 +134,9 @@ def given(options: Mapping[str, Any], keys: Mapping[str, str]) -> list[str]:
 def _choice(name: str, values: list[str], default: str, about: str) -> Option:
     kind = click.Choice(values)
     return click.option(name, type=kind, default=default, show_default=True, help=about)
+
+
+def say_notes(genotype: Genotype) -> None:
+    """Say on standard error what reading a genotype chose or dropped."""
+    for note in genotype.notes:
+        click.echo(f"note: {genotype.name or 'genotype'}: {note}", err=True)

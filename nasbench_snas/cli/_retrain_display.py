@@ -39,8 +39,8 @@ def announce_retraining(session: Session, preset: str, device: str) -> None:
 
     console = session.console()
     about = load_retrain_preset(preset).get("about", "")
-    console.print(f"preset {preset}: {about}", markup=False)
-    console.print(f"device {device_name(device)}   torch {versions()['torch']}", markup=False)
+    console.print(f"preset {preset}: {about}")
+    console.print(f"device {device_name(device)}   torch {versions()['torch']}")
 
 
 def show_retraining(
@@ -59,15 +59,14 @@ def show_retraining(
         f"params {result['params'] / 1e6:.3f} M",
         f"madds {result['macs'] / 1e6:.1f} M",
     ]
-    console.print("   ".join(parts), markup=False)
+    console.print("   ".join(parts))
     if result["selection"] != "each seed":
         console.print(
             f"chosen as best of {len(result['candidates'])} by search validation accuracy: "
             f"{result['parent_id']}",
-            markup=False,
         )
     if result["over_budget"]:
-        console.print("above the limit on multiply-adds (--allow-over-budget)", markup=False)
+        console.print("above the limit on multiply-adds (--allow-over-budget)")
     end = " [truncated]" if result["truncated"] else ""
     end += f"   ({note})" if note else ""
-    console.print(f"done in {duration(result['wall_s'])} -> {folder.path}{end}", markup=False)
+    console.print(f"done in {duration(result['wall_s'])} -> {folder.path}{end}")

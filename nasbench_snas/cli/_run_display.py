@@ -32,16 +32,30 @@ def announce(session: Session, plan: PlannedRun, device: str) -> None:
     console = session.console()
     config = plan.config
     about = load_preset(config.preset).get("about", "")
-    console.print(f"preset {config.preset}: {about}", markup=False)
+    console.print(f"preset {config.preset}: {about}")
+    if changed := sorted(key for key, source in plan.sources.items() if _is_users(key, source)):
+        data, search = config.data, config.search
+        console.print(
+            f"this run:     {data.dataset}, {search.epochs} epochs, batch {search.batch_size}, "
+            f"{search.level}; changed: {', '.join(changed)}"
+        )
     if config.preset == "smoke":
         command = (
             f"nasbench data prepare cifar10 && nasbench run "
             f"-e {config.estimator.name} -s {config.space.name} -p paper"
         )
-        console.print(f"              For real runs:  {command}", markup=False)
+        console.print(f"              For real runs:  {command}")
+    if config.cost.steered:
+        console.print(f"cost   {config.cost.steered}")
     git = git_state()
     sha = f"   git {git['sha'][:7]}{'+dirty' if git['dirty'] else ''}" if git["sha"] else ""
-    console.print(f"device {device_name(device)}   torch {versions()['torch']}{sha}", markup=False)
+    console.print(f"device {device_name(device)}   torch {versions()['torch']}{sha}")
+
+
+def _is_users(key: str, source: str) -> bool:
+    """Whether a setting is the user's own, and not which run of the preset this is."""
+    named = key in ("estimator.name", "space.name", "preset", "constraint", "seed")
+    return not named and not source.startswith(("preset", "default", "estimator", "paper"))
 
 
 class RunDisplay:
@@ -52,6 +66,7 @@ class RunDisplay:
         plan: The run.
         folder: Its folder.
         device: Where it computes.
+        max_epochs: Epochs after which it stops; None: at its end.
     """
 
     header = _HEADER
@@ -63,7 +78,9 @@ class RunDisplay:
         plan: PlannedRun | PlannedRetraining,
         folder: RunFolder,
         device: str,
+        max_epochs: int | None = None,
     ) -> None:
+        self._max_epochs = max_epochs
         self._session, self._folder, self._device = session, folder, device
         self._plan: Any = plan
         self._console = session.console()
@@ -75,7 +92,7 @@ class RunDisplay:
         """Start the live display, on a terminal."""
         if self._session.quiet:
             return self
-        self._console.print(f"run    {self._folder.run_id}", markup=False)
+        self._console.print(f"run    {self._folder.run_id}")
         if sys.stdout.isatty():
             from rich import progress
 
@@ -109,13 +126,13 @@ class RunDisplay:
             return
         kind = event["kind"]
         if kind == "start":
-            self._console.print(event["note"], markup=False)
+            self._console.print(event["note"])
             if event["epoch"]:
-                self._console.print(f"continued after epoch {event['epoch']}", markup=False)
-            self._console.print(self.header, markup=False)
+                self._console.print(f"continued after epoch {event['epoch']}")
+            self._console.print(self.header)
         elif kind == "epoch":
             self._latest |= event
-            self._console.print(self._epoch_line(event), markup=False)
+            self._console.print(self._epoch_line(event))
         elif kind == "step" and self._progress is not None:
             self._latest |= event
             now = "  ".join(
@@ -125,9 +142,16 @@ class RunDisplay:
             )
             if not now and "train_loss" in event:
                 now = f"loss {event['train_loss']:.3f}"
-            self._progress.update(
-                self._task, completed=event["step"], total=event["total_steps"], now=now
-            )
+            total = self._steps(event["total_steps"])
+            self._progress.update(self._task, completed=event["step"], total=total, now=now)
+
+    def _steps(self, planned: int) -> int:
+        """Return the steps until this command stops."""
+        if self._max_epochs is None:
+            return planned
+        config = self._plan.config
+        epochs: int = (config.search if self.task == "search" else config.training).epochs
+        return planned * min(self._max_epochs, epochs) // int(epochs)
 
     def _epoch_line(self, event: dict[str, Any]) -> str:
         epochs = self._plan.config.search.epochs
@@ -146,6 +170,16 @@ class RunDisplay:
         )
 
 
+def rule_in_words(result: dict[str, Any]) -> str:
+    """Return how the child was derived: ``argmax``, or ``best of 100 on 143 images, 1.7 s``."""
+    if not result.get("n_candidates"):
+        return str(result["derive_rule"])
+    return (
+        f"best of {result['n_candidates']} on {result['selection_images']} images, "
+        f"{result['selection_s']:.1f} s"
+    )
+
+
 def show_result(
     session: Session, folder: RunFolder, result: dict[str, Any], note: str = ""
 ) -> None:
@@ -155,24 +189,23 @@ def show_result(
     console = session.console()
     truncated = " [truncated]" if result["truncated"] else ""
     parts = (
-        f"child  {result['derive_rule']}: {result['child_valid_acc']:.2f} "
+        f"child  {rule_in_words(result)}: {result['child_valid_acc']:.2f} "
         f"(gap {result['child_gap']:+.2f}; recalibrated "
         f"{result['child_valid_acc_recalibrated']:.2f})",
         f"params {result['params'] / 1e6:.4f} M",
         f"madds {result['macs'] / 1e6:.2f} M",
         f"edges {result['n_edges_kept']}/{result['n_edges']}",
     )
-    console.print("   ".join(parts), markup=False)
+    console.print("   ".join(parts))
     with contextlib.suppress(ValueError):
         shown = folder.path.resolve().relative_to(folder.path.cwd())
         folder = type(folder)(shown)
     console.print(
         f"done in {duration(result['wall_s'])} -> {folder.path}{truncated}"
         + (f"   ({note})" if note else ""),
-        markup=False,
     )
 
 
 def final_line(session: Session) -> None:
     """Print what to do next."""
-    session.console().print("next: nasbench report", markup=False)
+    session.console().print("next: nasbench report")

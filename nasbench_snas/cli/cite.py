@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,9 @@ import click
 
 from nasbench_snas import __version__
 from nasbench_snas.bibliography import bibliography, resolve_reference
-from nasbench_snas.errors import ConfigError, DataError, suggest
+from nasbench_snas.errors import ConfigError, DataError, UnknownRunError, suggest
+from nasbench_snas.runs.folder import RunFolder, is_file
+from nasbench_snas.settings.toml import read_toml
 
 SUITE = """@software{nasbench-snas,
   title = {nasbench-snas: an estimator-comparison benchmark suite for differentiable neural
@@ -50,13 +51,16 @@ def _expand(names: tuple[str, ...], references: dict[str, str], root: Path) -> I
         if name in references:
             yield name
             continue
-        folders = [folder for folder in (Path(name), root / name) if _settings(folder).is_file()]
+        folders = [f for f in (Path(name), root / name) if is_file(_settings(f))]
+        if not name.strip():
+            raise UnknownRunError(name, root)
         if not folders:
             raise ConfigError(
-                f"{name!r} is neither an estimator, a space nor a run.",
-                suggest(name, references),
+                f"{name[:80]!r} is neither an estimator, a space nor a run.",
+                suggest(name[:80], references),
                 f"Runs are folders, or names in {root} (--root).",
             )
+        RunFolder(folders[0]).verify()
         for used in _used_by(folders[0]):
             if used not in references:
                 raise ConfigError(
@@ -73,10 +77,10 @@ def _settings(folder: Path) -> Path:
 def _used_by(folder: Path) -> list[str]:
     """Return the estimator and the space that a run's settings name."""
     try:
-        settings = tomllib.loads(_settings(folder).read_text(encoding="utf-8"))
+        settings = read_toml(_settings(folder))
         sections = [settings[key] for key in ("estimator", "space")]
         return [str(s["name"] if isinstance(s, dict) else s) for s in sections]
-    except (KeyError, tomllib.TOMLDecodeError, OSError) as error:
+    except (ConfigError, LookupError, TypeError) as error:
         raise DataError(
             f"{_settings(folder)} does not name an estimator and a space.",
             f"{type(error).__name__}: {error}",

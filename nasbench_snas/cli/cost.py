@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -30,6 +29,7 @@ _DATASETS |= {"imagenet": (3, 1000, 224)}
     help="Images and classes; imagenet builds Table 3's network.",
 )
 @click.option("--pool-norm", is_flag=True, help="Batch norm behind pooling (released SNAS code).")
+@click.option("--auxiliary", is_flag=True, help="Count the auxiliary head of training, too.")
 @click.option("--tables", is_flag=True, help="Every row of the published Tables 2 and 3.")
 @click.option("--detail", is_flag=True, help="Cost per cell type and operation.")
 @click.option(
@@ -57,6 +57,7 @@ def command(
     layers: int | None,
     dataset: str | None,
     pool_norm: bool,
+    auxiliary: bool,
     tables: bool,
     detail: bool,
     convention: str,
@@ -65,16 +66,19 @@ def command(
 ) -> None:
     """Count parameters, multiply-adds and memory access, beside the published figure.
 
-    A TARGET is a genotype (a name of the zoo, a file, JSON or DARTS text), `zoo` for all of them, a
-    run (a folder, or its name in --root), or a search space. Without size options a genotype is
-    built as the published tables build it; other genotypes as in Table 2 (36 channels, 20 cells).
-    Parameters exclude the auxiliary head; multiply-adds are those of convolutions and linear
+    A TARGET is a genotype (a name of the zoo, FILE, FILE:NAME, - for standard input, or the text),
+    `zoo` for all of them, a run (a folder, or its name in --root), or a search space. Without size
+    options a genotype is built as the published tables build it, or in the space that its file
+    says; other genotypes as in Table 2 (36 channels, 20 cells). Parameters exclude
+    the auxiliary head unless --auxiliary; multiply-adds are those of convolutions and linear
     layers, counted once.
     """
     if not targets and not tables:
         raise click.UsageError("give a TARGET, or --tables.")
     counters = _counters(convention)
-    settings = _settings(channels, layers, dataset, pool_norm)
+    if auxiliary and counters:
+        raise click.UsageError("public counters count networks without an auxiliary head.")
+    settings = _settings(channels, layers, dataset, pool_norm, auxiliary)
     reports: list[Report] = []
     spaces: list[tuple[str, Space]] = []
     if tables:
@@ -127,13 +131,17 @@ def _no_counter_of_spaces(convention: str) -> Exception:
 
 
 def _settings(
-    channels: int | None, layers: int | None, dataset: str | None, pool_norm: bool
+    channels: int | None,
+    layers: int | None,
+    dataset: str | None,
+    pool_norm: bool,
+    auxiliary: bool,
 ) -> ChildSettings | None:
     from nasbench_snas.supernet.child.plan import ChildSettings
 
-    if channels is None and layers is None and dataset is None and not pool_norm:
+    if channels is None and layers is None and dataset is None and not (pool_norm or auxiliary):
         return None
-    values: dict[str, Any] = {"pool_norm": pool_norm}
+    values: dict[str, Any] = {"pool_norm": pool_norm, "auxiliary": auxiliary}
     if dataset == "imagenet":
         values |= {"recipe": "imagenet", "channels": 48, "layers": 14}
     if dataset is not None:
@@ -144,44 +152,37 @@ def _settings(
 
 
 def _resolve(session: Any, target: str, settings: ChildSettings | None) -> list[Report] | str:
-    """Return the reports of a genotype or run, or the name of a space."""
-    from nasbench_snas.architecture.text import is_genotype_text, load_genotype
+    """Return the reports of a genotype or run, or the name of a space.
+
+    A run's child is counted at its own size, and as a published network if it has such cells.
+    """
     from nasbench_snas.architecture.zoo import zoo, zoo_key, zoo_names
-    from nasbench_snas.cost.listing import genotype_reports
+    from nasbench_snas.cost.listing import genotype_reports, plan_report
     from nasbench_snas.errors import GenotypeError, suggest
-    from nasbench_snas.evaluate.genotypes import find_run
+    from nasbench_snas.evaluate.genotypes import find_genotype
+    from nasbench_snas.supernet.child.plan import plan_in_space
 
     if zoo_key(target) == "zoo":
         return [r for name in zoo_names() for r in genotype_reports(zoo(name), name, settings)]
-    if not is_genotype_text(target):
-        if (folder := find_run(target, session.root)) is not None:
-            return _run(session, folder, target, settings)
-        if not Path(target).exists() and zoo_key(target) not in zoo_names():
-            names = [entry.name for entry in session.registry().spaces()]
-            if target in names:
-                return target
-            raise GenotypeError(
-                f"{target!r} is neither a genotype, a file, a run nor a space.",
-                suggest(target, [*zoo_names(), *names]),
-            )
-    genotype = load_genotype(target)
-    return genotype_reports(genotype, genotype.name or "(text)", settings)
-
-
-def _run(session: Any, folder: Path, target: str, settings: ChildSettings | None) -> list[Report]:
-    """Return a run's child at its own size, and as a published network if it has such cells."""
-    from nasbench_snas.architecture.text import read_genotype
-    from nasbench_snas.cost.listing import genotype_reports, plan_report
-    from nasbench_snas.evaluate.genotypes import run_space
-    from nasbench_snas.supernet.child.plan import plan_in_space
-
-    genotype = read_genotype(folder / "genotype.json")
+    found = find_genotype(target, session.root)
+    if found is None:
+        names = [entry.name for entry in session.registry().spaces()]
+        if target in names:
+            return target
+        raise GenotypeError(
+            f"{target!r} is neither a genotype, a file, a run nor a space.",
+            suggest(target, [*zoo_names(), *names]),
+        )
+    genotype = found.genotype
+    _options.say_notes(genotype)
+    genotype.warn_disconnected()
+    name = target if found.folder is not None else genotype.name or "(text)"
     reports = []
-    space = run_space(session.registry(), folder) if settings is None else None
+    space = found.space(session.registry()) if settings is None else None
     if space is not None:
-        reports.append(plan_report(plan_in_space(genotype, space), target, f"in {space.name}"))
+        reports.append(plan_report(plan_in_space(genotype, space), name, f"in {space.name}"))
     if space is None or {"normal", "reduce"} <= set(genotype.cells):
-        reports += genotype_reports(genotype, target, settings)
+        reports += genotype_reports(genotype, name, settings)
     return reports
 
 
@@ -329,7 +330,6 @@ def _table(session: Any, title: str, titles: list[str], rows: list[list[str]], s
             click.echo("| " + " | ".join(row) + " |")
         click.echo("")
         return
-    from rich.markup import escape
     from rich.table import Table
 
     notes: list[str] = []
@@ -337,13 +337,13 @@ def _table(session: Any, title: str, titles: list[str], rows: list[list[str]], s
         notes = list(dict.fromkeys(row[-1] for row in rows if row[-1]))
         marks = {note: f"[{number}]" for number, note in enumerate(notes, 1)}
         rows = [[*row[:-1], marks.get(row[-1], "")] for row in rows]
-    table = Table(title=escape(title), title_justify="left", box=None, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for column, name in enumerate(titles):
         numeric = all(_is_number(row[column]) for row in rows)
         justify: Literal["left", "right"] = "right" if numeric else "left"
         table.add_column(name, justify=justify, no_wrap=column > 0)
     for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
+        table.add_row(*row)
     session.console().print(table)
     for number, note in enumerate(notes, 1):
         click.echo(f"[{number}] {note}")

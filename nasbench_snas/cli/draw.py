@@ -7,13 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nasbench_snas.cli import _options
+
 if TYPE_CHECKING:
     from nasbench_snas.architecture.genotype import Genotype
 
 _FORMATS = ("svg", "pdf", "png", "dot")
 
 
-@click.command("draw")
+_EXAMPLES = """\b
+Examples:
+  nasbench draw snas-mild --together
+  nasbench draw genotypes.py:DARTS_V2 --format pdf,svg
+  nasbench draw run-a run-b --frequency"""
+
+
+@click.command("draw", epilog=_EXAMPLES)
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET…")
 @click.option(
     "--out",
@@ -60,9 +69,9 @@ def command(
 ) -> None:
     """Draw the normal and the reduction cell of genotypes and runs.
 
-    A TARGET is a genotype (a name of the zoo, a file, JSON or DARTS text), `zoo` for all of them,
-    or a run (a folder, or its name in --root). Dropped nodes are grey. No external program is
-    needed; the same cell always gives the same file.
+    A TARGET is a genotype (a name of the zoo, FILE, FILE:NAME, - for standard input, or the text),
+    `zoo` for all of them, or a run (a folder, or its name in --root). Dropped nodes are grey.
+    No external program is needed; the same cell always gives the same file.
     """
     kinds = _kinds(formats)
     found = [pair for target in targets for pair in _genotypes(session, target)]
@@ -87,27 +96,35 @@ def _kinds(formats: str) -> list[str]:
 
 
 def _genotypes(session: Any, target: str) -> list[tuple[str, Genotype]]:
-    from nasbench_snas.architecture.text import is_genotype_text, load_genotype
+    from nasbench_snas.architecture.text import load_genotype
     from nasbench_snas.architecture.zoo import zoo, zoo_key, zoo_names
-    from nasbench_snas.evaluate.genotypes import find_run
+    from nasbench_snas.evaluate.genotypes import FoundGenotype, find_genotype
 
     if zoo_key(target) == "zoo":
         return [(name, zoo(name)) for name in zoo_names()]
-    if is_genotype_text(target):
-        genotype = load_genotype(target)
-        return [(genotype.name or "genotype", genotype)]
-    folder = find_run(target, session.root)
-    genotype = load_genotype(folder or target)
-    return [(folder.resolve().name if folder else genotype.name, genotype)]
+    found = find_genotype(target, session.root) or FoundGenotype(load_genotype(target))
+    _options.say_notes(found.genotype)
+    name = found.folder.resolve().name if found.folder is not None else found.genotype.name
+    return [(name or "genotype", found.genotype)]
 
 
-def _file_name(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name) or "genotype"
+def _cell_stems(name: str, genotype: Genotype) -> dict[str, str]:
+    """Return for each cell a file name without suffix: what a stranger called it is cleaned."""
+    from nasbench_snas.outside import file_name
+
+    stems: dict[str, str] = {}
+    for number, cell in enumerate(genotype.cells, 1):
+        stem = f"{file_name(name, 'genotype')}-{file_name(cell, f'cell{number}', longest=60)}"
+        while stem in stems.values():
+            stem += f"-{number}"
+        stems[cell] = stem
+    return stems
 
 
 def _draw(
     name: str, genotype: Genotype, out: Path, kinds: list[str], together: bool, dpi: int
 ) -> None:
+    from nasbench_snas.outside import file_name
     from nasbench_snas.reports.draw.cell import (
         dot_text,
         draw_cells,
@@ -115,17 +132,17 @@ def _draw(
         save_figure,
     )
 
-    stem = _file_name(name)
+    stems = _cell_stems(name, genotype)
     panels = genotype_panels([genotype])
-    pictures = [(stem, panels)] if together else []
+    pictures = [(file_name(name, "genotype"), panels)] if together else []
     if not together:
-        cells = zip(genotype.cells, panels, strict=True)
-        pictures = [(f"{stem}-{cell}", [panel]) for cell, panel in cells]
+        cells = zip(stems.values(), panels, strict=True)
+        pictures = [(stem, [panel]) for stem, panel in cells]
     for kind in kinds:
         if kind == "dot":
             out.mkdir(parents=True, exist_ok=True)
             for cell_name, cell in genotype.cells.items():
-                path = out / f"{stem}-{cell_name}.dot"
+                path = out / f"{stems[cell_name]}.dot"
                 path.write_text(dot_text(cell, f"{name} {cell_name}"), encoding="utf-8")
                 click.echo(str(path))
             continue
@@ -165,13 +182,14 @@ def _draw_evolution(
         )
     import numpy as np
 
+    from nasbench_snas.outside import file_name
     from nasbench_snas.reports.draw.cell import save_figure
     from nasbench_snas.reports.draw.evolution import animate_evolution, draw_evolution
 
     with np.load(file, allow_pickle=False) as data:
         probs = data["probs"]
     names, operations = space.edge_names, space.operations
-    stem = _file_name(folder.resolve().name)
+    stem = file_name(folder.resolve().name, "run")
     for kind in kinds if still else []:
         if kind != "dot":
             path = out / f"{stem}-evolution.{kind}"

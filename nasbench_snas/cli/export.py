@@ -27,6 +27,9 @@ def command(session: Session, target: str, path: Path) -> None:
     loaded = load_trained(target, root=session.root, registry=session.registry())
     difference = export_network(loaded.network, loaded.shape, path)
     channels, height, width = loaded.shape
+    beside = path.with_name(f"{path.name}.data")
+    if path.suffix == ".onnx" and str(beside.name).encode() in path.read_bytes():
+        click.echo(f"the weights stand in {beside}: keep the two files together")
     click.echo(
         f"{loaded.folder.run_id} -> {path}   images (B, {channels}, {height}, {width}) to logits "
         f"(B, {loaded.num_classes})   largest relative difference {difference:.1e}"

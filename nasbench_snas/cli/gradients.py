@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +13,14 @@ from nasbench_snas.cli import _options
 from nasbench_snas.cli.main import Session
 from nasbench_snas.errors import ConfigError
 
+_EXAMPLES = """\b
+Examples:
+  nasbench gradients -s snas-unit
+  nasbench gradients -s snas-unit -e snas -e reinforce --samples 1000
+  nasbench gradients -s nasbench201 --max-time 15m"""
 
-@click.command(name="gradients")
+
+@click.command(name="gradients", epilog=_EXAMPLES)
 @click.option(
     "-e",
     "--estimator",
@@ -66,11 +71,11 @@ def command(session: Session, /, **options: Any) -> None:
     for table in gradient_report.terminal_tables(result):
         console.print(table)
     for name, why in result["skipped"].items():
-        console.print(f"left out: {name} ({why.rstrip('.')})", markup=False)
+        console.print(f"left out: {name} ({why.rstrip('.')})")
     if result["truncated"]:
         console.print("time is up: the same command continues the study")
-    console.print(f"done in {result['seconds']:.0f} s -> {folder.path}", markup=False)
-    console.print(f"tables and figures: {written}", markup=False)
+    console.print(f"done in {result['seconds']:.0f} s -> {folder.path}")
+    console.print(f"tables and figures: {written}")
 
 
 def _settings(options: dict[str, Any]) -> Any:
@@ -78,21 +83,24 @@ def _settings(options: dict[str, Any]) -> Any:
     import pydantic
 
     from nasbench_snas.data.fingerprint import with_content
+    from nasbench_snas.settings.layers import Layers, flatten
     from nasbench_snas.settings.parameters import config_error
+    from nasbench_snas.settings.toml import read_toml
+    from nasbench_snas.settings.values import check_values
     from nasbench_snas.study.settings import StudySettings
 
     values: dict[str, Any] = {}
     if options["file"] is not None:
-        try:
-            values = tomllib.loads(options["file"].read_text(encoding="utf-8"))
-        except (OSError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError(f"cannot read {options['file']}: {error}") from error
+        values = read_toml(options["file"])
     if isinstance(values.get("space"), str):
         values["space"] = {"name": values["space"]}
     if options["space"] is not None:
         values["space"] = values.get("space", {}) | {"name": options["space"]}
+    layers = Layers(StudySettings)
+    layers.add(values, "file")
     for text in options["assignments"]:
-        _assign(values, text)
+        layers.set(text)
+    values = layers.values
     lists = {"points": str, "temperatures": float}
     for key, kind in lists.items():
         if options[key] is not None:
@@ -104,6 +112,7 @@ def _settings(options: dict[str, Any]) -> Any:
         values["estimators"] = list(options["estimators"])
     if options["max_time"] is not None:
         values["max_time"] = _seconds(options["max_time"])
+    check_values(flatten(values))
     try:
         settings = StudySettings.model_validate(values)
     except pydantic.ValidationError as error:
@@ -111,20 +120,6 @@ def _settings(options: dict[str, Any]) -> Any:
     _ = settings.reference_draws
     data = with_content(settings.data, ("train",))
     return settings.model_copy(update={"data": data})
-
-
-def _assign(values: dict[str, Any], text: str) -> None:
-    key, separator, value = text.partition("=")
-    if not separator:
-        raise ConfigError(f"--set {text!r}: expected KEY=VALUE, for example recipe.steps=100.")
-    *path, last = key.split(".")
-    where = values
-    for part in path:
-        where = where.setdefault(part, {})
-    try:
-        where[last] = tomllib.loads(f"x = {value}")["x"]
-    except tomllib.TOMLDecodeError:
-        where[last] = value
 
 
 def _number(kind: type, text: str, option: str) -> Any:
@@ -153,12 +148,12 @@ def _progress(session: Session, settings: Any) -> Iterator[Any]:
 
         def line(event: dict[str, Any]) -> None:
             if event["kind"] != "cell" and event["kind"] != "once" and not session.quiet:
-                console.print(f"{event['kind']} {event['point']}", markup=False)
+                console.print(f"{event['kind']} {event['point']}")
 
         yield line
         return
     columns: Sequence[Any] = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.completed:.0f}/{task.total:.0f} draws"),
         TimeElapsedColumn(),

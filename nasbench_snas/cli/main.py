@@ -7,6 +7,7 @@ import importlib
 import json
 import logging
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -16,14 +17,15 @@ from typing import Any
 import click
 
 from nasbench_snas import __version__
-from nasbench_snas.errors import NasbenchError, suggest
+from nasbench_snas.compute.launched import is_main_process
+from nasbench_snas.errors import EXIT_MEANINGS, ConfigError, ExitCode, NasbenchError, suggest
 
-EXIT_CODES = """\b
-Exit codes: 0 ok · 1 a run or check failed · 2 usage or settings · 3 missing data, hardware or
-package · 4 sweep finished with failures · 5 report refused (--strict) or regression found ·
-130 SIGINT, 143 SIGTERM (after a checkpoint was written)."""
+EXIT_CODES = "\b\nExit codes:\n" + "\n".join(
+    f"  {int(code)}  {meaning}" for code, meaning in EXIT_MEANINGS.items()
+)
 
 
+_NO_MEMORY = r"can't allocate memory|not enough memory|out of memory"
 _UNEXPECTED = "This was not expected; -vv (`nasbench -vv …`) shows where it happened."
 
 
@@ -90,11 +92,11 @@ class LazyGroup(click.Group):
 )
 @click.option(
     "--root",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     default=Path("runs"),
     envvar="NASBENCH_ROOT",
     show_default=True,
-    help="Folder of the runs.",
+    help="Folder of the runs; for reading also a file of packed runs.",
 )
 @click.pass_context
 def nasbench(
@@ -111,7 +113,30 @@ def nasbench(
         os.environ["NO_COLOR"] = "1"
     _configure_logging(verbose, quiet, log_format)
     extra = tuple(p for p in os.environ.get("NASBENCH_PLUGINS", "").split(os.pathsep) if p)
+    root = _store(root, ctx.invoked_subcommand)
+    if missing := next((p for p in plugins if p.endswith(".py") and not Path(p).is_file()), None):
+        raise ConfigError(f"--plugin {missing}: there is no such file.")
     ctx.obj = Session(root, verbose, quiet, tuple(plugins), extra)
+
+
+_READERS = ("cite", "config", "cost", "draw", "ls", "report", "show", "truth")
+
+
+def _store(root: Path, command: str | None) -> Path:
+    """Return the run store; one that is a file may be read, if it is a pack."""
+    if not root.is_file():
+        return root
+    from nasbench_snas.runs.pack import is_pack, store_of
+
+    if not is_pack(root):
+        raise click.BadParameter(f"{root} is a file, not a folder of runs.", param_hint="--root")
+    if command not in _READERS:
+        raise click.BadParameter(
+            f"{root} holds packed runs, which `nasbench {command}` cannot continue. Unpack it: "
+            f"nasbench --root FOLDER pack --unpack {root}",
+            param_hint="--root",
+        )
+    return store_of(root)
 
 
 class Session:
@@ -138,7 +163,7 @@ class Session:
     ) -> None:
         self.root, self.verbose, self.quiet = root, verbose, quiet
         self.plugins, self.environment_plugins = plugins, environment_plugins
-        self.silent = int(os.environ.get("WORLD_SIZE", "1")) > 1 and os.environ.get("RANK") != "0"
+        self.silent = not is_main_process()
 
     def registry(self) -> Any:
         """Return the plug-in registry with this command's plug-ins (nothing is imported yet)."""
@@ -148,12 +173,12 @@ class Session:
 
     def console(self, *, stderr: bool = False) -> Any:
         """Return a rich console for results (or for progress, on stderr)."""
-        from rich.console import Console
+        from nasbench_snas.cli._terminal import SafeConsole
 
-        width = None if sys.stdout.isatty() else max(120, int(os.environ.get("COLUMNS", "0")))
-        return Console(
-            stderr=stderr, highlight=False, soft_wrap=True, width=width, quiet=self.silent
-        )
+        columns = os.environ.get("COLUMNS", "")
+        wide = int(columns) if columns.isascii() and columns.isdecimal() else 0
+        width = None if sys.stdout.isatty() else min(max(120, wide), 10_000)
+        return SafeConsole(stderr=stderr, soft_wrap=True, width=width, quiet=self.silent)
 
 
 class _JsonLines(logging.Formatter):
@@ -186,8 +211,14 @@ def _raise_interrupt(signum: int, frame: FrameType | None) -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with the documented code."""
-    arguments = sys.argv[1:] if args is None else args
+    from nasbench_snas.cli._streams import safe_streams
+
     signal.signal(signal.SIGTERM, _raise_interrupt)
+    with safe_streams():
+        _main(sys.argv[1:] if args is None else args)
+
+
+def _main(arguments: list[str]) -> None:
     try:
         code = nasbench.main(args=arguments, prog_name="nasbench", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
@@ -198,14 +229,35 @@ def main(args: list[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
-        sys.exit(130)
+        sys.exit(ExitCode.INTERRUPTED)
     except Exception as error:
-        text, code = f"{type(error).__name__}: {error}\n  {_UNEXPECTED}", 1
-        if isinstance(error, NasbenchError):
-            text, code = str(error), error.exit_code
-        click.echo(f"Error: {text}", err=True)
+        told = known_error(error)
+        click.echo(f"Error: {told}", err=True)
         logging.getLogger("nasbench_snas").debug("traceback", exc_info=True)
-        sys.exit(code)
+        sys.exit(told.exit_code)
+
+
+def known_error(error: Exception) -> NasbenchError:
+    """Return what to tell: the error itself, what the machine refused, or that it surprises."""
+    if isinstance(error, NasbenchError):
+        return error
+    if isinstance(error, OSError) and error.filename is not None:
+        name = os.fsdecode(error.filename)
+        shown = name if len(name) <= 120 else f"{name[:120]}…"
+        return NasbenchError(
+            f"cannot use {shown!r}: {error.strerror or error}.",
+            "A file or folder that was named, or is needed, cannot be read or written.",
+            "Name another path, or mend its permissions.",
+        )
+    if isinstance(error, ValueError) and "null byte" in str(error):
+        return ConfigError("a path has a NUL character.", "No file can be called that.")
+    if isinstance(error, MemoryError) or re.search(_NO_MEMORY, str(error)):
+        return NasbenchError(
+            "there is not enough memory.",
+            str(error).splitlines()[0][:160] if str(error) else "",
+            "Choose smaller batches, fewer channels or images, or another --device.",
+        )
+    return NasbenchError(f"{type(error).__name__}: {error}\n  {_UNEXPECTED}")
 
 
 if __name__ == "__main__":

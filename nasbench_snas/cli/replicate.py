@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from nasbench_snas.errors import ExitCode
+
 
 @click.command("replicate")
 @click.argument("names", nargs=-1, metavar="[NAME…]")
@@ -33,4 +35,4 @@ def command(
             for f in findings:
                 click.echo(f"  {f.verdict:<15}{f.quantity}: {f.ours}; published: {f.published}")
     if any(f.verdict == "differs" for _, findings in results for f in findings):
-        raise SystemExit(1)
+        raise SystemExit(ExitCode.FAILED)

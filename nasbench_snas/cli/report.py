@@ -17,7 +17,14 @@ def _parts(context: click.Context, parameter: click.Parameter, value: str) -> tu
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
-@click.command(name="report")
+_EXAMPLES = """\b
+Examples:
+  nasbench report
+  nasbench report --table 1 --format tex,html
+  nasbench --root runs report other-runs --format csv"""
+
+
+@click.command(name="report", epilog=_EXAMPLES)
 @click.argument("runs", nargs=-1)
 @click.option(
     "--table",
@@ -25,8 +32,9 @@ def _parts(context: click.Context, parameter: click.Parameter, value: str) -> tu
     default="",
     callback=_parts,
     metavar="LIST",
-    help="1, 2, 3, estimators, gradients, constraints, timing, tabular or all, separated by "
-    "commas. [default: all in files, Table 1 on the terminal]",
+    help="1, 2, 3, estimators, gradients, constraints, timing, tabular, truth, ablation, "
+    "checklist or all (but the checklist), separated by commas. "
+    "[default: all in files, Table 1 on the terminal]",
 )
 @click.option(
     "--figure",
@@ -57,6 +65,11 @@ def _parts(context: click.Context, parameter: click.Parameter, value: str) -> tu
     "--min-seeds", default=1, show_default=True, help="Leave out rows with fewer finished seeds."
 )
 @click.option("--include-truncated", is_flag=True, help="Show runs that were stopped early.")
+@click.option(
+    "--checklist",
+    is_flag=True,
+    help="Only which of Lindauer and Hutter's rules the runs meet; short for --table checklist.",
+)
 @click.option("--strict", is_flag=True, help="Exit 5 if settings or devices are mixed.")
 @click.option(
     "--published/--no-published", default=True, help="Published numbers beside the measured ones."
@@ -64,7 +77,7 @@ def _parts(context: click.Context, parameter: click.Parameter, value: str) -> tu
 @click.option("--json", "as_json", is_flag=True, help="Tables and runs as JSON; no files.")
 @click.pass_obj
 def command(session: Session, /, runs: tuple[str, ...], as_json: bool, **given: Any) -> None:
-    """Report on RUNS: run ids, beginnings of them, run folders or run stores (default: all).
+    """Report on RUNS: run ids, beginnings of them, run folders, stores or packs (default: all).
 
     Further stores, such as copies from other machines, are merged with --root's.
     """
@@ -74,6 +87,8 @@ def command(session: Session, /, runs: tuple[str, ...], as_json: bool, **given: 
         main_tables,
     )
 
+    if given["checklist"]:
+        given["tables"] = ("checklist",)
     only_terminal = set(given["formats"]) <= {"terminal"} and not as_json
     options = ReportOptions(
         tables=given["tables"] or (("1", "gradients") if only_terminal else ("all",)),
@@ -108,9 +123,16 @@ def command(session: Session, /, runs: tuple[str, ...], as_json: bool, **given: 
 
 def _stores(root: Path, runs: tuple[str, ...]) -> tuple[list[Path], tuple[str, ...]]:
     """Return the run stores and the names of runs among the arguments."""
-    stores = [Path(n) for n in runs if Path(n).is_dir() and not (Path(n) / "config.toml").exists()]
-    names = tuple(name for name in runs if Path(name) not in stores)
-    folders = [Path(name).resolve().parent for name in names if Path(name).is_dir()]
+    from nasbench_snas.runs.folder import is_file
+    from nasbench_snas.runs.pack import is_pack, store_of
+
+    given = [Path(name) for name in runs if name.strip()]
+    stores = [p for p in given if p.is_dir() and not (p / "config.toml").exists()]
+    packs = [path for path in given if is_pack(path) and is_file(path)]
+    taken = [*stores, *packs]
+    names = tuple(name for name in runs if not name.strip() or Path(name) not in taken)
+    stores += [store_of(file) for file in packs]
+    folders = [p.resolve().parent for p in given if p.is_dir() and p not in taken]
     if root.is_dir() or not (stores or folders):
         stores = [root, *stores]
     known = {store.resolve() for store in stores}

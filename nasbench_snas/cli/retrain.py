@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nasbench_snas.cli import _options
-from nasbench_snas.errors import ConfigError
+from nasbench_snas.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
     from nasbench_snas.cli.main import Session
@@ -56,15 +56,15 @@ if TYPE_CHECKING:
 @_options.resume("RETRAINING")
 @_options.rerun(["failed", "all"], "Which finished retrainings to repeat.")
 @_options.dry_run
-@_options.max_epochs("retraining", int)
-@_options.max_time(float)
+@_options.max_epochs("retraining")
+@_options.max_time
 @click.pass_obj
 def command(session: Session, /, **options: Any) -> int:
     """Train the network of every RUN or GENOTYPE from scratch and measure its test error.
 
-    A genotype is a name of the zoo, a file, JSON or DARTS text. The same command continues an
-    interrupted retraining. The error is that of the last epoch, never of the best. Several
-    processes: torchrun --nproc-per-node N -m nasbench_snas retrain …
+    A genotype is a name of the zoo, FILE, FILE:NAME, - for standard input, or the text. The same
+    command continues an interrupted retraining. The error is that of the last epoch, never of the
+    best. Several processes: torchrun --nproc-per-node N -m nasbench_snas retrain …
     """
     from nasbench_snas.cli._retrain_display import announce_retraining
     from nasbench_snas.compute.device import resolve_device
@@ -74,6 +74,7 @@ def command(session: Session, /, **options: Any) -> int:
     plans = _plans(session, options)
     if options["dry_run"]:
         _show_plans(session, plans, options)
+        _check_plans(session, plans, options, device)
         return 0
     if not session.quiet:
         announce_retraining(session, plans[0][1].config.preset, device)
@@ -82,14 +83,16 @@ def command(session: Session, /, **options: Any) -> int:
         for folder, plan in plans:
             failures += _one(session, folder, plan, options, device)
     if not session.quiet:
-        session.console().print("next: nasbench report", markup=False)
-    return 1 if failures else 0
+        session.console().print("next: nasbench report")
+    return ExitCode.FAILED if failures else ExitCode.OK
 
 
 def _targets(session: Session, options: dict[str, Any]) -> list[Target]:
     from nasbench_snas.retrain.plan import best_search, find_target
 
     targets = [find_target(session.root, text) for text in options["targets"]]
+    for target in targets:
+        _options.say_notes(target.genotype)
     if options["select"]:
         estimator, slash, space = options["select"].partition("/")
         if not (estimator and slash and space):
@@ -152,6 +155,30 @@ def _plans(session: Session, options: dict[str, Any]) -> list[tuple[RunFolder, P
     return [(retrain_folder(session.root, plan.config), plan) for plan in plans]
 
 
+def _check_plans(
+    session: Session,
+    plans: list[tuple[RunFolder, PlannedRetraining]],
+    options: dict[str, Any],
+    device: str,
+) -> None:
+    """Raise what a retraining itself would be refused for, the first seed of each network."""
+    from nasbench_snas.retrain.runner import check_ready
+
+    seen = set()
+    for folder, plan in plans:
+        kind = plan.config.model_copy(update={"seed": 0}).model_dump_json()
+        finished = folder.status().get("status") == "done" and options["rerun"] != "all"
+        if kind not in seen and not finished:
+            check_ready(
+                plan.config,
+                session.registry(),
+                device,
+                options["kernels"],
+                allow_over_budget=options["allow_over_budget"],
+            )
+        seen.add(kind)
+
+
 def _one(
     session: Session,
     folder: RunFolder,
@@ -164,11 +191,14 @@ def _one(
     from nasbench_snas.errors import DivergedError
     from nasbench_snas.retrain.runner import find_twin, run_retraining, take_over
     from nasbench_snas.runs.options import RunOptions
+    from nasbench_snas.runs.resume import check_unused
 
-    status, done = folder.status().get("status"), folder.result()
+    status = folder.status().get("status")
     repeat = options["rerun"] == "all" or options["resume"] == "never"
     repeat |= options["rerun"] == "failed" and status in ("failed", "diverged")
-    if done is not None and status == "done" and not repeat:
+    done = None if repeat else folder.result()
+    if done is not None and status == "done":
+        check_unused(options["kernels"], device)
         show_retraining(session, folder, done, "finished before; --rerun all repeats it")
         return 0
     twin = None if repeat else find_twin(session.root, plan.config)
@@ -177,7 +207,7 @@ def _one(
         show_retraining(session, folder, result, f"taken over from {twin.run_id}")
     if twin is not None and plan.config.selection == "best of n":
         return 0
-    with RetrainDisplay(session, plan, folder, device) as display:
+    with RetrainDisplay(session, plan, folder, device, options["max_epochs"]) as display:
         try:
             result = run_retraining(
                 plan.config,
@@ -209,7 +239,7 @@ def _show_plans(
 
     console = session.console()
     _, first = plans[0]
-    console.print(to_toml(first.config, first.sources), markup=False)
+    console.print(to_toml(first.config, first.sources))
     for folder, plan in plans:
         status = folder.status().get("status", "new")
-        console.print(f"{folder.run_id}   {status}   {plan.config.selection}", markup=False)
+        console.print(f"{folder.run_id}   {status}   {plan.config.selection}")

@@ -8,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from nasbench_snas.cli import _options
-from nasbench_snas.errors import ConfigError
+from nasbench_snas.errors import ConfigError, ExitCode
 from nasbench_snas.settings.seed_list import parse_seeds
 
 if TYPE_CHECKING:
@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from nasbench_snas.search.plan import PlannedRun
 
 
-@click.command(name="run")
+_EXAMPLES = """\b
+Examples:
+  nasbench run -e snas -s darts-cnn
+  nasbench run -e darts -s darts-cnn --level bilevel --seeds 0-4 --max-time 15m
+  nasbench run -e snas -s darts-cnn -p paper --constraint mild --dry-run"""
+
+
+@click.command(name="run", epilog=_EXAMPLES)
 @click.option("-e", "--estimator", metavar="NAME", help="See `nasbench ls estimators`.")
 @click.option("-s", "--space", metavar="NAME", help="See `nasbench ls spaces`.")
 @click.option("-p", "--preset", default="smoke", show_default=True, help="smoke, small or paper.")
@@ -35,8 +42,14 @@ if TYPE_CHECKING:
 @click.option(
     "--cost-gradient", type=click.Choice(["exact", "pathwise", "score"]), help="Default: exact."
 )
-@click.option("--target-cost", metavar="WHAT=N", help="For example params=2.8M or macs=600M.")
+@click.option(
+    "--target-cost",
+    metavar="WHAT=N",
+    help="For example params=2.8M, macs=600M (multiply-adds) or access=9M (memory access).",
+)
 @click.option("--track-gradients", metavar="every=N", help="Measure the gradient every N steps.")
+@click.option("--purpose", type=click.Choice(["tuning", "exploratory", "confirmatory"]))
+@click.option("--settings-from", metavar="TEXT", help="How the settings were chosen; recorded.")
 @click.option("--dataset", help="Data set; see `nasbench data list`.")
 @_options.data_root
 @_options.settings_file
@@ -48,29 +61,27 @@ if TYPE_CHECKING:
 @_options.resume("RUN_ID")
 @_options.rerun(["failed", "stale", "all"], "Which finished runs to repeat.")
 @_options.dry_run
-@click.option(
-    "--track",
-    type=click.Choice(["none", "tensorboard", "wandb"]),
-    default="none",
-    show_default=True,
-    help="Send events to a tracker.",
-)
-@_options.max_epochs("run", click.IntRange(min=1))
-@_options.max_time(click.FloatRange(min=0))
+@click.option("--measure", is_flag=True, help="With --dry-run: run a few steps for the time.")
+@_options.track
+@_options.max_epochs("run")
+@_options.max_time
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> int:
     """Run a search and leave its folder; the same command continues an interrupted one."""
     from nasbench_snas.cli._run_display import announce, final_line
     from nasbench_snas.compute.device import resolve_device
     from nasbench_snas.compute.distributed import joined
+    from nasbench_snas.runs.trackers import require_tracker
 
     session: Session = ctx.obj
     if options["resume"] not in ("auto", "never"):
         _refuse_settings(ctx)
     device = resolve_device(options["device"], deterministic=options["deterministic"])
+    require_tracker(options["track"])
     plans = _plans(session, options)
-    if options["dry_run"]:
-        _show_plans(session, plans)
+    if options["dry_run"] or options["measure"]:
+        _show_plans(session, plans, device)
+        _check_plans(session, plans, options, device)
         return 0
     if not session.quiet:
         announce(session, plans[0], device)
@@ -80,12 +91,12 @@ def command(ctx: click.Context, /, **options: Any) -> int:
             failures += _one(session, plan, options, device)
     if not session.quiet:
         final_line(session)
-    return 1 if failures else 0
+    return ExitCode.FAILED if failures else ExitCode.OK
 
 
 _SETTINGS = (
     "estimator space preset seeds constraint level protocol cost_gradient target_cost "
-    "track_gradients dataset data_root file assignments amp"
+    "track_gradients dataset data_root file assignments amp purpose settings_from"
 ).split()
 
 
@@ -110,6 +121,8 @@ def _assignments(options: dict[str, Any]) -> list[str]:
         "dataset": "data.dataset",
         "data_root": "data.root",
         "amp": "search.amp",
+        "purpose": "purpose",
+        "settings_from": "settings_from",
     }
     chosen = _options.given(options, shortcuts)
     if options["track_gradients"]:
@@ -120,11 +133,13 @@ def _assignments(options: dict[str, Any]) -> list[str]:
 
 def _plans(session: Session, options: dict[str, Any]) -> list[PlannedRun]:
     from nasbench_snas.runs.folder import find_run
+    from nasbench_snas.runs.plugins import check_plugins
     from nasbench_snas.search.plan import as_begun, complete, load_config, plan_run
 
     registry = session.registry()
     if options["resume"] not in ("auto", "never"):
         folder = find_run(session.root, options["resume"])
+        check_plugins(folder, registry)
         return [complete(registry, load_config(folder.config_file), {})]
     for name in ("estimator", "space"):
         if not options[name]:
@@ -154,21 +169,25 @@ def _one(session: Session, plan: PlannedRun, options: dict[str, Any], device: st
     from nasbench_snas.cli._run_display import RunDisplay, show_result
     from nasbench_snas.errors import DivergedError
     from nasbench_snas.runs.folder import RunFolder, find_run
-    from nasbench_snas.runs.trackers import open_tracker
+    from nasbench_snas.runs.plugins import check_plugins
+    from nasbench_snas.runs.resume import check_unused
+    from nasbench_snas.runs.trackers import LaterTracker
     from nasbench_snas.search.runner import RunOptions, run_search
 
     folder = RunFolder(session.root / plan.run_id)
     if options["resume"] not in ("auto", "never"):
         folder = find_run(session.root, options["resume"])
     repeat = _must_repeat(session, folder, plan, options["rerun"]) or options["resume"] == "never"
-    done = folder.result()
-    if done is not None and folder.status().get("status") == "done" and not repeat:
+    done = None if repeat else folder.result()
+    if done is not None and folder.status().get("status") == "done":
+        check_plugins(folder, session.registry())
+        check_unused(options["kernels"], device, options["track"])
         show_result(session, folder, done, note="finished before; --rerun all repeats it")
         return 0
-    with RunDisplay(session, plan, folder, device) as display:
+    with RunDisplay(session, plan, folder, device, options["max_epochs"]) as display:
         listeners = [display.event]
         if options["track"] != "none" and not session.silent:
-            listeners.append(open_tracker(options["track"], folder, plan.config))
+            listeners.append(LaterTracker(options["track"], folder, plan.config))
         try:
             result = run_search(
                 plan.config,
@@ -205,15 +224,38 @@ def _must_repeat(session: Session, folder: Any, plan: PlannedRun, rerun: str) ->
     return False
 
 
-def _show_plans(session: Session, plans: list[PlannedRun]) -> None:
+def _check_plans(
+    session: Session, plans: list[PlannedRun], options: dict[str, Any], device: str
+) -> None:
+    """Raise what the run itself would be refused for; finished runs are not looked at."""
     from nasbench_snas.runs.folder import RunFolder
-    from nasbench_snas.search.estimate import estimate, measured_times
+    from nasbench_snas.search.estimate import duration, measure
+    from nasbench_snas.search.ready import check_ready, unlike
+
+    todo = [
+        plan
+        for plan in plans
+        if options["rerun"] == "all"
+        or RunFolder(session.root / plan.run_id).status().get("status") != "done"
+    ]
+    for plan in unlike(todo):
+        check_ready(plan.config, session.registry(), device, options["kernels"])
+        if options["measure"]:
+            seconds = measure(plan.config, session.registry(), device, options["kernels"])
+            text = f"{plan.run_id}   measured: about {duration(seconds)} of search"
+            session.console().print(text)
+
+
+def _show_plans(session: Session, plans: list[PlannedRun], device: str) -> None:
+    from nasbench_snas.runs.folder import RunFolder
+    from nasbench_snas.runs.provenance import device_name
+    from nasbench_snas.search.estimate import Times
     from nasbench_snas.settings.toml import to_toml
 
     console = session.console()
-    console.print(to_toml(plans[0].config, plans[0].sources), markup=False)
-    times = measured_times(session.root)
+    console.print(to_toml(plans[0].config, plans[0].sources))
+    times = Times(session.registry(), session.root, device_name(device))
     for plan in plans:
         folder = RunFolder(session.root / plan.run_id)
         status = folder.status().get("status", "new")
-        console.print(f"{plan.run_id}   {status}   {estimate(times, plan)}", markup=False)
+        console.print(f"{plan.run_id}   {status}   {times.told(plan)}")

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nasbench_snas.errors import ConfigError
+from nasbench_snas.cli import _options
+from nasbench_snas.errors import ConfigError, ExitCode
 from nasbench_snas.settings.seed_list import parse_seeds
 
 if TYPE_CHECKING:
@@ -21,13 +22,27 @@ if TYPE_CHECKING:
     from nasbench_snas.executors.sweep import SweepRun, SweepSettings
 
 
-@click.command(name="sweep")
+_EXAMPLES = """\b
+Examples:
+  nasbench sweep --estimators snas,darts --seeds 0-4 --dry-run
+  nasbench sweep --estimators snas,random --constraints none,mild --jobs 2
+  nasbench sweep table1.toml --executor slurm --executor-config slurm.toml"""
+
+
+@click.command(name="sweep", epilog=_EXAMPLES)
 @click.argument("file", required=False, type=click.Path(exists=True, path_type=Path))
 @click.option("--estimators", metavar="A,B", help="Names, separated by commas.")
 @click.option("--spaces", metavar="X,Y", help="Default: darts-cnn.")
 @click.option("--constraints", metavar="C,D", help="Default: none.")
 @click.option("--seeds", metavar="SPEC", help="0 | 0,3 | 0-9. Default: 0.")
 @click.option("-p", "--preset", help="Default: smoke.")
+@click.option("--level", type=click.Choice(["joint", "bilevel", "unrolled"]), help="For all runs.")
+@click.option("--dataset", help="For all runs; see `nasbench data list`.")
+@_options.data_root
+@_options.amp(["bf16"])
+@_options.device
+@_options.deterministic
+@_options.track
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="For all runs.")
 @click.option(
     "--executor",
@@ -52,22 +67,38 @@ def command(session: Session, /, file: Path | None, **options: Any) -> int:
     run fails (exit code 4). A run that diverged is a result: it is not repeated (`nasbench run
     --rerun failed` does), but the exit code stays 4.
     """
+    from nasbench_snas.compute.device import resolve_device
     from nasbench_snas.executors import make_executor
-    from nasbench_snas.executors.sweep import arguments_of, execute, plan_sweep, summary
-    from nasbench_snas.search.estimate import estimate, measured_times
+    from nasbench_snas.executors.sweep import (
+        arguments_of,
+        check_sweep,
+        execute,
+        plan_sweep,
+        summary,
+    )
+    from nasbench_snas.runs.provenance import device_name
+    from nasbench_snas.search.estimate import Times
     from nasbench_snas.settings.toml import read_toml
 
     settings = _settings(file, options)
     runs = plan_sweep(session.registry(), settings, session.root)
     printing = options["executor"] == "print"
     telling = not session.quiet and not printing
-    times = measured_times(session.root) if telling or options["dry_run"] else []
+    times = None
+    if telling or options["dry_run"]:
+        name = device_name(resolve_device(options["device"]))
+        times = Times(session.registry(), session.root, name)
     if telling:
         click.echo(summary(runs, times))
     if options["dry_run"]:
         for run in runs:
             line = f"{run.plan.run_id}   {run.status}   {run.epochs_done}/{run.epochs}"
-            click.echo(line if run.is_done else f"{line}   {estimate(times, run.plan)}")
+            told = "" if times is None or run.is_done else f"   {times.told(run.plan)}"
+            click.echo(f"{line}{told}")
+    here = options["executor"] == "local"
+    for what in check_sweep(session.registry(), runs, here=here):
+        click.echo(f"note: not checked here: {what}", err=True)
+    if options["dry_run"]:
         return 0
     chosen = options["executor_config"]
     executor = make_executor(
@@ -78,7 +109,8 @@ def command(session: Session, /, file: Path | None, **options: Any) -> int:
     )
     plugins = [word for plugin in session.plugins for word in ("--plugin", plugin)]
     root, todo = session.root.resolve(), [r for r in runs if not r.is_done]
-    tasks = [arguments_of(run, settings, root, plugins) for run in todo]
+    words = _run_options(options)
+    tasks = [arguments_of(run, settings, root, plugins, words) for run in todo]
     with _live_table(session, runs) if not printing else contextlib.nullcontext():
         report = execute(
             executor,
@@ -89,12 +121,29 @@ def command(session: Session, /, file: Path | None, **options: Any) -> int:
         )
     for outcome in report.failed:
         click.echo(f"failed ({outcome.code}): {outcome.task.name}: {outcome.message}", err=True)
+        if outcome.task.folder.exists():
+            click.echo(f"  its folder: {outcome.task.folder}", err=True)
     before = [run for run in runs if run.status == "diverged"]
     for run in before:
         click.echo(f"diverged before: {run.plan.run_id}", err=True)
     if telling:
         click.echo(f"{len(report.succeeded)} finished, {len(report.failed)} failed.")
-    return 4 if report.failed or before else 0
+    return ExitCode.SOME_FAILED if report.failed or before else ExitCode.OK
+
+
+_SETTINGS = {
+    "level": "search.level",
+    "dataset": "data.dataset",
+    "data_root": "data.root",
+    "amp": "search.amp",
+}
+
+
+def _run_options(options: dict[str, Any]) -> list[str]:
+    """Return what every run is told besides its settings."""
+    words = ["--device", options["device"]] if options["device"] != "auto" else []
+    words += [] if options["deterministic"] else ["--no-deterministic"]
+    return words + (["--track", options["track"]] if options["track"] != "none" else [])
 
 
 def _settings(file: Path | None, options: dict[str, Any]) -> SweepSettings:
@@ -112,7 +161,8 @@ def _settings(file: Path | None, options: dict[str, Any]) -> SweepSettings:
         values["seeds"] = tuple(parse_seeds(options["seeds"]))
     if options["preset"]:
         values["preset"] = options["preset"]
-    values["set"] = (*values.get("set", ()), *options["assignments"])
+    given = _options.given(options, _SETTINGS)
+    values["set"] = (*values.get("set", ()), *given, *options["assignments"])
     if "estimators" not in values:
         raise ConfigError(
             "which estimators?", fix="Example: nasbench sweep --estimators snas,darts --seeds 0-4"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nasbench_snas.errors import ConfigError
+from nasbench_snas.errors import ConfigError, ExitCode
 from nasbench_snas.settings.seed_list import parse_seeds
 
 if TYPE_CHECKING:
@@ -35,11 +35,25 @@ if TYPE_CHECKING:
 @click.option("--executor-config", type=click.Path(exists=True, path_type=Path), metavar="FILE")
 @click.option("--jobs", type=int, default=0, help="Parts at the same time.")
 @click.option("--device", default="cpu", show_default=True)
+@click.option(
+    "--together",
+    type=click.IntRange(min=1),
+    default=48,
+    show_default=True,
+    help="Architectures trained side by side where the space allows it; equal to rounding.",
+)
+@click.option(
+    "--plateau",
+    type=click.IntRange(min=2),
+    metavar="N",
+    help="Only train N random architectures, and show what the last fifth of the epochs gains.",
+)
 @click.option("--table", type=click.Path(exists=True, path_type=Path), help="Compare RUNS with it.")
 @click.pass_obj
 def command(session: Session, /, runs: tuple[str, ...], **options: Any) -> int:
     """Tabulate a space (continues where it was stopped), or compare RUNS with --table.
 
+    Architectures that are the same function but for the names of their weights are trained once.
     The table is one file, ROOT/_tabular/NAME/table.csv. A comparison is written to tabular.json in
     the run's folder, and shown by `nasbench report`.
     """
@@ -55,7 +69,7 @@ def _tabulate(session: Session, options: dict[str, Any]) -> int:
     from nasbench_snas.executors.sweep import execute
     from nasbench_snas.search.plan import plan_run
     from nasbench_snas.settings.toml import read_toml
-    from nasbench_snas.truth.own import TablePlan, make_shard, merge
+    from nasbench_snas.truth.own import TablePlan, enumerated, make_shard, merge, plateau
 
     registry = session.registry()
     planned = plan_run(
@@ -68,9 +82,24 @@ def _tabulate(session: Session, options: dict[str, Any]) -> int:
     seeds = tuple(parse_seeds(options["seeds"]))
     plan = TablePlan(planned.config, seeds, options["sample"], options["shards"])
     folder = plan.folder(session.root)
-    if options["shard"] is not None:
-        make_shard(plan, registry, folder, options["shard"], options["device"])
+    if options["plateau"] is not None:
+        gain, error, count = plateau(plan, registry, options["plateau"], options["together"])
+        click.echo(
+            f"{plan.config.search.epochs} epochs: the last fifth gains {gain:+.3f} points on the "
+            f"held-out images (standard error {error:.3f}, n = {count} architectures, "
+            f"{len(seeds)} seeds each)"
+        )
         return 0
+    if options["shard"] is not None:
+        shard, device = options["shard"], options["device"]
+        make_shard(plan, registry, folder, shard, device, options["together"])
+        return 0
+    _, choices, functions = enumerated(plan, registry)
+    click.echo(
+        f"{len(choices):,} architectures are {len(set(functions)):,} functions: one of each is "
+        "trained",
+        err=True,
+    )
     chosen = options["executor_config"]
     executor = make_executor(
         options["executor"],
@@ -86,9 +115,9 @@ def _tabulate(session: Session, options: dict[str, Any]) -> int:
     if report.failed:
         for outcome in report.failed:
             click.echo(f"failed: {outcome.task.name}: {outcome.message}", err=True)
-        return 4
+        return ExitCode.SOME_FAILED
     if options["executor"] != "print":
-        click.echo(f"table -> {merge(plan, folder)}")
+        click.echo(f"table -> {merge(plan, registry, folder)}")
     return 0
 
 
@@ -99,13 +128,15 @@ def _tasks(session: Session, options: dict[str, Any], folder: Path) -> list[Task
 
     words = ["-q", *(word for plugin in session.plugins for word in ("--plugin", plugin))]
     words += ["--root", str(session.root.resolve()), "tabulate"]
-    for name in ("space", "preset", "seeds", "shards", "device", "sample"):
+    for name in ("space", "preset", "seeds", "shards", "device", "sample", "together"):
         if options[name] is not None:
             words += [f"--{name}", str(options[name])]
     for assignment in options["assignments"]:
         words += ["--set", assignment]
     return [
-        Task(f"shard {i}", shard_lock(folder, i).path, (*words, "--shard", str(i)))
+        Task(
+            f"shard {i}", shard_lock(folder, i, options["shards"]).path, (*words, "--shard", str(i))
+        )
         for i in range(options["shards"])
     ]
 
@@ -113,7 +144,7 @@ def _tasks(session: Session, options: dict[str, Any], folder: Path) -> list[Task
 def _compare(session: Session, runs: tuple[str, ...], table_file: Path | None) -> int:
     from nasbench_snas.runs.folder import find_run, write_json
     from nasbench_snas.search.load import load_search
-    from nasbench_snas.truth.own import Table, compare
+    from nasbench_snas.truth.table import Table, compare
 
     if table_file is None:
         raise ConfigError("compare with which table?", fix="Add --table FILE.")

@@ -3,6 +3,7 @@
 __all__ = [
     "device",
     "distributed",
+    "launched",
     "modes",
     "threads",
     "training",

@@ -6,6 +6,7 @@ import os
 
 import torch
 
+from nasbench_snas.compute.launched import launch_number
 from nasbench_snas.errors import ConfigError, MissingDependencyError
 
 
@@ -25,7 +26,7 @@ def resolve_device(name: str, *, deterministic: bool = True) -> str:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and "LOCAL_RANK" in os.environ:
-        name = f"cuda:{os.environ['LOCAL_RANK']}"
+        name = f"cuda:{launch_number('LOCAL_RANK', 0)}"
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -46,4 +47,8 @@ def resolve_device(name: str, *, deterministic: bool = True) -> str:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
+        # Otherwise every torch.empty is filled with NaN: one more launch and one more pass over
+        # memory each, for tensors that kernels write in full.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.cuda.set_device(device.index or 0)  # pinned memory and first uses belong there as well
     return f"cuda:{device.index or 0}"

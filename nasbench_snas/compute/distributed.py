@@ -17,7 +17,6 @@ gloo connects CPUs, nccl connects GPUs; decisions about stopping always go throu
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from nasbench_snas.compute.launched import launched
 from nasbench_snas.errors import ConfigError, NasbenchError
 
 
@@ -145,16 +145,6 @@ def _call(collective: Callable[[], object]) -> None:
             "The last checkpoint is whole.",
             "Give the same command again to continue; fewer processes will do, too.",
         ) from error
-
-
-def launched() -> bool:
-    """Whether torchrun (or something like it) started several processes."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
-def is_main_process() -> bool:
-    """Whether this process is the one that shows progress; true without torchrun."""
-    return not launched() or os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager

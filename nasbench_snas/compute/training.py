@@ -53,11 +53,13 @@ class Progress:
         settings: How long it is.
         epoch: Finished epochs.
         step: Finished steps.
+        apart: Seconds of measurements that are no part of its time.
     """
 
     settings: Length
     epoch: int
     step: int
+    apart: float = 0.0
 
     @property
     @abstractmethod

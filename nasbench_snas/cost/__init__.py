@@ -7,5 +7,6 @@ __all__ = [
     "listing",
     "network",
     "settings",
+    "size",
     "table",
 ]

@@ -39,6 +39,7 @@ from nasbench_snas.errors import ConfigError
 from nasbench_snas.supernet.skeleton import positions
 
 
+# Implements SNAS (11).
 def expected_cost(probs: Tensor, table: Tensor) -> Tensor:
     """Return ``E[C(Z)]`` of a factorised distribution exactly, criterion by criterion.
 
@@ -52,6 +53,7 @@ def expected_cost(probs: Tensor, table: Tensor) -> Tensor:
     return torch.einsum("...ek,ekc->...c", probs, table.to(probs))
 
 
+# Implements SNAS (10).
 def sample_cost(z: Tensor, table: Tensor) -> Tensor:
     """Return ``C(Z)`` of sampled weights (eq. 10), criterion by criterion.
 
@@ -65,6 +67,7 @@ def sample_cost(z: Tensor, table: Tensor) -> Tensor:
     return expected_cost(z, table)
 
 
+# Implements SNAS (11).
 def score_cost(
     edge_costs: Tensor,
     log_prob: Tensor,
@@ -153,6 +156,7 @@ class CostModel:
         self.table = cost_table(space, settings.convention)
         self.unit = combine(self.table, settings.weights.relative, settings.normalise)
         self.outside = outside_parts(space)
+        self._moved: dict[tuple[int, torch.device, torch.dtype], Tensor] = {}
         self._cells = [
             (space.rows[p.cell.name], position_table(space, p, settings.convention))
             for p in positions(space)
@@ -161,17 +165,24 @@ class CostModel:
     def edge_costs(self, weights: Tensor) -> Tensor:
         """Return the penalty of every edge, shape ``(..., E)``, for ``weights`` ``(..., E, K)``."""
         if self.settings.penalty == "normalised":
-            return (weights * self.unit.to(weights)).sum(dim=-1)
+            return (weights * self._like(self.unit, weights)).sum(dim=-1)
         parts = []
         for cell in self.space.cells:
             rows = self.space.rows[cell.name]
-            tables = [table for own, table in self._cells if own == rows]
+            tables = [self._like(table, weights) for own, table in self._cells if own == rows]
             each = [
                 released_edge_penalty(weights[..., rows, :], table, self.settings.penalty)
                 for table in tables
             ]
             parts.append(torch.stack(each).mean(dim=0))
         return torch.cat(parts, dim=-1)
+
+    def _like(self, table: Tensor, weights: Tensor) -> Tensor:
+        """Return a table on the device and in the type of ``weights``; copied there once."""
+        key = (id(table), weights.device, weights.dtype)
+        if key not in self._moved:
+            self._moved[key] = table.to(weights)
+        return self._moved[key]
 
     def cost(self, weights: Tensor) -> Tensor:
         """Return the penalty ``C``, shape ``(...)``, for ``weights`` of shape ``(..., E, K)``."""

@@ -53,7 +53,8 @@ class Report:
     Attributes:
         target: What was asked for.
         network: The network in words.
-        parameters: Trainable scalars without the auxiliary head; None without a genotype.
+        parameters: Trainable scalars, those of an auxiliary head if the network has one; None
+            without a genotype.
         macs: Multiply-adds of convolutions and linear layers.
         access: Elements moved.
         outside_parameters: The part that no choice changes: stem, preprocessing, head.
@@ -132,7 +133,8 @@ def describe(settings: ChildSettings) -> str:
     text = f"{name} C{settings.channels} L{settings.layers}"
     usual = 224 if settings.recipe == "imagenet" else 32
     size = "" if settings.resolution == usual else f" {settings.resolution}x{settings.resolution}"
-    return text + size + (" +pool BN" if settings.pool_norm else "")
+    text += size + (" +pool BN" if settings.pool_norm else "")
+    return text + (" +auxiliary" if settings.auxiliary else "")
 
 
 def space_lines(space: Space, convention: Convention = "sound") -> list[dict[str, Any]]:
@@ -204,7 +206,8 @@ def _published_report(row: PublishedRow, target: str) -> Report:
 
 def _report(plan: ChildPlan, target: str, network: str, row: PublishedRow | None) -> Report:
     parts = network_parts(plan)
-    whole, inside = total(parts), searched(parts)
+    whole = total(parts, auxiliary=plan.auxiliary is not None)
+    inside = searched(parts)
     published = row.parameters if row else None
     return Report(
         target=target,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -17,6 +18,11 @@ Convention = Literal["sound", "released", "paper"]
 
 _NAMES = {"params": "parameters", "parameters": "parameters", "macs": "flops", "flops": "flops"}
 _NAMES |= {"access": "access", "mac": "access", "share": "share"}
+_WORDS = {
+    "parameters": "the expected parameters",
+    "flops": "the expected multiply-adds",
+    "access": "the expected memory access (elements moved)",
+}
 _SUFFIXES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 
 
@@ -32,6 +38,13 @@ class CostTarget:
 
     criterion: str
     value: float
+
+    @property
+    def words(self) -> str:
+        """What is steered, and to which value."""
+        if self.criterion == "share":
+            return f"the penalty to {self.value:g} of its value for a uniform choice"
+        return f"{_WORDS[self.criterion]} of the whole network to {self.value:,.0f}"
 
     @classmethod
     def parse(cls, text: str) -> CostTarget:
@@ -49,17 +62,33 @@ class CostTarget:
             )
         name, number, suffix = match.groups()
         if name not in _NAMES:
-            raise ConfigError(f"unknown cost criterion {name!r}.", suggest(name, _NAMES))
+            known = _NAMES.keys() - {"mac"}
+            raise ConfigError(f"unknown cost criterion {name!r}.", suggest(name, known))
         value = float(number) * _SUFFIXES[suffix]
-        if value <= 0:
-            raise ConfigError(f"the cost target {text!r} must be positive.")
+        if not 0 < value < math.inf:
+            raise ConfigError(f"the cost target {text!r} must be positive and finite.")
         return cls(_NAMES[name], value)
+
+
+def refuse_ambiguous(target: object) -> None:
+    """Raise a :class:`ConfigError` for a target ``mac=…``, which nobody reads in one way.
+
+    Runs of before that were told so steer memory access, as they did.
+    """
+    name, _, number = str(target).partition("=")
+    if name.strip() == "mac":
+        raise ConfigError(
+            f"the cost target {str(target)!r} has two readings.",
+            "`mac` is memory access in the paper (Appendix F), a multiply-add elsewhere.",
+            f"Write access={number.strip()} (elements moved), or macs={number.strip()} "
+            "(multiply-adds).",
+        )
 
 
 class CostWeights(BaseModel):
     """How the three criteria of Appendix F are added up (after normalisation)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     params: float = Field(default=1.0, ge=0, description="Weight of the parameter count.")
     flops: float = Field(default=1.0, ge=0, description="Weight of the multiply-adds.")
@@ -74,7 +103,7 @@ class CostWeights(BaseModel):
 class CostSettings(BaseModel):
     """The resource term of the objective."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     eta: float = Field(default=0.0, ge=0, description="Weight of the resource term; 0: none.")
     weights: CostWeights = Field(
@@ -102,6 +131,13 @@ class CostSettings(BaseModel):
         description="Expected cost to steer to, for example params=2.8M, macs=600M or share=0.5; "
         "eta is then adapted during the search.",
     )
+
+    @property
+    def steered(self) -> str:
+        """What the resource term does, in words; empty: there is none."""
+        if self.target is not None:
+            return f"eta is adapted to steer {CostTarget.parse(self.target).words}"
+        return f"eta {self.eta:g} times the expected cost" if self.eta else ""
 
     @field_validator("target")
     @classmethod

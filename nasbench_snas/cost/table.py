@@ -78,6 +78,7 @@ def check_convention(convention: str) -> None:
         )
 
 
+# Implements SNAS (35, 36, 37).
 def conv_cost(
     c_in: int,
     c_out: int,
@@ -118,6 +119,7 @@ def reduction_cost(c_in: int, c_out: int, resolution: int, affine: bool) -> Cost
     return costs[0] + costs[1] + norm_parameters(c_out, affine)
 
 
+# Implements SNAS (35, 36, 37, 38, 39, 40).
 def operation_cost(
     operation: Operation,
     channels: int,
@@ -216,6 +218,7 @@ def position_table(
     return table
 
 
+# Implements SNAS (10).
 def cost_table(space: Space, convention: Convention = "sound") -> Tensor:
     """Return ``C(O_ij)`` of eq. 10, summed over the cells that share an edge.
 

@@ -46,13 +46,14 @@ class Draw:
     centres: Tensor
 
     def to(self, device: torch.device) -> Draw:
-        """Return the same draw on `device`."""
-        return Draw(
-            self.rows.to(device),
-            self.columns.to(device),
-            self.mirror.to(device),
-            self.centres.to(device),
-        )
+        """Return the same draw on `device`; to a GPU in one copy that nothing waits for."""
+        if self.rows.device == device:
+            return self
+        packed = torch.stack([self.rows, self.columns, self.mirror.long(), *self.centres.T])
+        if device.type == "cuda":
+            packed = packed.pin_memory()
+        rows, columns, mirror, *centres = packed.to(device, non_blocking=True)
+        return Draw(rows, columns, mirror.bool(), torch.stack(centres, dim=1))
 
 
 class Augmenter:
@@ -82,6 +83,7 @@ class Augmenter:
         self.statistics = statistics
         self.pad, self.flip, self.cutout = pad, flip, cutout
         self.dtype, self.channels_last = dtype, channels_last
+        self._affine: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
 
     def draw(self, batch: int, height: int, width: int, generator: torch.Generator) -> Draw:
         """Draw the randomness for `batch` images of `height` x `width` pixels.
@@ -92,12 +94,12 @@ class Augmenter:
         device = generator.device
         uniform = torch.rand(5, batch, generator=generator, device=device, dtype=torch.float64)
         offsets = (uniform[:2] * (2 * self.pad + 1)).to(torch.int64)
-        sides = torch.tensor([[height], [width]], dtype=torch.float64, device=device)
+        centres = torch.stack([uniform[3] * height, uniform[4] * width], dim=1)
         return Draw(
             rows=offsets[0],
             columns=offsets[1],
             mirror=(uniform[2] < 0.5) & self.flip,
-            centres=(uniform[3:] * sides).to(torch.int64).T,
+            centres=centres.to(torch.int64),
         )
 
     def apply(self, images: Tensor, draw: Draw) -> Tensor:
@@ -146,12 +148,21 @@ class Augmenter:
         result = images.to(working)
         if self.statistics is None:
             return result.div_(255)
-        shape = (1, -1, 1, 1)
-        mean = torch.tensor(self.statistics.mean, dtype=torch.float64).view(shape)
-        std = torch.tensor(self.statistics.std, dtype=torch.float64).view(shape)
-        scale = (1 / (255 * std)).to(images.device, working)
-        shift = (-mean / std).to(images.device, working)
+        scale, shift = self._factors(self.statistics, images.device, working)
         return result.mul_(scale).add_(shift)
+
+    def _factors(
+        self, statistics: Statistics, device: torch.device, working: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        """Return scale and shift of the pixels on a device; they are copied there once."""
+        key = (device, working)
+        if key not in self._affine:
+            shape = (1, -1, 1, 1)
+            mean = torch.tensor(statistics.mean, dtype=torch.float64).view(shape)
+            std = torch.tensor(statistics.std, dtype=torch.float64).view(shape)
+            scale = (1 / (255 * std)).to(device, working)
+            self._affine[key] = scale, (-mean / std).to(device, working)
+        return self._affine[key]
 
     def _kept(self, images: Tensor, draw: Draw) -> Tensor:
         """Return False inside the cutout and True elsewhere, shape `(B, 1, H, W)`."""

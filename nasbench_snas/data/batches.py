@@ -17,6 +17,7 @@ from torch import Tensor
 
 from nasbench_snas.data.splits import Split
 from nasbench_snas.errors import CheckpointError, ConfigError
+from nasbench_snas.seeding import restore_generator
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 Batch = tuple[Tensor, Tensor]
@@ -172,9 +173,9 @@ class BatchStream:
         self._check(state, shared)
         self._epoch, self._position = state["epoch"], state["position"]
         self._order = state["order"].to(self._images.device, copy=True)
-        self._generator.set_state(state["generator"].cpu())
+        restore_generator(self._generator, state["generator"])
         if not shared:
-            self._augment_generator.set_state(state["augment_generator"].cpu())
+            restore_generator(self._augment_generator, state["augment_generator"])
 
     def _check(self, state: dict[str, Any], shared: bool) -> None:
         epoch, position, order = state.get("epoch"), state.get("position"), state.get("order")

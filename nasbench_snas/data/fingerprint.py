@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from nasbench_snas.data.digests import digest_of, listing_digest
+from nasbench_snas.data.images import ImageSet
 from nasbench_snas.data.loaders import get_loader
 from nasbench_snas.data.settings import DataSettings, FakeSettings, Part
 from nasbench_snas.errors import DataError
@@ -78,6 +79,8 @@ def part_digest(settings: DataSettings, part: Part) -> str:
         from nasbench_snas.data.imagefolder import list_part
 
         return listing_digest(settings, list_part(settings.data_root, part))
+    if settings.checksums == "any":
+        return _pixels(get_loader(settings.dataset)(settings, part))
     if settings.dataset in ("cifar10", "cifar100"):
         from nasbench_snas.data.cifar import files
 
@@ -90,7 +93,11 @@ def part_digest(settings: DataSettings, part: Part) -> str:
 def _embedded(dataset: str, fake: FakeSettings, part: Part) -> str:
     """Return the digest of pixels and labels of a data set that is computed, not read."""
     plain = DataSettings.model_validate({"dataset": dataset, "fake": fake.model_dump()})
-    data = get_loader(dataset)(plain, part)
+    return _pixels(get_loader(dataset)(plain, part))
+
+
+def _pixels(data: ImageSet) -> str:
+    """Return the digest of pixels, labels and class names."""
     content = hashlib.blake2b(digest_size=8)
     content.update(json.dumps([list(data.images.shape), data.class_names]).encode())
     content.update(data.images.contiguous().numpy().data)

@@ -21,7 +21,7 @@ Part = Literal["train", "test"]
 class AugmentSettings(BaseModel):
     """How training images are varied; evaluation only normalises."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     pad: int | None = Field(
         default=None,
@@ -65,10 +65,13 @@ class AugmentSettings(BaseModel):
         return self
 
 
+_LARGEST_FAKE = 2**32
+
+
 class FakeSettings(BaseModel):
     """Size and difficulty of the data set ``fake``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     train_images: int = Field(default=512, ge=1, description="Number of training images.")
     test_images: int = Field(default=128, ge=1, description="Number of test images.")
@@ -80,11 +83,18 @@ class FakeSettings(BaseModel):
     )
     seed: int = Field(default=0, ge=0, description="Seed that the images are made from.")
 
+    @model_validator(mode="after")
+    def _fits_into_memory(self) -> Self:
+        size = max(self.train_images, self.test_images) * self.channels * self.size**2
+        if size > _LARGEST_FAKE:
+            raise ValueError(f"the images have {size:.3g} bytes, more than {_LARGEST_FAKE:.3g}")
+        return self
+
 
 class DataSettings(BaseModel):
     """Everything that decides which images a run sees."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     dataset: DatasetName = Field(
         default="digits", description="Name of the data set, see `nasbench data list`."
@@ -147,6 +157,12 @@ class DataSettings(BaseModel):
         description="imagefolder: what tells images apart. content: the bytes of every file, read "
         "once. listing: names, sizes and times only, weaker, for trees above 10 GB.",
     )
+    checksums: Literal["known", "any"] = Field(
+        default="known",
+        description="CIFAR. known: the published files only, by their MD5 sums. any: files of the "
+        "same format with other contents (pickled again, or fewer images); their fingerprint is "
+        "part of the run.",
+    )
     content: str | None = Field(
         default=None,
         description="Fingerprint of the images, filled in when a run is planned; unset: not "
@@ -161,6 +177,8 @@ class DataSettings(BaseModel):
 
     @model_validator(mode="after")
     def _lazy_needs_files(self) -> Self:
+        if self.checksums == "any" and self.dataset not in ("cifar10", "cifar100"):
+            raise ValueError(f"checksums = 'any' is for cifar10 and cifar100, not {self.dataset!r}")
         if self.lazy and self.dataset != "imagefolder":
             raise ValueError(f"lazy = true needs dataset = 'imagefolder', not {self.dataset!r}")
         return self
@@ -175,12 +193,23 @@ class DataSettings(BaseModel):
             values.pop("content")
         if self.fingerprint == "content":
             values.pop("fingerprint")
+        if self.checksums == "known":
+            values.pop("checksums")
         return values
 
     @property
     def info(self) -> DatasetInfo:
         """The catalogue's entry of the data set."""
         return CATALOGUE[self.dataset]
+
+    @property
+    def declared_sizes(self) -> tuple[int, int, int] | None:
+        """Channels, classes and side of the images; None where only the files know them."""
+        if self.dataset == "fake":
+            return self.fake.channels, self.fake.classes, self.resolution or self.fake.size
+        if self.info.shape is None or self.info.classes is None:
+            return None
+        return self.info.shape[0], self.info.classes, self.resolution or self.info.shape[1]
 
     @property
     def data_root(self) -> Path:

@@ -9,6 +9,9 @@ Protocol ``standard``, n training images, validation share v, theta share t:
 The sets are disjoint and keep the share of every class; they are drawn from the seed and the name
 of the data set. A search is handed a `Splits`, which has no test images; `load_test` reads them.
 
+:func:`divide` parts search_valid once more: images that the derive rule best-of-N selects by, and
+images that every accuracy of the search is reported on.
+
 Protocol ``paper`` validates where the released codes do: a joint search (SNAS) trains on all
 training images and validates on the *test* images; a bi-level search (DARTS) validates on the very
 half that trains alpha. Both overstate the search accuracy, so the object says it in `label`, which
@@ -155,7 +158,9 @@ class Splits:
         moved: dict[int, Tensor] = {}
 
         def move(tensor: Tensor) -> Tensor:
-            return moved.setdefault(id(tensor), tensor.to(device))
+            if id(tensor) not in moved:
+                moved[id(tensor)] = tensor.to(device)
+            return moved[id(tensor)]
 
         def place(split: Split) -> Split:
             return replace(split, images=move(split.images), labels=move(split.labels))
@@ -256,6 +261,39 @@ def _assemble(
         search_valid=valid,
         statistics=statistics_for(settings, data.images, train),
     )
+
+
+def divide(split: Split, fraction: float, seed: int, dataset: str) -> tuple[Split | None, Split]:
+    """Divide the search validation images into a part to select by and a part to report on.
+
+    The parts keep the share of every class and depend on seed and data set alone, so that every
+    estimator and derive rule is reported on the same images.
+
+    Args:
+        split: The search validation images.
+        fraction: Share of the selection part; 0: there is none.
+        seed: The run's seed.
+        dataset: Name of the data set.
+
+    Raises:
+        ConfigError: A part would be empty.
+    """
+    count = round(fraction * len(split))
+    if count == 0 and fraction == 0:
+        return None, split
+    if not 0 < count < len(split):
+        raise ConfigError(
+            f"child.selection_fraction = {fraction:g} leaves a part of {split.name!r} empty",
+            f"it has {len(split)} images",
+            "take a larger data.validation_fraction, or child.selection_fraction = 0",
+        )
+    generator = stream(seed, f"data/{dataset}/selection")
+    chosen, rest = choose_stratified(split.labels.cpu()[split.indices], count, generator)
+    parts = (("selection", chosen), ("reporting", rest))
+    selection, reporting = (
+        replace(split, name=name, indices=split.indices[part]) for name, part in parts
+    )
+    return selection, reporting
 
 
 def load_test(settings: DataSettings) -> Split:

@@ -18,6 +18,8 @@ from nasbench_snas.supernet.child.network import ChildNetwork
 
 TOLERANCE = 1e-4
 """Largest accepted difference of logits, relative to the largest logit (or 1)."""
+LARGEST_FILE = 2**31 - 2**24
+"""Bytes of weights that ONNX's one file can hold (2 GB, less the graph); more need a second."""
 
 
 class LogitsOnly(nn.Module):
@@ -40,6 +42,8 @@ def export_network(network: ChildNetwork, shape: tuple[int, int, int], path: Pat
         network: A trained child.
         shape: Channels, height and width of an image.
         path: Where to; the suffix decides the format.
+
+    An ONNX file holds its weights below 2 GB; above, they stand in ``<path>.data`` beside it.
 
     Returns:
         The largest difference between the file's logits and the module's, relative to the largest
@@ -88,11 +92,16 @@ def _onnx(module: nn.Module, traced: Tensor, other: Tensor, path: Path) -> Tenso
         input_names=["images"],
         output_names=["logits"],
         dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}},
+        external_data=_bytes(module) > LARGEST_FILE,
         dynamo=True,
         verbose=False,
     )
     (logits,) = evaluator(str(path)).run(None, {"images": other.numpy()})
     return torch.from_numpy(logits)
+
+
+def _bytes(module: nn.Module) -> int:
+    return sum(t.numel() * t.element_size() for t in module.state_dict().values())
 
 
 def _onnx_evaluator() -> Any:

@@ -16,7 +16,7 @@ from nasbench_snas.data import (
 from nasbench_snas.data.batches import Batch
 from nasbench_snas.data.settings import Part
 from nasbench_snas.data.shards import move
-from nasbench_snas.data.splits import Split
+from nasbench_snas.data.splits import Split, divide
 from nasbench_snas.data.statistics import Statistics
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.evaluate.load import Loaded
@@ -32,7 +32,7 @@ def split_batches(
     Args:
         loaded: The network, for its images and their statistics.
         split: ``test``, ``train`` (all images that trained the weights) or ``search_valid`` (the
-            images that measured the search; searches only).
+            images that measured the search, without those that selected; searches only).
         batch_size: Images a batch; the last may be smaller.
         device: Where batches go.
 
@@ -65,7 +65,10 @@ def _images(loaded: Loaded, split: str) -> tuple[Split, Statistics]:
     splits = load_splits(loaded.data, loaded.seed, bilevel=loaded.bilevel)
     if split == "test":
         return load_test(loaded.data), splits.statistics
-    return (splits.train if split == "train" else splits.search_valid), splits.statistics
+    if split == "train":
+        return splits.train, splits.statistics
+    fraction, name = loaded.selection_fraction, loaded.data.dataset
+    return divide(splits.search_valid, fraction, loaded.seed, name)[1], splits.statistics
 
 
 def _lazy(loaded: Loaded, split: str, batch_size: int, device: torch.device) -> Iterator[Batch]:

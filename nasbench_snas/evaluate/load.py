@@ -11,6 +11,7 @@ the weights and batch-norm statistics that it inherits from the parent network.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,11 @@ from nasbench_snas.data.settings import DataSettings
 from nasbench_snas.errors import CheckpointError
 from nasbench_snas.registry import Registry
 from nasbench_snas.retrain.network import genotype_of, network_plan
+from nasbench_snas.runs import binding
 from nasbench_snas.runs.checkpoint import load_checkpoint
-from nasbench_snas.runs.folder import RunFolder, find_any_run
+from nasbench_snas.runs.folder import RunFolder, find_any_run, is_file
+from nasbench_snas.runs.named import named_in
+from nasbench_snas.runs.plugins import check_plugins
 from nasbench_snas.search.plan import load_config
 from nasbench_snas.seeding import stream
 from nasbench_snas.settings.parameters import create
@@ -48,6 +52,7 @@ class Loaded:
         num_classes: Classes.
         epoch: Epochs that the weights were trained for.
         bilevel: Whether the search had images of its own for alpha.
+        selection_fraction: Share of the search validation images that selected, not measured.
     """
 
     network: ChildNetwork
@@ -59,6 +64,7 @@ class Loaded:
     num_classes: int
     epoch: int
     bilevel: bool = False
+    selection_fraction: float = 0.0
 
 
 def load(
@@ -94,6 +100,7 @@ def load_trained(
     """Return the network of a run with what it was trained with; arguments as :func:`load`."""
     folder, file = locate(Path(root), str(run))
     registry = registry or Registry()
+    check_plugins(folder, registry)
     if is_retraining(folder):
         return _retrained(folder, file, device, registry)
     return _searched(folder, file, device, registry)
@@ -106,9 +113,10 @@ def locate(root: Path, text: str) -> tuple[RunFolder, Path]:
         CheckpointError: There is none, or several.
     """
     path = Path(text)
-    if path.is_file():
+    if is_file(path):
         for above in path.resolve().parents[:2]:
             if (above / "config.toml").is_file():
+                RunFolder(above).verify()
                 return RunFolder(above), path
         raise CheckpointError(
             f"{path} does not lie in a run folder.",
@@ -118,23 +126,22 @@ def locate(root: Path, text: str) -> tuple[RunFolder, Path]:
     folder = find_any_run(root, text)
     twin = (folder.result() or {}).get("taken_from")
     if twin and not folder.checkpoint_file.is_file():
-        folder = RunFolder(folder.path.parent / str(twin))
+        folder = named_in(folder.path.parent, str(twin))
     return folder, folder.checkpoint_file
 
 
 def is_retraining(folder: RunFolder) -> bool:
     """Whether ``folder`` holds a retraining (rather than a search)."""
-    text = folder.config_file.read_text(encoding="utf-8")
-    return any(line.startswith("[network]") for line in text.splitlines())
+    return binding.is_retraining(folder.config_file.read_text(encoding="utf-8"))
 
 
-def _content(folder: RunFolder, file: Path, kind: str) -> dict[str, Any]:
+def _content(folder: RunFolder, file: Path, kind: str, digests: Iterable[str]) -> dict[str, Any]:
     if not file.is_file():
         raise CheckpointError(
             f"{folder.run_id} has no checkpoint at {file}.",
             fix="Copy it next to config.toml, or run the command again.",
         )
-    content = load_checkpoint(file, config_hash=None)
+    content = load_checkpoint(file, config_hash=tuple(digests))
     if kind not in content:
         raise CheckpointError(f"{file} is no checkpoint of a {kind}.")
     return dict(content[kind])
@@ -142,7 +149,7 @@ def _content(folder: RunFolder, file: Path, kind: str) -> dict[str, Any]:
 
 def _retrained(folder: RunFolder, file: Path, device: str, registry: Registry) -> Loaded:
     config: RetrainConfig = retraining_from_toml(folder.config_file.read_text(encoding="utf-8"))
-    state = _content(folder, file, "retrain")
+    state = _content(folder, file, "retrain", [config.digest()])
     channels, height, width = (int(size) for size in state["shape"])
     shape = (channels, height, width)
     plan = network_plan(config, shape, int(state["num_classes"]), registry)
@@ -162,7 +169,7 @@ def _retrained(folder: RunFolder, file: Path, device: str, registry: Registry) -
 
 def _searched(folder: RunFolder, file: Path, device: str, registry: Registry) -> Loaded:
     config = load_config(folder.config_file)
-    state = _content(folder, file, "search")
+    state = _content(folder, file, "search", map(config.digest, binding.ESTIMATOR_VERSIONS))
     tensors: dict[str, torch.Tensor] = state["parent"]
     shape, classes = _search_shape(config, tensors)
     family = create(registry.space(config.space.name), config.space.parameters, "space")
@@ -192,6 +199,7 @@ def _searched(folder: RunFolder, file: Path, device: str, registry: Registry) ->
         num_classes=classes,
         epoch=int(state["epoch"]),
         bilevel=config.search.level != "joint",
+        selection_fraction=config.child.selection_fraction,
     )
 
 

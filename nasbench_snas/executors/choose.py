@@ -40,7 +40,7 @@ def make_executor(
             return RayExecutor(jobs=jobs, gpus_per_run=gpus_per_run, **options)
         from nasbench_snas.executors.slurm import SlurmExecutor
 
-        return SlurmExecutor(gpus_per_run=gpus_per_run, **options)
+        return SlurmExecutor(jobs=jobs, gpus_per_run=gpus_per_run, **options)
     except TypeError as error:
         raise ConfigError(f"executor {name!r}: {error}.") from error
     except ImportError as error:

@@ -13,7 +13,7 @@ from typing import IO
 
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.executors.interpreter import safe_environment
-from nasbench_snas.executors.task import Outcome, Task, last_line
+from nasbench_snas.executors.task import Outcome, Task, last_error
 from nasbench_snas.runs.folder import RunFolder
 
 
@@ -104,7 +104,7 @@ class LocalExecutor:
 
     def _finished(self, item: _Running) -> Outcome:
         item.errors.seek(0)
-        message = last_line(item.errors.read())
+        message = last_error(item.errors.read())
         item.errors.close()
         self._free_gpus.extend(item.gpus)
         return Outcome(item.task, item.process.returncode, message)

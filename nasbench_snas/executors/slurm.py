@@ -10,6 +10,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,22 +18,24 @@ from typing import Any
 
 import submitit
 
-from nasbench_snas.errors import ConfigError
+from nasbench_snas.errors import ConfigError, MissingDependencyError
 from nasbench_snas.executors.interpreter import safe_children
+from nasbench_snas.executors.local import visible_gpus
 from nasbench_snas.executors.task import Outcome, Task, finish, start, wait_until_free
 
 
 class _Run:
     """A picklable job that can be submitted again."""
 
-    def __init__(self) -> None:
+    def __init__(self, gpus: tuple[str, ...] = ()) -> None:
+        self._gpus = gpus
         self._process: subprocess.Popen[bytes] | None = None
 
     def __call__(self, command: tuple[str, ...], folder: Path) -> tuple[int, str]:
         """Run the command to its end."""
         wait_until_free(folder)
         with _blocked(signal.SIGUSR1, signal.SIGUSR2):
-            self._process = start(command)
+            self._process = start(command, self._gpus)
         return finish(self._process)
 
     def checkpoint(self, command: tuple[str, ...], folder: Path) -> Any:
@@ -40,7 +43,7 @@ class _Run:
         if self._process is not None:
             self._process.terminate()
             wait_until_free(folder)
-        return submitit.helpers.DelayedSubmission(_Run(), command, folder)
+        return submitit.helpers.DelayedSubmission(_Run(self._gpus), command, folder)
 
 
 @contextmanager
@@ -61,23 +64,38 @@ class SlurmExecutor:
     """Submits every task as a job and waits for all of them.
 
     Args:
+        jobs: Jobs at the same time with ``cluster="local"``, which has no queue of its own; 0: one
+            for each GPU, or one.
         gpus_per_run: GPUs of a job.
-        cluster: ``slurm``, ``local`` or ``debug``; empty: what submitit finds.
+        cluster: ``slurm``, ``local`` or ``debug``; empty: ``slurm``.
         folder: For the jobs' logs.
         poll_seconds: Time between looks at the jobs.
         parameters: Further parameters of submitit, for example ``slurm_partition`` or
             ``timeout_min``.
+
+    Raises:
+        MissingDependencyError: There is no Slurm on this machine.
+        ConfigError: A parameter is unknown.
     """
 
     def __init__(
         self,
+        jobs: int = 0,
         gpus_per_run: float = 1,
         cluster: str = "",
         folder: str = "slurm-logs",
         poll_seconds: float = 2.0,
         **parameters: Any,
     ) -> None:
-        self._executor = submitit.AutoExecutor(folder=Path(folder), cluster=cluster or None)
+        wanted = cluster or "slurm"
+        if wanted == "slurm" and submitit.SlurmExecutor.affinity() < 0:
+            raise MissingDependencyError(
+                "there is no Slurm on this machine: 'srun' is not found.",
+                "Without it every run would start here at once.",
+                "Start the sweep on a login node, use --executor local, or try it out with "
+                "cluster = 'local' in --executor-config.",
+            )
+        self._executor = submitit.AutoExecutor(folder=Path(folder), cluster=wanted)
         settings = {"timeout_min": 24 * 60, **parameters}
         if self._executor.cluster == "slurm":
             settings.setdefault("gpus_per_node", int(gpus_per_run))
@@ -86,20 +104,35 @@ class SlurmExecutor:
         except NameError as error:  # submitit's complaint about a name it does not know
             raise ConfigError(f"executor 'slurm': {error}") from error
         self._poll = poll_seconds
+        self._local = self._executor.cluster == "local"
+        self._gpus = list(visible_gpus()) if self._local else []
+        self._share = max(int(gpus_per_run), 1) if self._gpus else 0
+        by_gpu = len(self._gpus) // self._share if self._share else 1
+        self.jobs = jobs or max(by_gpu, 1)
 
     def run(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
         """Run all tasks; see :class:`nasbench_snas.executors.Executor`."""
-        with safe_children():
-            jobs = {
-                task: self._executor.submit(_Run(), task.command, task.folder) for task in tasks
-            }
-        while jobs:
-            for task, job in list(jobs.items()):
+        waiting = deque(tasks)
+        jobs: dict[Task, tuple[Any, tuple[str, ...]]] = {}
+        while waiting or jobs:
+            with safe_children():
+                while waiting and not (self._local and self._is_full(len(jobs))):
+                    gpus = tuple(self._gpus[: self._share])
+                    del self._gpus[: self._share]
+                    task = waiting.popleft()
+                    job = self._executor.submit(_Run(gpus), task.command, task.folder)
+                    jobs[task] = job, gpus
+            for task, (job, gpus) in list(jobs.items()):
                 if job.done():
                     del jobs[task]
+                    self._gpus.extend(gpus)
                     yield self._outcome(task, job)
             if jobs:
                 time.sleep(self._poll)
+
+    def _is_full(self, running: int) -> bool:
+        """Whether this machine has no room for a further job."""
+        return running >= self.jobs or len(self._gpus) < self._share
 
     @staticmethod
     def _outcome(task: Task, job: Any) -> Outcome:

@@ -15,14 +15,18 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from nasbench_snas.errors import DataError, MissingDependencyError, NasbenchError
 from nasbench_snas.executors import Executor, Outcome, Task
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder
 from nasbench_snas.runs.index import index_row
-from nasbench_snas.search.estimate import Measured, duration, expected, told
+from nasbench_snas.search.estimate import Times, duration, told
 from nasbench_snas.search.plan import PlannedRun, as_begun, plan_run
 from nasbench_snas.settings.parameters import config_error
 from nasbench_snas.settings.toml import read_toml
+
+_REFUSED = (2, 3)
+"""Exit codes that say so: settings; data, package or hardware."""
 
 
 class SweepSettings(BaseModel):
@@ -113,8 +117,51 @@ def plan_sweep(registry: Registry, settings: SweepSettings, root: Path) -> list[
     return list(runs.values())
 
 
-def arguments_of(run: SweepRun, settings: SweepSettings, root: Path, extra: Iterable[str]) -> Task:
-    """Return the task of one run: the arguments of ``nasbench`` that run or continue it."""
+def check_sweep(registry: Registry, runs: list[SweepRun], *, here: bool) -> tuple[str, ...]:
+    """Build what the runs that are left would build, the first seed of each kind.
+
+    Args:
+        registry: Where estimators and spaces come from.
+        runs: The plan.
+        here: Whether they run on this machine. Elsewhere what is missing here is not an error.
+
+    Returns:
+        What could not be checked here.
+
+    Raises:
+        NasbenchError: What a run would be refused for.
+    """
+    from nasbench_snas.search.ready import check_ready, unlike
+
+    unchecked: dict[str, None] = {}
+    for plan in unlike(run.plan for run in runs if not run.is_done):
+        try:
+            check_ready(plan.config, registry)
+        except (DataError, MissingDependencyError) as error:
+            if here:
+                raise
+            unchecked[error.what] = None
+        except NasbenchError as error:
+            raise type(error)(f"{plan.run_id}: {error.what}", error.why, error.fix) from error
+    return tuple(unchecked)
+
+
+def arguments_of(
+    run: SweepRun,
+    settings: SweepSettings,
+    root: Path,
+    extra: Iterable[str],
+    told: Iterable[str] = (),
+) -> Task:
+    """Return the task of one run: the arguments of ``nasbench`` that run or continue it.
+
+    Args:
+        run: The run.
+        settings: The sweep's settings.
+        root: The run store.
+        extra: Options of ``nasbench``.
+        told: Options of ``nasbench run`` that are no settings: device, tracker …
+    """
     config = run.plan.config
     arguments = ["-q", *extra, "--root", str(root), "run"]
     arguments += ["--estimator", config.estimator.name, "--space", config.space.name]
@@ -122,17 +169,18 @@ def arguments_of(run: SweepRun, settings: SweepSettings, root: Path, extra: Iter
     arguments += ["--seed", str(config.seed)]
     for assignment in settings.set:
         arguments += ["--set", assignment]
+    arguments += told
     if run.status == "truncated":
         arguments += ["--resume", "auto"]
     return Task(run.plan.run_id, run.folder.path, tuple(arguments))
 
 
-def summary(runs: list[SweepRun], times: list[Measured]) -> str:
+def summary(runs: list[SweepRun], times: Times | None) -> str:
     """Return one line: how many runs are done, to continue and new, and the expected time.
 
     Args:
         runs: The plan.
-        times: What finished runs took.
+        times: What finished runs took; None: nothing is known.
     """
     diverged = sum(run.status == "diverged" for run in runs)
     left = [run for run in runs if not run.is_done]
@@ -142,14 +190,17 @@ def summary(runs: list[SweepRun], times: list[Measured]) -> str:
     text += f", {len(left) - new} begun, {new} new."
     if not left:
         return text
-    found = [(run, expected(times, run.plan)) for run in left]
+    found = [(run, times.expected(run.plan) if times else None) for run in left]
     known = [(run, guess) for run, guess in found if guess is not None]
     unknown = len(left) - len(known)
     if known:
         seconds = sum(guess.seconds * run.share_left for run, guess in known)
         sources = dict.fromkeys(m for _, guess in known for m in guess.sources)
         text += f"  About {duration(seconds)} of work ({told(sources)})"
+        text += f", {seconds / 86_400:.3g} {times.days}" if times else ""
         text += f", and {unknown} runs of unknown time." if unknown else "."
+    else:
+        text += "  Of unknown time."
     return text
 
 
@@ -176,7 +227,8 @@ def execute(
 ) -> SweepReport:
     """Run tasks, retry those that crashed, go on when one fails.
 
-    A run that diverged is a result: it counts as failed and is not retried.
+    A run that diverged is a result: it counts as failed and is not retried. Nor is one that was
+    refused for its settings (code 2), or for data, a package or hardware that is missing (3).
 
     Args:
         executor: Where they run.
@@ -192,7 +244,7 @@ def execute(
             if outcome.code == 0:
                 report.succeeded.append(outcome.task.name)
                 progress(outcome, "done")
-            elif attempt < retries and not fail_fast and not _diverged(outcome):
+            elif attempt < retries and not fail_fast and not _is_final(outcome):
                 again.append(outcome.task)
                 progress(outcome, "retried")
             else:
@@ -206,6 +258,9 @@ def execute(
     return report
 
 
-def _diverged(outcome: Outcome) -> bool:
+def _is_final(outcome: Outcome) -> bool:
+    """Whether a run would fail in the same way again: it diverged, or was refused."""
+    if outcome.code in _REFUSED:
+        return True
     status: dict[str, Any] = RunFolder(outcome.task.folder).status()
     return status.get("status") == "diverged"

@@ -43,7 +43,7 @@ class Outcome:
     Attributes:
         task: The task.
         code: Exit code; 0 is success, negative a signal.
-        message: Last line of its error output.
+        message: Its last error, with the lines that say why and how to mend it.
     """
 
     task: Task
@@ -67,11 +67,12 @@ def wait_until_free(folder: Path, poll_seconds: float = 0.5) -> None:
         time.sleep(poll_seconds)
 
 
-def start(command: tuple[str, ...]) -> subprocess.Popen[bytes]:
-    """Start ``command`` with its error output kept for :func:`finish`."""
+def start(command: tuple[str, ...], gpus: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
+    """Start ``command`` with its error output kept for :func:`finish`, on ``gpus`` if given."""
+    chosen = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
     return subprocess.Popen(
         command,
-        env=safe_environment(),
+        env={**safe_environment(), **chosen},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -79,13 +80,23 @@ def start(command: tuple[str, ...]) -> subprocess.Popen[bytes]:
 
 
 def finish(process: subprocess.Popen[bytes]) -> tuple[int, str]:
-    """Wait for a started command; return its exit code and the last line of its error output."""
+    """Wait for a started command; return its exit code and the last error of its output."""
     _, errors = process.communicate()
-    return process.returncode, last_line(errors)
+    return process.returncode, last_error(errors)
 
 
-def last_line(text: bytes) -> str:
-    """Return the last line of ``text`` that begins with ``Error:``, else the last non-empty one."""
+def last_error(text: bytes) -> str:
+    """Return the last error in ``text``: a line ``Error: …`` with the indented lines below it.
+
+    Those say why, and how to mend it. Without such a line: the last non-empty one.
+    """
     lines = [line for line in text.decode(errors="replace").splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("Error:")]
-    return (errors or lines or [""])[-1].strip()
+    starts = [number for number, line in enumerate(lines) if line.startswith("Error:")]
+    if not starts:
+        return (lines or [""])[-1].strip()
+    error = [lines[starts[-1]].strip()]
+    for line in lines[starts[-1] + 1 :]:
+        if not line.startswith("  "):
+            break
+        error.append(line.rstrip())
+    return "\n".join(error)

@@ -27,7 +27,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from nasbench_snas.kernels.depthwise_backward import depthwise_gradients
-from nasbench_snas.kernels.operands import Candidate, Entries, Norm, UnitSpec, Upstream
+from nasbench_snas.kernels.indices import consecutive, host, index_tensor, owners
+from nasbench_snas.kernels.operands import Candidate, Entries, Fold, Norm, UnitSpec, Upstream
 from nasbench_snas.kernels.reference import (
     ReferenceKernels,
     coefficients,
@@ -39,7 +40,7 @@ from nasbench_snas.kernels.reference import (
 
 def take(x: Tensor, rows: Tensor) -> Tensor:
     """Return ``x[rows]``, without a copy where the rows follow one another or are all the same."""
-    index = rows.tolist()
+    index = host(rows)
     if index == list(range(index[0], index[0] + len(index))):
         return x[index[0] : index[0] + len(index)]
     if index.count(index[0]) == len(index):
@@ -49,7 +50,7 @@ def take(x: Tensor, rows: Tensor) -> Tensor:
 
 def give(total: Tensor, rows: Tensor, values: Tensor) -> None:
     """Add ``values[i]`` to ``total[rows[i]]``; the adjoint of :func:`take`."""
-    index = rows.tolist()
+    index = host(rows)
     if index == list(range(index[0], index[0] + len(index))):
         total[index[0] : index[0] + len(index)] += values
     elif index.count(index[0]) == len(index):
@@ -79,6 +80,17 @@ def depthwise_backward(r: Tensor, dy: Tensor, taps: Tensor, spec: UnitSpec) -> t
     dx, dw = depthwise_gradients(wide(r), wide(dy), kernels, spec.stride, spec.dilation)
     dx = dx.permute(0, 2, 3, 1).unflatten(-1, (groups, channels)).permute(3, 0, 1, 2, 4)
     return dx, dw.view(groups, channels, k * k).transpose(1, 2)
+
+
+def weight_rows(entries: Entries, number: int, fold: Fold) -> Tensor:
+    """Return the row of a folded candidate's weights for each of its entries."""
+    key = f"weight rows {number}"
+    if key not in entries.cache:
+        of_row, (columns, _) = host(fold.rows), own_entries(entries)[number]
+        values = [of_row[row] for row in host(columns[1])]
+        entries.cache[key] = index_tensor(values, fold.rows.device)
+    found: Tensor = entries.cache[key]
+    return found
 
 
 class FoldedKernels(ReferenceKernels):
@@ -150,7 +162,7 @@ class FoldedKernels(ReferenceKernels):
             give(dweights[1], w_rows, dpoint)
         if len(dr) > len(u) == 1:
             dr = dr.sum(0, keepdim=True)
-        elif len(dr) != len(u) or x_rows.tolist() != list(range(len(u))):
+        elif len(dr) != len(u) or not consecutive(x_rows, 0):
             dr = torch.zeros_like(u).index_add_(0, x_rows, dr)
         du: Tensor = torch.ops.aten.threshold_backward(dr, u, 0)
         if overwrite:
@@ -169,11 +181,10 @@ class FoldedKernels(ReferenceKernels):
             raise TypeError("the upstream gradient of a folded candidate has matrices")
         first, second, _ = upstream.matrices
         terms = torch.bmm(take(upstream.g, upstream.index).flatten(1, 3), first)
-        sizes = upstream.starts.diff()
-        if len(terms) == len(d) and bool((sizes == 1).all()):
+        owner = owners(upstream.starts)
+        if owner is None:
             total = terms
         else:
-            owner = torch.repeat_interleave(torch.arange(len(d), device=sizes.device), sizes)
             total = terms.new_zeros((len(d), *terms.shape[1:])).index_add_(0, owner, terms)
         if second is not None:
             total.baddbmm_(d.flatten(1, 3), second)
@@ -183,9 +194,11 @@ class FoldedKernels(ReferenceKernels):
 
     def gradient_of(self, upstream: Upstream, y: Tensor) -> Tensor:
         """Return the upstream gradient of ``y`` as a tensor."""
-        if upstream.index.tolist() != list(range(len(y))) or len(upstream.g) != len(y):
+        if len(upstream.index) != len(y) or not consecutive(upstream.index, 0):
             return combine(upstream, y, len(y))
-        if upstream.mask is not None or upstream.starts.tolist() != list(range(len(y) + 1)):
+        if len(upstream.g) != len(y) or upstream.mask is not None:
+            return combine(upstream, y, len(y))
+        if owners(upstream.starts) is not None:
             return combine(upstream, y, len(y))
         a = upstream.a[:, None, None, None]
         if upstream.p is None or upstream.r is None:
@@ -209,13 +222,13 @@ class FoldedKernels(ReferenceKernels):
                 continue
             mean, inverse, gamma, beta, weight = coefficients(z, columns, candidate)
             a = weight * gamma * inverse
-            product = take(fold.weight, take(fold.rows, columns[1])) * a[:, None]
+            product = take(fold.weight, weight_rows(entries, number, fold)) * a[:, None]
             d, flat = take(candidate.y, columns[1]).flatten(1, 3), out.flatten(1, 3)
             shift = weight * beta
             if fold.covariance is None:  # evaluation: ``d`` is not centred, and ``mean`` fixed
                 shift = shift - a * mean
-            index = target.tolist()
-            if index == list(range(index[0], index[0] + len(index))):
+            index = host(target)
+            if consecutive(target):
                 own = flat[index[0] : index[0] + len(index)]
                 own.baddbmm_(d, product)
                 if candidate.beta is not None or fold.covariance is None:
@@ -260,21 +273,21 @@ class FoldedKernels(ReferenceKernels):
                     z, own, [candidate], g, dz, [small[0]], [small[1]], batch_statistics
                 )
             else:
-                starts = entries.starts[number]
-                result.append(self._folded(z, columns, starts, candidate, g, total, dz, small))
+                known = entries.starts[number], weight_rows(entries, number, candidate.fold)
+                result.append(self._folded(z, columns, known, candidate, g, total, dz, small))
         return result
 
     @staticmethod
     def _folded(
-        z: Tensor, columns: Tensor, starts: Tensor, candidate: Candidate, g: Tensor,
-        totals: Tensor, dz: Tensor, small: Any,
+        z: Tensor, columns: Sequence[Tensor], known: tuple[Tensor, Tensor], candidate: Candidate,
+        g: Tensor, totals: Tensor, dz: Tensor, small: Any,
     ) -> Upstream:  # fmt: skip
         """Return the upstream gradient of a folded candidate; add to the small ones.
 
         Args:
             z: Weights, flat.
-            columns: The candidate's entries, shape ``(6, q)``.
-            starts: Its ``starts``.
+            columns: The candidate's entries, six times shape ``(q,)``.
+            known: Its ``starts``, and the row of the weights of each entry.
             candidate: It.
             g: Gradients of the targets.
             totals: Their sums over images and pixels, shape ``(targets, C)``.
@@ -284,9 +297,10 @@ class FoldedKernels(ReferenceKernels):
         fold, (_, row, _, target, position, edge) = candidate.fold, columns
         if fold is None:
             raise TypeError("the candidate is not folded")
+        starts, of_entry = known
         mean, inverse, gamma, beta, weight = coefficients(z, columns, candidate)
         d, flat = candidate.y.flatten(1, 3), take(g, target).flatten(1, 3)
-        own, total = take(fold.weight, take(fold.rows, row)), take(totals, target)
+        own, total = take(fold.weight, of_entry), take(totals, target)
         products = torch.bmm(take(d, row).transpose(1, 2), flat)
         hat = (own * products).sum(1)
         if fold.covariance is None:

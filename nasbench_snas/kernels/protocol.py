@@ -210,7 +210,7 @@ class Kernels(Protocol):
         """
 
     def concrete_forward(self, logits: Tensor, noise: Tensor, tau: float) -> Tensor:
-        """Return ``softmax((logits + noise) / tau)`` over the last dimension (eq. 6 of SNAS)."""
+        """Return ``softmax((logits + noise) / tau)`` over the last dimension (eq. 5 of SNAS)."""
 
     def concrete_backward(self, z: Tensor, g: Tensor, tau: float) -> Tensor:
         """Return the gradient of ``logits + noise``: ``z (g - <g, z>) / tau``."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from nasbench_snas.kernels.indices import host, index_tensor, owners
 from nasbench_snas.kernels.operands import (
     EPS,
     MOMENTUM,
@@ -90,11 +91,10 @@ def combine(upstream: Upstream, y: Tensor | None, rows: int) -> Tensor:
     terms = upstream.a[:, None, None, None] * upstream.g[upstream.index]
     if upstream.mask is not None:
         terms = terms * upstream.mask[:, :, None, None, None]
-    sizes = upstream.starts.diff()
-    if terms.shape[0] == rows and bool((sizes == 1).all()):
+    owner = owners(upstream.starts)
+    if owner is None:
         total = terms
     else:
-        owner = torch.repeat_interleave(torch.arange(rows, device=sizes.device), sizes)
         total = terms.new_zeros((rows, *terms.shape[1:])).index_add_(0, owner, terms)
     if upstream.p is not None and y is not None:
         total = total + upstream.p[:, None, None, None] * y
@@ -114,7 +114,7 @@ def pool(kind: str, stride: int, x: Tensor) -> Tensor:
 
 
 def coefficients(
-    z: Tensor, columns: Tensor, candidate: Candidate
+    z: Tensor, columns: Sequence[Tensor], candidate: Candidate
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return ``mu``, ``1 / sigma``, ``gamma``, ``beta`` (each ``(q, C)``) and ``z`` (``(q, 1)``).
 
@@ -122,7 +122,7 @@ def coefficients(
     """
     stat, position, edge = columns[2], columns[4], columns[5]
     weight = z[position][:, None]
-    shape = (columns.shape[1], candidate.y.shape[-1])
+    shape = (len(stat), candidate.y.shape[-1])
     one, zero = weight.new_ones(shape), weight.new_zeros(shape)
     normal = candidate.mean is not None and candidate.var is not None
     mean = candidate.mean[stat] if candidate.mean is not None else zero
@@ -132,15 +132,16 @@ def coefficients(
     return mean, inverse, gamma, beta, weight
 
 
-def own_entries(entries: Entries) -> list[tuple[Tensor, slice]]:
-    """Return for each candidate its part of the table as columns, ``(6, q)``, and its entries."""
-    columns = entries.cache.get("columns")
-    if columns is None:
-        columns = entries.cache["columns"] = entries.table.t().contiguous()
-    result, first = [], 0
-    for count in entries.counts:
-        result.append((columns[:, first : first + count], slice(first, first + count)))
-        first += count
+def own_entries(entries: Entries) -> list[tuple[tuple[Tensor, ...], slice]]:
+    """Return for each candidate the columns of its part of the table, and its entries."""
+    result: list[tuple[tuple[Tensor, ...], slice]] | None = entries.cache.get("own entries")
+    if result is None:
+        columns, first = entries.table.t().contiguous(), 0
+        result = entries.cache["own entries"] = []
+        for count in entries.counts:
+            own = columns[:, first : first + count].unbind(0)
+            result.append((own, slice(first, first + count)))
+            first += count
     return result
 
 
@@ -162,7 +163,7 @@ class ReferenceKernels:
 
     def indices(self, values: Sequence[int], device: object) -> Tensor:
         """Return ``values`` on ``device``."""
-        return torch.tensor(values, dtype=torch.int64, device=str(device))
+        return index_tensor(values, device)
 
     def gradient_of(self, upstream: Upstream, y: Tensor) -> Tensor:
         """Return the upstream gradient of ``y`` as a tensor."""
@@ -339,7 +340,7 @@ class ReferenceKernels:
     ) -> None:
         """Update running statistics; updates of different edges are made at once."""
         unbiased = var * (count / (count - 1))
-        edges, first = w_rows.tolist(), 0
+        edges, first = host(w_rows), 0
         while first < len(edges):
             last = first + 1
             while last < len(edges) and edges[last] not in edges[first:last]:
@@ -350,10 +351,12 @@ class ReferenceKernels:
             running[2][edge] += 1
             first = last
 
+    # Implements SNAS (5, 22).
     def concrete_forward(self, logits: Tensor, noise: Tensor, tau: float) -> Tensor:
         """Return the concrete sample."""
         return ((logits + noise) / tau).softmax(dim=-1)
 
+    # Implements SNAS (6, 24).
     def concrete_backward(self, z: Tensor, g: Tensor, tau: float) -> Tensor:
         """Return the gradient of ``logits + noise``."""
         return z * (g - (g * z).sum(dim=-1, keepdim=True)) / tau

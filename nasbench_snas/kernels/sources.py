@@ -7,10 +7,11 @@ keeps for the backward pass. Formulas: :mod:`nasbench_snas.kernels.protocol`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from torch import Tensor
+from torch import Tensor, device
 
 from nasbench_snas.kernels.operands import Entries, UnitSpec
 
@@ -84,6 +85,21 @@ class CandidatePlan:
 
 
 @dataclass(frozen=True)
+class Offer:
+    """One operation as a space offers it at a source, whether it is wanted or not.
+
+    Attributes:
+        kind: As in :class:`CandidatePlan`.
+        pool: Which pooling.
+        specs: The units' specifications at this source's stride.
+    """
+
+    kind: str
+    pool: str
+    specs: tuple[UnitSpec, ...]
+
+
+@dataclass(frozen=True)
 class Source:
     """All candidates that leave a node, or the preprocessing of an input.
 
@@ -93,6 +109,12 @@ class Source:
         entry_edges: The edge of each entry, for masks, or None.
         stride: Of the first units and of poolings.
         training: Whether norms use the statistics of the batch.
+        offers: All operations that there could be, wanted or not: what a kernel is compiled for is
+            chosen by them, so that other wanted operations need no other kernels.
+        rows: Rows of the node.
+        targets: How many nodes (times draws) the entries add to.
+        units: All units of the cell, whose order numbers them in every plan.
+        shared: What a backend derives from the units once; kept with the cell.
     """
 
     candidates: tuple[CandidatePlan, ...]
@@ -100,6 +122,11 @@ class Source:
     entry_edges: Tensor | None
     stride: int
     training: bool
+    offers: tuple[Offer, ...]
+    rows: int
+    targets: int
+    units: tuple[UnitWeights, ...]
+    shared: dict[str, Any]
 
     @property
     def cache(self) -> dict[str, Any]:
@@ -127,6 +154,9 @@ class Slots:
 
 class SourceKernels(Protocol):
     """What a backend offers that runs all candidates of a source together."""
+
+    def prepare(self, sources: Sequence[Source], device: device) -> None:
+        """Get ready to run sources that a pass needs: all at once, before the first one runs."""
 
     def source_forward(
         self, source: Source, x: Tensor, z: Tensor, mask: Tensor | None, out: Tensor, add: bool,

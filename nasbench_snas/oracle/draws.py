@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from nasbench_snas.api import Estimator
+from nasbench_snas.api import Estimator, Loss
 from nasbench_snas.architecture.distributions import Distribution
 from nasbench_snas.oracle.exact import flatten
 from nasbench_snas.oracle.network import BatchedLoss
@@ -35,7 +35,7 @@ def evaluating(estimator: Estimator) -> Iterator[None]:
 
 def alpha_draws(
     estimator: Estimator,
-    loss: BatchedLoss,
+    loss: Loss,
     dist: Distribution,
     replicates: int,
     generator: torch.Generator,
@@ -141,7 +141,7 @@ def measure_cost(
 
 def warm_up(
     estimator: Estimator,
-    loss: BatchedLoss,
+    loss: Loss,
     dist: Distribution,
     passes: int,
     generator: torch.Generator,

@@ -90,6 +90,7 @@ def log_probabilities(dist: Distribution) -> Tensor:
     return torch.cat(parts)
 
 
+# Implements SNAS (3, 4).
 def distribution_gradient(dist: Distribution, losses: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return ``E[L]``, its gradient by the distribution's parameters, and the probabilities.
 

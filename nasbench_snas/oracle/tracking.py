@@ -67,8 +67,9 @@ class GradientTracker:
 
         Returns:
             ``gradient_norm`` (of the mean draw), ``gradient_variance`` (trace of the covariance of
-            a draw), ``gradient_snr`` (de-noised); where exact: ``gradient_exact_norm``,
-            ``gradient_bias_sq`` (relative, debiased), ``gradient_cosine`` (of the mean draw).
+            a draw), ``gradient_snr`` (de-noised); where exact: ``gradient_exact_loss`` (expected,
+            nats), ``gradient_exact_norm``, ``gradient_bias_sq`` (relative, debiased),
+            ``gradient_cosine`` (of the mean draw).
         """
         generator = stream(self.seed, f"track-gradients/{step}", next(dist.parameters()).device)
         buffers = {name: value.clone() for name, value in parent.named_buffers()}
@@ -83,7 +84,9 @@ class GradientTracker:
                 for name, value in parent.named_buffers():
                     value.copy_(buffers[name])
         exact = self._exact_gradient(dist, parent, batch) if self.exact else None
-        return summary(rows, exact)
+        if exact is None:
+            return summary(rows, None)
+        return {**summary(rows, exact[1]), "gradient_exact_loss": exact[0]}
 
     def _draw(
         self, estimator: Estimator, dist: Distribution, loss: Loss, generator: torch.Generator
@@ -105,8 +108,8 @@ class GradientTracker:
 
     def _exact_gradient(
         self, dist: Distribution, parent: nn.Module, batch: tuple[Tensor, Tensor]
-    ) -> Tensor | None:
-        """Return the exact gradient by enumeration, or None where that is too dear."""
+    ) -> tuple[float, Tensor] | None:
+        """Return the exact expected loss and gradient, or None where that is too dear."""
         space = getattr(parent, "space", None)
         if not isinstance(space, Space) or not shares_prefixes(space):
             return None
@@ -121,7 +124,8 @@ class GradientTracker:
         reference.to(images.dtype).train()
         losses = Oracle(BatchedNetwork(reference), images, labels).losses()
         parameter = next(dist.parameters())
-        return distribution_gradient(dist, losses.to(parameter.dtype))[1].double()
+        value, gradient, _ = distribution_gradient(dist, losses.to(parameter.dtype))
+        return float(value), gradient.double()
 
 
 def summary(rows: Tensor, exact: Tensor | None) -> dict[str, float]:
@@ -135,11 +139,12 @@ def summary(rows: Tensor, exact: Tensor | None) -> dict[str, float]:
         "gradient_variance": trace,
         "gradient_snr": (max(signal, 0.0) / trace) ** 0.5 if trace > 0 else float("inf"),
     }
+    if exact is not None:
+        result["gradient_exact_norm"] = float(exact.norm())
     if exact is not None and float(exact.norm()) > 0:
         square = float(exact.square().sum())
         bias = float((mean - exact).square().sum()) - trace / count
         length = float(mean.norm()) * square**0.5
-        result["gradient_exact_norm"] = square**0.5
         result["gradient_bias_sq"] = bias / square
         result["gradient_cosine"] = float(mean @ exact) / length if length > 0 else 0.0
     return result

@@ -39,10 +39,11 @@ from nasbench_snas.data.shards import move
 from nasbench_snas.errors import DivergedError
 from nasbench_snas.registry import Registry
 from nasbench_snas.retrain.accuracy import Evaluation, evaluate
+from nasbench_snas.retrain.compiled import Compiled
 from nasbench_snas.retrain.feed import make_feed
 from nasbench_snas.retrain.network import check_budget, genotype_of, network_plan
 from nasbench_snas.runs.folder import RunFolder
-from nasbench_snas.seeding import stream
+from nasbench_snas.seeding import restore_generator, stream
 from nasbench_snas.settings.retrain import RetrainConfig, TrainingSettings
 from nasbench_snas.supernet.child.kernels import child_kernels, fuse_child
 from nasbench_snas.supernet.child.network import ChildNetwork
@@ -66,7 +67,7 @@ class Retraining(Progress):
 
     Attributes:
         kernels: The backend that runs: ``cpu``, or ``reference`` for the plain modules.
-        note: One line about how it computes.
+        compiled: The compiled network, if it is.
         epoch: Finished epochs.
         step: Finished steps.
         test: The last look at the test images, if there was one.
@@ -103,15 +104,23 @@ class Retraining(Progress):
         if backend is not None:
             fuse_child(self.network, backend)
         self._forward: Any = self.network
+        self.compiled: Compiled | None = None
         if config.speed.compile != "off":
-            self._forward = torch.compile(self.network, backend=config.speed.compile)
+            self.compiled = Compiled(self.network, config.speed.compile)
+            self._forward = self.compiled.forward
         self._build_optimizer()
         self.masks = stream(config.seed, "path-dropout")
         self.epoch = self.step = 0
         self.elapsed = 0.0
         self.sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         self.test: Evaluation | None = None
-        self.note = self._note()
+        self._about = self._note()
+
+    @property
+    def note(self) -> str:
+        """One line about how it computes; with the graphs that were compiled so far."""
+        graphs = f"; {self.compiled.graphs} graphs compiled" if self.compiled else ""
+        return self._about + graphs
 
     def _build_optimizer(self) -> None:
         settings = self.settings
@@ -216,9 +225,12 @@ class Retraining(Progress):
     def _masks(self, images: Tensor) -> Tensor | None:
         """Return the own images' path-dropout masks, ``(edges, B)``; drawn for the whole batch."""
         drop = self.drop_path()
-        if drop == 0:
+        if drop == 0 and not (self.compiled and self.settings.drop_path > 0):
             return None
         whole = len(images) * self.world.size
+        if drop == 0:  # the same graph as with masks, and the same numbers as without
+            edges = self.network.plan.num_edges
+            return images.new_ones(edges, len(images))
         masks = self.network.draw_masks(whole, drop, self.masks)
         return move(masks[:, self.world.rows(whole)].to(images.dtype), images.device)
 
@@ -259,6 +271,8 @@ class Retraining(Progress):
             "theta_lr": self.rate(),
             "drop_path": self.drop_path(),
         }
+        if self.compiled is not None:
+            event["compiled_graphs"] = self.compiled.graphs
         self.epoch += 1
         self.sums.zero_()
         every = self.settings.test_every
@@ -318,7 +332,7 @@ class Retraining(Progress):
         self.network.load_state_dict(state["network"])
         restore_momenta(self.optimizer, dict(self.network.named_parameters()), state["momenta"])
         self.scaler.load_state_dict(state["scaler"])
-        self.masks.set_state(state["masks"].cpu())
+        restore_generator(self.masks, state["masks"])
         self.feed.train.load_state_dict(state["train"])
         self.epoch, self.step = state["epoch"], state["step"]
         self.elapsed = state["elapsed"]

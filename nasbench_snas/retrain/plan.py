@@ -13,13 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from nasbench_snas.architecture.genotype import Genotype
-from nasbench_snas.architecture.text import is_genotype_text, load_genotype, read_genotype
+from nasbench_snas.architecture.text import holds_genotype, load_genotype, read_genotype
 from nasbench_snas.architecture.zoo import zoo_key, zoo_names
 from nasbench_snas.data.fingerprint import with_content
-from nasbench_snas.errors import CheckpointError, ConfigError, GenotypeError, suggest
+from nasbench_snas.errors import (
+    CheckpointError,
+    ConfigError,
+    GenotypeError,
+    UnknownRunError,
+    suggest,
+)
+from nasbench_snas.outside import file_name
 from nasbench_snas.registry import Registry
 from nasbench_snas.retrain.runner import canonical_genotype
 from nasbench_snas.runs.folder import RETRAININGS, RunFolder, find_run, run_folders
+from nasbench_snas.runs.named import named_in
+from nasbench_snas.runs.plugins import check_plugins
 from nasbench_snas.search.plan import load_config
 from nasbench_snas.settings.layers import Layers
 from nasbench_snas.settings.parameters import resolve_parameters
@@ -75,22 +84,26 @@ class PlannedRetraining:
 def find_target(root: Path, text: str) -> Target:
     """Return what ``text`` names: a genotype (text, file, zoo name), or a finished search.
 
+    The file ``genotype.json`` in a run's folder is that run.
+
     Raises:
         GenotypeError: It is neither, or the genotype is malformed.
         CheckpointError: The search has no genotype yet, or several searches match.
     """
-    if is_genotype_text(text):
+    path = Path(text)
+    if path.name == "genotype.json" and _is_search(path.parent) and not holds_genotype(text):
+        return search_target(RunFolder(path.parent))
+    if holds_genotype(text):
         genotype = load_genotype(text)
         return Target(_file_name(genotype.name), genotype)
-    path = Path(text)
     if path.is_file() or zoo_key(text) in zoo_names():
         genotype = load_genotype(text)
         stem = path.stem if path.is_file() else zoo_key(text)
         return Target(_file_name(genotype.name or stem), genotype)
     try:
         folder = find_run(root, text)
-    except CheckpointError as error:
-        if "several" in error.what:
+    except UnknownRunError as error:
+        if error.several or not text.strip():
             raise
         raise GenotypeError(
             f"{text!r} is neither a run in {root} nor a genotype.",
@@ -223,6 +236,9 @@ def plan_retraining(
             data = search.data.model_dump(mode="json", exclude_none=True)
             layers.add({"data": {k: data[k] for k in _FROM_SEARCH if k in data}}, source)
         layers.add({"space": search.space.model_dump(mode="json")}, source)
+    elif target.genotype.space is not None:
+        space = target.genotype.space
+        layers.add({"space": {**space.get("settings", {}), "name": space["name"]}}, "genotype")
     if file is not None:
         layers.add(read_toml(file), str(file.name))
     for assignment in assignments:
@@ -246,6 +262,12 @@ def plan_retraining(
     return PlannedRetraining(config, layers.sources, target.parent_result())
 
 
+def _is_search(folder: Path) -> bool:
+    """Whether ``folder`` is a search's: a retraining's settings hold a genotype."""
+    file = folder / "config.toml"
+    return file.is_file() and "genotype" not in read_toml(file)
+
+
 def _complete(registry: Registry, config: RetrainConfig, target: Target) -> RetrainConfig:
     """Return ``config`` with its skeleton chosen and the space's defaults written out."""
     network, space = config.network, config.space
@@ -256,6 +278,8 @@ def _complete(registry: Registry, config: RetrainConfig, target: Target) -> Retr
     if network.skeleton != "space":
         space = None
     elif space is not None:
+        if target.search is not None:
+            check_plugins(target.search, registry, ("space",))
         values = resolve_parameters(registry.space(space.name), space.parameters, "space")
         space = Choice(name=space.name, **values)
     return config.model_copy(update={"network": network, "space": space})
@@ -269,10 +293,9 @@ def stored_retraining(root: Path, name: str) -> tuple[RunFolder, PlannedRetraini
     """
     folder = find_run(root / RETRAININGS, name)
     config = retraining_from_toml(folder.config_file.read_text(encoding="utf-8"))
-    parent = RunFolder(root / config.parent).result() if config.parent else None
+    parent = named_in(root, config.parent).result() if config.parent else None
     return folder, PlannedRetraining(config, {}, parent)
 
 
 def _file_name(name: str) -> str:
-    kept = "".join(c if c.isalnum() or c in "-_." else "-" for c in name[:80])
-    return kept.strip("-.") or "genotype"
+    return file_name(name, "genotype", longest=80)

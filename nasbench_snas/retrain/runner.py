@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nasbench_snas import __version__
 from nasbench_snas.compute.distributed import World
-from nasbench_snas.errors import NasbenchError
+from nasbench_snas.errors import CheckpointError, NasbenchError
 from nasbench_snas.registry import Registry
 from nasbench_snas.retrain.loop import Retraining
 from nasbench_snas.retrain.network import genotype_of
@@ -24,9 +25,9 @@ from nasbench_snas.runs.folder import (
     RunFolder,
     run_folders,
     write_atomic,
-    write_json,
 )
 from nasbench_snas.runs.options import RunOptions
+from nasbench_snas.runs.plugins import check_plugins, plugin_record
 from nasbench_snas.runs.provenance import device_name, git_state, host_id, versions
 from nasbench_snas.runs.resume import kept_kernels
 from nasbench_snas.runs.schema import NOT_RECORDED
@@ -52,6 +53,22 @@ _OF_PARENT = (
 def retrain_folder(root: Path, config: RetrainConfig) -> RunFolder:
     """Return the folder of a retraining below the run store ``root``."""
     return RunFolder(root / RETRAININGS / config.run_id())
+
+
+def check_ready(
+    config: RetrainConfig,
+    registry: Registry,
+    device: str = "cpu",
+    kernels: str = "auto",
+    *,
+    allow_over_budget: bool = False,
+) -> None:
+    """Build what a retraining of ``config`` builds before it begins: images, network, backend.
+
+    Raises:
+        NasbenchError: What the retraining would be refused for.
+    """
+    Retraining(config, registry, device, allow_over_budget=allow_over_budget, kernels=kernels)
 
 
 def run_retraining(
@@ -81,9 +98,15 @@ def run_retraining(
         ProcessLostError: Another process of the job died; the last checkpoint is whole.
     """
 
-    record = {"parent": config.parent}
+    record: dict[str, Any] = {"parent": config.parent, "plugins": []}
+    if folder.config_file.exists():
+        check_plugins(folder, registry, built_in=True)
+    if config.space is not None:
+        record["plugins"] = [plugin_record(registry, "space", config.space.name)]
 
     def make(world: World) -> Retraining:
+        if world.is_main:
+            genotype_of(config).warn_disconnected()
         kernels = kept_kernels(folder, options, unrecorded="reference")
         if options.kernels == "auto" and config.speed.compile != "off":
             kernels = "auto"  # a continued retraining may be compiled from now on
@@ -100,8 +123,18 @@ def run_retraining(
 
     def finish(work: Retraining, truncated: bool) -> dict[str, Any]:
         if work.world.is_main:
-            text = genotype_of(config).to_json()
-            write_atomic(folder.path / "genotype.json", text + "\n")
+            genotype = genotype_of(config)
+            if config.space is not None:
+                channels, _, resolution = work.feed.shape
+                space = {
+                    "name": config.space.name,
+                    "settings": config.space.parameters,
+                    "in_channels": channels,
+                    "num_classes": work.feed.num_classes,
+                    "resolution": resolution,
+                }
+                genotype = replace(genotype, space=space)
+            write_atomic(folder.path / "genotype.json", genotype.to_json() + "\n")
         events = [event for event in folder.events() if event["kind"] == "epoch"]
         return retrain_result(work, folder.run_id, events, parent or {}, truncated=truncated)
 
@@ -215,7 +248,10 @@ def find_twin(root: Path, config: RetrainConfig) -> RunFolder | None:
     for folder in run_folders(root / RETRAININGS):
         if folder.run_id == own or folder.status().get("status") != "done":
             continue
-        result = folder.result() or {}
+        try:
+            result = folder.result() or {}
+        except CheckpointError:
+            continue  # a damaged one is not taken over
         if result.get("training_hash") == config.training_digest() and not result["truncated"]:
             if not result.get("taken_from"):
                 return folder
@@ -232,6 +268,7 @@ def take_over(config: RetrainConfig, twin: RunFolder, folder: RunFolder) -> dict
     if result is None:
         raise NasbenchError(f"{twin.run_id} has no result any more.")
     with folder.locked():
+        (folder.path / "result.json").unlink(missing_ok=True)  # before what it is bound to changes
         write_atomic(folder.config_file, to_toml(config, {}))
         genotype = (twin.path / "genotype.json").read_text(encoding="utf-8")
         write_atomic(folder.path / "genotype.json", genotype)
@@ -244,12 +281,11 @@ def take_over(config: RetrainConfig, twin: RunFolder, folder: RunFolder) -> dict
             "config_hash": config.digest(),
             "taken_from": twin.run_id,
         }
-        write_json(folder.path / "result.json", result)
-        folder.set_status("done", f"result taken over from {twin.run_id}", exit_code=0)
+        folder.write_result(result, "done", f"result taken over from {twin.run_id}")
     return result
 
 
 def canonical_genotype(data: dict[str, Any]) -> str:
-    """Return the JSON text of a genotype's dictionary without its name."""
-    cells = {key: value for key, value in data.items() if key != "name"}
+    """Return the JSON text of a genotype's dictionary without its name and space."""
+    cells = {key: data[key] for key in ("format", "cells") if key in data}
     return json.dumps(cells, sort_keys=True, separators=(",", ":"))

@@ -7,12 +7,14 @@ import pickle
 import struct
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from nasbench_snas.errors import CheckpointError
+from nasbench_snas.runs.binding import plain
 from nasbench_snas.runs.folder import write_atomic
 
 FORMAT = 1
@@ -41,21 +43,23 @@ def save_checkpoint(path: Path, state: dict[str, Any], *, config_hash: str) -> N
     write_atomic(path, buffer.getvalue())
 
 
-def load_checkpoint(path: Path, *, config_hash: str | None, device: str = "cpu") -> dict[str, Any]:
-    """Return the state that :func:`save_checkpoint` wrote.
+def load_checkpoint(path: Path, *, config_hash: str | Sequence[str]) -> dict[str, Any]:
+    """Return the state that :func:`save_checkpoint` wrote, all its tensors on the host.
+
+    Whoever continues from it moves what belongs on a device: what a run keeps on the host (the
+    history, the steps of Adam, generators' states) stays there, and a run of a GPU opens anywhere.
 
     Args:
         path: The file.
-        config_hash: Hash of the settings it must belong to; None accepts any.
-        device: Where tensors go.
+        config_hash: Hash of the settings it must belong to, or several that it may have.
 
     Raises:
         CheckpointError: It is damaged, of another format, or belongs to other settings. Nothing is
             overwritten.
     """
     try:
-        _check_sums(path)
-        content = torch.load(path, map_location=device, weights_only=True)
+        _check_sums(plain(path))
+        content = torch.load(path, map_location="cpu", weights_only=True)
         kind, found, state = content["format"], content["config_hash"], content["state"]
     except torch.OutOfMemoryError:
         raise
@@ -66,9 +70,10 @@ def load_checkpoint(path: Path, *, config_hash: str | None, device: str = "cpu")
             f"{path} has checkpoint format {kind}, this version reads {FORMAT}.",
             fix="Use the version of nasbench_snas that wrote it (see env.json).",
         )
-    if config_hash is not None and found != config_hash:
+    accepted = [config_hash] if isinstance(config_hash, str) else list(config_hash)
+    if found not in accepted:
         raise CheckpointError(
-            f"{path} belongs to other settings (hash {found}, expected {config_hash}).",
+            f"{path} belongs to other settings (hash {found}, expected {accepted[0]}).",
             "Continuing would mix two experiments; nothing was changed.",
             "Move the file away, or start anew with --resume never.",
         )
@@ -85,6 +90,8 @@ def _check_sums(path: Path) -> None:
 def damaged(path: Path, error: Exception) -> CheckpointError:
     """Return the error to raise where a checkpoint cannot be used because of ``error``."""
     first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if isinstance(error, pickle.UnpicklingError):  # torch advises to switch its guard off
+        first = "it holds something else than tensors and plain values"
     return CheckpointError(
         f"checkpoint {path} is damaged or foreign: {first[:160]}",
         "Nothing was overwritten.",

@@ -6,13 +6,12 @@ another seed (pseudo-replication), and intervals would shrink for nothing.
 
 from __future__ import annotations
 
-import hashlib
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from nasbench_snas.errors import DataError, NasbenchError
+from nasbench_snas.runs.binding import bare_settings, digest_of, named_hash
 from nasbench_snas.runs.folder import RunFolder
 from nasbench_snas.runs.schema import Row
 
@@ -52,7 +51,7 @@ def _what_it_is(row: Row) -> tuple[object, ...]:
     if row["stage"] == "gradients" or row["status"] == "damaged":
         return ("as named", row["stage"], row["folder"], row["run_id"], id(row))
     file = RunFolder(Path(str(row["folder"]))).config_file
-    settings = hashlib.blake2b(_bare(file), digest_size=8).hexdigest()
+    settings = digest_of(bare_settings(file.read_text(encoding="utf-8")))
     return (row["stage"], row["seed"], row["retrain_seed"], settings)
 
 
@@ -61,22 +60,9 @@ def _hashes(rows: Sequence[Row]) -> list[str]:
 
     Rows are of one kind: they differ in the version of the estimator at most.
     """
-    found = []
-    for row in rows:
-        named = re.search(r"-[sr]\d+-([0-9a-f]{8})$", str(row["run_id"]))
-        found.append(str(row["config_hash"] or (named.group(1) if named else "")))
+    found = [str(row["config_hash"] or named_hash(str(row["run_id"]))) for row in rows]
     known = sorted(set(found) - {""})
     return [value or (known[0] if len(known) == 1 else "") for value in found]
-
-
-def _bare(file: Path) -> bytes:
-    """Return the settings in a ``config.toml`` without the comments that name their sources."""
-    lines = (line.rsplit("  # ", 1)[0] for line in file.read_text(encoding="utf-8").splitlines())
-    kept = [line for line in lines if not line.startswith(_OUTSIDE)]
-    return "\n".join(kept).encode()
-
-
-_OUTSIDE = ("#", "root =", "cache_dir =", "workers =", "checkpoint_seconds =")
 
 
 def _same_result(one: RunFolder, other: RunFolder) -> bool:
@@ -88,9 +74,14 @@ def _same_result(one: RunFolder, other: RunFolder) -> bool:
 def further(one: RunFolder, other: RunFolder) -> RunFolder:
     """Return the copy of a run that is further: the finished one, else the newer one.
 
+    A copy that is whole wins over a damaged one.
+
     Raises:
         DataError: Both have finished, with different results.
     """
+    whole = [_is_whole(folder) for folder in (one, other)]
+    if whole[0] != whole[1]:
+        return one if whole[0] else other
     results = [
         file.read_bytes() if (file := folder.path / "result.json").is_file() else b""
         for folder in (one, other)
@@ -104,6 +95,14 @@ def further(one: RunFolder, other: RunFolder) -> RunFolder:
     if any(results):
         return one if results[0] else other
     return max(one, other, key=_updated)
+
+
+def _is_whole(folder: RunFolder) -> bool:
+    try:
+        folder.verify()
+    except NasbenchError:
+        return False
+    return True
 
 
 def _updated(folder: RunFolder) -> float:

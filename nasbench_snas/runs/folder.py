@@ -18,10 +18,13 @@ from typing import Any, Literal
 
 import filelock
 
-from nasbench_snas.errors import CheckpointError
+from nasbench_snas.errors import CheckpointError, UnknownRunError
+from nasbench_snas.runs.binding import binding, damage, digest_of, plain
+from nasbench_snas.runs.events import read_events
 from nasbench_snas.runs.provenance import boot_id, host_id
+from nasbench_snas.runs.temporaries import remove_dead, temporary_of
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 RETRAININGS = "_retrain"
 """Folder of the retrainings below a run store."""
 STUDIES = "_gradients"
@@ -38,7 +41,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         CheckpointError: The disk is full or the folder cannot be written; the old file is
             untouched.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_of(path)
     data = content.encode() if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,15 +75,21 @@ def _sync_folder(folder: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as JSON, atomically; see :func:`write_atomic`."""
-    write_atomic(path, json.dumps(value, indent=1, sort_keys=False) + "\n")
+    write_atomic(path, _json_text(value))
+
+
+def _json_text(value: Any) -> str:
+    return json.dumps(value, indent=1, sort_keys=False) + "\n"
 
 
 def read_json(path: Path) -> Any:
     """Return the JSON value in ``path``; :class:`CheckpointError` if it is missing or damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(plain(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
+    except RecursionError:
+        raise CheckpointError(f"cannot read {path}: it is nested too deeply.") from None
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -91,26 +100,12 @@ def read_object(path: Path) -> dict[str, Any]:
     return value
 
 
-def read_events(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the events of a log; a torn last line is ignored.
-
-    Raises:
-        CheckpointError: A line other than the last is damaged.
-    """
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return
-    for number, line in enumerate(lines, start=1):
-        if not line:
-            continue
-        try:
-            event = json.loads(line)
-        except ValueError as error:
-            if number == len(lines):
-                return
-            raise CheckpointError(f"{path}, line {number}: {error}") from error
-        yield event
+def read_objects(path: Path) -> list[dict[str, Any]]:
+    """Return the JSON objects in the list in ``path``; :class:`CheckpointError` if it is none."""
+    value = read_json(path)
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise CheckpointError(f"{path} holds no list of JSON objects.")
+    return value
 
 
 @dataclass(frozen=True)
@@ -169,6 +164,10 @@ class RunFolder:
         """Return the length of the event log in bytes."""
         return self.events_file.stat().st_size if self.events_file.exists() else 0
 
+    def events_digest(self) -> str:
+        """Return the digest that binds the event log; see :mod:`nasbench_snas.runs.binding`."""
+        return digest_of(self.events_file.read_bytes() if self.events_file.exists() else b"")
+
     def truncate_events(self, size: int) -> None:
         """Forget what was logged after a checkpoint; it is measured again, equally."""
         if self.events_size() > size:
@@ -190,15 +189,53 @@ class RunFolder:
         write_json(self.path / "status.json", content)
 
     def result(self) -> dict[str, Any] | None:
-        """Return ``result.json``, or None if the run has not finished."""
+        """Return ``result.json``, or None if the run has not finished.
+
+        Raises:
+            CheckpointError: It is damaged, or other parts of the run do not belong to it.
+        """
         file = self.path / "result.json"
-        return read_object(file) if file.exists() else None
+        result = read_object(file) if file.exists() else None
+        if result is not None and (why := damage(self.path, result, self.status())):
+            raise self._damaged(why)
+        return result
+
+    def write_result(self, result: Mapping[str, Any], status: Status, reason: str = "") -> None:
+        """Write ``result.json``, bound to the other parts of the run, and the last status."""
+        text = _json_text({**result, "bound": binding(self.path)})
+        last: dict[str, Any] = {
+            "reason": reason,
+            "exit_code": 0,
+            "result_digest": digest_of(text.encode()),
+        }
+        if status != "done":
+            self.set_status(status, **last)
+        write_atomic(self.path / "result.json", text)
+        if status == "done":
+            self.set_status(status, **last)
+
+    def verify(self) -> None:
+        """Raise a :class:`CheckpointError` if parts of the run do not belong together."""
+        file = self.path / "result.json"
+        result = read_object(file) if file.exists() else None
+        if why := damage(self.path, result, self.status()):
+            raise self._damaged(why)
+
+    def _damaged(self, why: str) -> CheckpointError:
+        return CheckpointError(
+            f"run {self.run_id} is damaged: {why}.",
+            "Its parts do not belong together; nothing was changed.",
+            "Restore the file from a copy, or move the folder away and make the run again.",
+        )
 
     def add_environment(self, record: Mapping[str, Any]) -> None:
         """Append the record of one (re)start to ``env.json``."""
+        write_json(self.path / "env.json", [*self.starts(), dict(record)])
+
+    def starts(self) -> list[dict[str, Any]]:
+        """Return the records of all (re)starts in ``env.json``, the first one first."""
         file = self.path / "env.json"
-        starts = list(read_json(file)) if file.exists() else []
-        write_json(file, [*starts, dict(record)])
+        return read_objects(file) if file.exists() else []
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -213,8 +250,9 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=_LOOK_SECONDS)
         except filelock.Timeout as error:
-            who = read_json(holder) if holder.exists() else {}
-            since = f"It was started at {time.ctime(who['started'])}" if "started" in who else ""
+            who = self.holder()
+            began = who.get("started")
+            since = f"It was started at {time.ctime(began)}" if isinstance(began, float) else ""
             raise CheckpointError(
                 f"run {self.run_id} is in use by process {who.get('pid', '?')}.",
                 f"{since} on host {who.get('host')}." if since else "",
@@ -223,6 +261,7 @@ class RunFolder:
         except OSError as error:
             raise _unwritable(self.path, error) from error
         try:
+            remove_dead(self.path, locked=True)
             record = {
                 "pid": os.getpid(),
                 "host": host_id(),
@@ -235,6 +274,13 @@ class RunFolder:
             with suppress(OSError):
                 holder.unlink()
             lock.release()
+
+    def holder(self) -> dict[str, Any]:
+        """Return who holds (or last held) the lock; ``{}`` where that is not known."""
+        try:
+            return read_object(self.path / "lock.json")
+        except CheckpointError:
+            return {}
 
     def is_locked(self) -> bool:
         """Return whether a living process holds the run's lock (False if that cannot be known)."""
@@ -256,17 +302,40 @@ def run_folders(root: Path) -> list[RunFolder]:
     if not root.is_dir():
         return []
     found = (p for p in root.iterdir() if not p.name.startswith(("_", ".")))
-    return [RunFolder(p) for p in sorted(found) if (p / "config.toml").is_file()]
+    return [RunFolder(p) for p in sorted(found) if is_file(p / "config.toml")]
 
 
-def find_run(root: Path, name: str) -> RunFolder:
+def is_file(path: Path) -> bool:
+    """Whether ``path`` is a file; no name that users can give is an error."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or has a NUL character
+        return False
+
+
+def find_run(root: Path, name: str, *, verify: bool = True) -> RunFolder:
     """Return the run called ``name``: a path, a run id, or an unambiguous beginning of one.
 
+    Args:
+        root: The run store.
+        name: What was given.
+        verify: Refuse a run whose parts do not belong together.
+
     Raises:
-        CheckpointError: There is none, or several.
+        UnknownRunError: There is none, or several.
+        CheckpointError: It is damaged.
     """
+    folder = _find_run(root, name)
+    if verify:
+        folder.verify()
+    return folder
+
+
+def _find_run(root: Path, name: str) -> RunFolder:
+    if not name.strip():
+        raise UnknownRunError(name, root)
     direct = Path(name)
-    if (direct / "config.toml").is_file():
+    if is_file(direct / "config.toml"):
         return RunFolder(direct)
     folders = run_folders(root)
     found = [f for f in folders if f.run_id == name] or [
@@ -274,12 +343,10 @@ def find_run(root: Path, name: str) -> RunFolder:
     ]
     if len(found) == 1:
         return found[0]
-    known = ", ".join(f.run_id for f in (found or folders)[:8]) or "(none)"
-    problem = "matches several runs" if found else "matches no run"
-    raise CheckpointError(f"{name!r} {problem} in {root}.", f"Known: {known}")
+    raise UnknownRunError(name, root, [f.run_id for f in (found or folders)], several=bool(found))
 
 
-def find_any_run(root: Path, name: str) -> RunFolder:
+def find_any_run(root: Path, name: str, *, verify: bool = True) -> RunFolder:
     """Return the search or, below ``_retrain``, the retraining called ``name``; see
     :func:`find_run`.
 
@@ -287,14 +354,22 @@ def find_any_run(root: Path, name: str) -> RunFolder:
     first (they begin with the name of their search).
 
     Raises:
-        CheckpointError: There is none, or several.
+        UnknownRunError: There is none, or several.
+        CheckpointError: It is damaged.
     """
-    if (root / name / "config.toml").is_file():
+    folder = _find_any_run(root, name)
+    if verify:
+        folder.verify()
+    return folder
+
+
+def _find_any_run(root: Path, name: str) -> RunFolder:
+    if name.strip() and is_file(root / name / "config.toml"):
         return RunFolder(root / name)
     if run_folders(root / RETRAININGS):
         try:
-            return find_run(root / RETRAININGS, name)
-        except CheckpointError as error:
-            if "several" in error.what:
+            return _find_run(root / RETRAININGS, name)
+        except UnknownRunError as error:
+            if error.several:
                 raise
-    return find_run(root, name)
+    return _find_run(root, name)

@@ -2,31 +2,31 @@
 
 It is derived from the folders, and imports no torch.
 
-``index.jsonl`` caches what is read from a folder together with the modification time of its
-``status.json``, so that thousands of runs are listed without opening their files again. It may be
-deleted at any time.
+``index.jsonl`` caches what is read from a folder together with times and sizes of its files, so
+that thousands of runs are listed without opening them again. It may be deleted at any time.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-import tomllib
 from pathlib import Path
 from typing import Any
 
-from nasbench_snas.errors import CheckpointError
+from nasbench_snas.errors import CheckpointError, NasbenchError
+from nasbench_snas.runs.binding import BOUND
+from nasbench_snas.runs.events import read_events
 from nasbench_snas.runs.folder import (
     RETRAININGS,
     STUDIES,
     RunFolder,
-    read_events,
-    read_json,
     run_folders,
     write_atomic,
 )
 from nasbench_snas.runs.provenance import boot_id, host_id
 from nasbench_snas.runs.schema import NOT_RECORDED
+from nasbench_snas.runs.temporaries import remove_dead
+from nasbench_snas.settings.toml import read_toml
 
 _KEPT = (
     "search_valid_acc",
@@ -36,6 +36,7 @@ _KEPT = (
     "epochs_done",
     "epochs_planned",
 )
+_FIELDS = {"run_id", "stage", "status", "reason", "updated", "note"}
 _AGAIN = {
     "search": "nasbench run --resume",
     "retrain": "nasbench retrain --resume",
@@ -54,8 +55,8 @@ def read_index(root: Path, *, rebuild: bool = False) -> list[dict[str, Any]]:
     known: dict[str, dict[str, Any]] = {}
     if not rebuild:
         try:
-            known = {row["run_id"]: row for row in read_events(file)}
-        except (CheckpointError, KeyError):
+            known = {row["run_id"]: row for row in read_events(file) if row.keys() >= _FIELDS}
+        except (CheckpointError, TypeError):
             known = {}
     rows, changed = [], rebuild
     parts = (root, root / RETRAININGS, root / STUDIES)
@@ -63,7 +64,7 @@ def read_index(root: Path, *, rebuild: bool = False) -> list[dict[str, Any]]:
         stamp = _stamp(folder)
         row = known.get(folder.run_id)
         living = row is not None and row["status"] in ("running", "stale")
-        if row is None or living or row.get("stamp") != stamp or "stage" not in row:
+        if row is None or living or row.get("stamp") != stamp:
             fresh = {**index_row(folder), "stamp": stamp}
             changed |= fresh != row
             row = fresh
@@ -75,17 +76,23 @@ def read_index(root: Path, *, rebuild: bool = False) -> list[dict[str, Any]]:
 
 def _write(file: Path, rows: list[dict[str, Any]]) -> None:
     if file.parent.is_dir():
+        remove_dead(file.parent, locked=False)
         try:
             write_atomic(file, "".join(json.dumps(row) + "\n" for row in rows))
         except CheckpointError:
             return  # a store that cannot be written is still listed
 
 
-def _stamp(folder: RunFolder) -> float:
-    try:
-        return (folder.path / "status.json").stat().st_mtime
-    except OSError:
-        return 0.0
+def _stamp(folder: RunFolder) -> list[int]:
+    """Return times and sizes of the files that a row is read from."""
+    stamp = []
+    for name in ("status.json", "result.json", "config.toml", "events.jsonl", *BOUND):
+        try:
+            found = (folder.path / name).stat()
+            stamp += [found.st_mtime_ns, found.st_size]
+        except OSError:
+            stamp += [0, 0]
+    return stamp
 
 
 def index_row(folder: RunFolder) -> dict[str, Any]:
@@ -93,15 +100,19 @@ def index_row(folder: RunFolder) -> dict[str, Any]:
     stage = {RETRAININGS: "retrain", STUDIES: "gradients"}.get(folder.path.parent.name, "search")
     row: dict[str, Any] = {"run_id": folder.run_id, "stage": stage}
     try:
-        status = folder.status()
-        result = folder.result() or {}
-    except CheckpointError as error:
-        return row | {"status": "damaged", "reason": "", "updated": 0.0, "note": error.what}
+        folder.verify()
+        status, result = folder.status(), folder.result() or {}
+        if status.get("status") == "done" and not result:
+            raise CheckpointError(f"run {folder.run_id} is damaged: result.json is missing.")
+        _check_types(status, result)
+    except (CheckpointError, OSError) as error:
+        what = error.what if isinstance(error, CheckpointError) else str(error)
+        return row | {"status": "damaged", "reason": "", "updated": 0.0, "note": what}
     row |= {
         "stage": result.get("stage", stage),
         "status": status.get("status", "queued"),
         "reason": status.get("reason", ""),
-        "updated": status.get("updated", 0.0),
+        "updated": status.get("updated") or 0.0,
         **{key: result.get(key) for key in _KEPT},
         "note": "",
     }
@@ -112,11 +123,24 @@ def index_row(folder: RunFolder) -> dict[str, Any]:
     return row
 
 
+def _check_types(status: dict[str, Any], result: dict[str, Any]) -> None:
+    """Raise a :class:`CheckpointError` if a value of a row is of another type than it has to be."""
+    texts = {name: status.get(name, "") for name in ("status", "reason")}
+    texts["stage"] = result.get("stage", "")
+    numbers = {"updated": status.get("updated", 0.0), **{key: result.get(key) for key in _KEPT}}
+    for name, value in texts.items():
+        if not isinstance(value, str):
+            raise CheckpointError(f"{name} is {str(value)[:40]!r}, expected a text.")
+    for name, value in numbers.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise CheckpointError(f"{name} is {str(value)[:40]!r}, expected a number.")
+
+
 def _unfinished(folder: RunFolder, row: dict[str, Any]) -> None:
     try:
         _progress(folder, row)
-    except (OSError, ValueError, KeyError, CheckpointError) as error:
-        row["note"] = f"cannot be read: {error}"
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, NasbenchError) as error:
+        row["status"], row["note"] = "damaged", f"cannot be read: {error}"
         return
     if row["status"] == "running" and not folder.is_locked():
         row["status"], row["note"] = "stale", _why_stale(folder)
@@ -132,16 +156,15 @@ def _progress(folder: RunFolder, row: dict[str, Any]) -> None:
     """Fill in how far a search or retraining is (the length of a study is not in epochs)."""
     if row["stage"] == "gradients":
         return
-    config = tomllib.loads(folder.config_file.read_text(encoding="utf-8"))
+    config = read_toml(folder.config_file)
     table = config.get("search" if row["stage"] == "search" else "training", {})
     row["epochs_planned"] = table.get("epochs")
     epochs = [e for e in read_events(folder.events_file) if e.get("kind") == "epoch"]
-    row["epochs_done"] = epochs[-1]["epoch"] if epochs else 0
+    row["epochs_done"] = int(epochs[-1]["epoch"]) if epochs else 0
 
 
 def _why_stale(folder: RunFolder) -> str:
-    holder = folder.path / "lock.json"
-    who = read_json(holder) if holder.exists() else {}
+    who = folder.holder()
     if who.get("host") not in (None, host_id()):
         return "started on another host"
     if who.get("boot_id") not in (None, boot_id()):

@@ -161,6 +161,7 @@ def environment(device: str) -> dict[str, Any]:
             "deterministic": torch.are_deterministic_algorithms_enabled(),
             "cudnn_benchmark": torch.backends.cudnn.benchmark,
             "tf32": torch.backends.cuda.matmul.allow_tf32,
+            "tf32_convolutions": torch.backends.cudnn.allow_tf32,
         },
         "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
     }

@@ -12,13 +12,16 @@ pandas only where a table is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import csv
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasbench_snas.errors import ConfigError, DataError
+from nasbench_snas.outside import csv_line, unguarded
 from nasbench_snas.runs.copies import further, merge_copies
-from nasbench_snas.runs.folder import RunFolder, run_folders
+from nasbench_snas.runs.folder import RunFolder, run_folders, write_atomic
+from nasbench_snas.runs.pack import store_of
 from nasbench_snas.runs.rows import RowLoader
 from nasbench_snas.runs.schema import COLUMNS, TYPES, Row
 
@@ -30,7 +33,7 @@ def load_results(roots: str | Path | Iterable[str | Path] = "runs") -> pd.DataFr
     """Return all runs under one or several roots as a table, one row for each run and stage.
 
     Args:
-        roots: A run store, or several of them.
+        roots: A run store or a file of packed runs, or several of them.
 
     Returns:
         Columns :data:`COLUMNS`, rows by stage and run id. Numbers that a run does not have are
@@ -66,12 +69,12 @@ def export_results(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         ConfigError: Another suffix, or parquet without a package that writes it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    frame = _frame(rows)
     if path.suffix == ".csv":
-        frame.to_csv(path, index=False)
+        lines = [csv_line(COLUMNS), *(csv_line(row[name] for name in COLUMNS) for row in rows)]
+        write_atomic(path, "".join(lines))
     elif path.suffix == ".parquet":
         try:
-            frame.to_parquet(path, index=False)
+            _write_parquet(_frame(rows), path)
         except ImportError as error:
             raise ConfigError(
                 "parquet files need a package that writes them.",
@@ -80,6 +83,60 @@ def export_results(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             ) from error
     else:
         raise ConfigError(f"cannot write results as {path.suffix!r}.", "Known: .csv, .parquet")
+
+
+def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table with one schema for all files: a column without values has its type, too."""
+    try:
+        import pyarrow as pa  # type: ignore[import-untyped, unused-ignore]
+    except ImportError:
+        frame.to_parquet(path, index=False)
+        return
+    kinds = {"object": pa.string(), "Int64": pa.int64(), "boolean": pa.bool_()}
+    fields = [(name, kinds.get(TYPES.get(name, ""), pa.float64())) for name in COLUMNS]
+    frame.to_parquet(path, index=False, engine="pyarrow", schema=pa.schema(fields))
+
+
+def read_exported(path: Path) -> pd.DataFrame:
+    """Return the table that :func:`export_results` wrote: the same columns, types and texts.
+
+    Raises:
+        DataError: The file is missing, or is no such table.
+    """
+    try:
+        names, rows = (_from_parquet if path.suffix == ".parquet" else _from_csv)(path)
+    except (OSError, ValueError, TypeError, KeyError, ImportError, csv.Error) as error:
+        raise DataError(f"cannot read the results in {path}: {error}") from error
+    if wrong := sorted(set(COLUMNS) ^ set(names)):
+        raise DataError(f"{path} is no table of results: check the columns {', '.join(wrong)}.")
+    return _frame(rows)
+
+
+def _from_csv(path: Path) -> tuple[list[str], list[Row]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = csv.reader(file, strict=True)
+        names = next(lines, [])
+        if set(names) != set(COLUMNS):
+            return names, []
+        return names, [dict(zip(names, map(_value, names, row), strict=True)) for row in lines]
+
+
+def _value(name: str, cell: str) -> Any:
+    readers: dict[str, Callable[[str], Any]] = {
+        "object": unguarded,
+        "Int64": int,
+        "boolean": {"True": True, "False": False}.__getitem__,
+    }
+    return readers.get(TYPES.get(name, ""), float)(cell) if cell else None
+
+
+def _from_parquet(path: Path) -> tuple[list[str], list[Row]]:
+    import pandas as pd
+
+    stored = pd.read_parquet(path)
+    columns = {str(name): [None if pd.isna(v) else v for v in stored[name]] for name in stored}
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return list(columns), rows
 
 
 def _frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -95,7 +152,7 @@ def _frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 def _distinct(paths: Sequence[Path]) -> list[Path]:
     """Return the roots, each once; raises if one is not a folder."""
-    for path in paths:
+    for path in (paths := [store_of(path) for path in paths]):
         if not path.is_dir():
             raise DataError(
                 f"there is no run store at {path}.",

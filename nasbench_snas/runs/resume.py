@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from nasbench_snas.errors import MissingDependencyError
 from nasbench_snas.kernels.dispatch import BACKENDS, select_backend
-from nasbench_snas.runs.folder import RunFolder, read_json
+from nasbench_snas.runs.folder import RunFolder
 from nasbench_snas.runs.options import RunOptions
+from nasbench_snas.runs.trackers import require_tracker
+
+logger = logging.getLogger("nasbench_snas")
 
 
 def kept_kernels(folder: RunFolder, options: RunOptions, unrecorded: str = "auto") -> str:
@@ -24,8 +28,7 @@ def kept_kernels(folder: RunFolder, options: RunOptions, unrecorded: str = "auto
     """
     if options.kernels != "auto" or not (options.resume and folder.checkpoint_file.exists()):
         return options.kernels
-    file = folder.path / "env.json"
-    starts = read_json(file) if file.exists() else []
+    starts = folder.starts()
     if not starts or starts[-1].get("device") != options.device:
         return "auto"
     kept = str(starts[-1].get("kernels", unrecorded))
@@ -39,6 +42,21 @@ def kept_kernels(folder: RunFolder, options: RunOptions, unrecorded: str = "auto
                 "Make them available again, or continue all the same with --kernels reference.",
             ) from error
     return kept
+
+
+def check_unused(kernels: str, device: str, tracker: str = "none") -> None:
+    """Check what was asked for beside a run that has finished, and say that it plays no part.
+
+    Raises:
+        ConfigError: The backend cannot run on this device.
+        MissingDependencyError: The backend or the tracker cannot be had here.
+    """
+    if kernels != "auto":
+        select_backend(kernels, device)
+        logger.warning("--kernels %s plays no part: the run has finished", kernels)
+    if tracker != "none":
+        require_tracker(tracker)
+        logger.warning("--track %s plays no part: the run has finished", tracker)
 
 
 def changed_note(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

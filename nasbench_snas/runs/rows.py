@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasbench_snas.errors import CheckpointError, DataError, NasbenchError
-from nasbench_snas.runs.folder import RunFolder, read_json, read_object
+from nasbench_snas.runs.binding import plain
+from nasbench_snas.runs.folder import RunFolder, read_object
 from nasbench_snas.runs.index import index_row
 from nasbench_snas.runs.schema import COLUMNS, NOT_RECORDED, TYPES, Row, migrate
 
 if TYPE_CHECKING:
     from nasbench_snas.settings.run import RunConfig
 
+_STAGES = {"search": ("search",), "retrain": ("retrain", "transfer")}
 _BYTES = {"float32": 4, "bf16": 2, "float64": 8}
 
 
@@ -42,10 +44,13 @@ class RowLoader:
             OSError,
             LookupError,
             AttributeError,
+            ArithmeticError,
+            RecursionError,
             TypeError,
             ValueError,
         ) as error:
             what = error.what if isinstance(error, NasbenchError) else f"cannot be read: {error!r}"
+            what = what.encode(errors="replace").decode()
             damaged = {"run_id": folder.run_id, "stage": stage, "folder": str(folder.path)}
             return [complete_row({**damaged, "status": "damaged", "reason": what})]
 
@@ -56,12 +61,16 @@ class RowLoader:
         if status.get("status") == "damaged":
             raise CheckpointError(status["note"])
         row["status"] = status.get("status", "queued")
+        if not isinstance(row["status"], str):
+            raise CheckpointError(f"{folder.path / 'status.json'}: status {row['status']!r}.")
         row["reason"] = status.get("reason", "") or status.get("note", "")
         row["epochs_done"] = status.get("epochs_done")
         row |= _environment(folder)
         if result is not None:
             row |= {k: v for k, v in migrate(result).items() if v is not None or k not in row}
             row |= _derived(row)
+            if row["stage"] not in _STAGES[stage]:
+                raise CheckpointError(f"{folder.path / 'result.json'}: stage {row['stage']!r}.")
             tabular = folder.path / "tabular.json"
             row |= read_object(tabular) if tabular.exists() else {}
         row["truncated"] = bool(row.get("truncated")) or row["status"] == "truncated"
@@ -72,7 +81,7 @@ class RowLoader:
     def _from_config(self, stage: str, folder: RunFolder) -> Row:
         """Return what ``config.toml`` says about a run; each variant is parsed once."""
         try:
-            text = folder.config_file.read_text(encoding="utf-8")
+            text = plain(folder.config_file).read_text(encoding="utf-8")
         except OSError as error:
             raise CheckpointError(f"cannot read {folder.config_file}: {error}") from error
         if stage == "retrain":
@@ -110,11 +119,15 @@ def complete_row(values: Mapping[str, Any]) -> Row:
 def _typed(name: str, value: Any) -> Any:
     """Return a value of a column: containers as JSON text, what is not finite as None."""
     kind = TYPES.get(name, "float64")
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+    if value is None:
         return None
-    if kind == "object":
-        is_text = isinstance(value, str)
-        return value if is_text else json.dumps(value, sort_keys=True)
+    if kind != "object" and isinstance(value, float) and not math.isfinite(value):
+        return None
+    if kind == "object" and not isinstance(value, float):
+        text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise DataError(f"{name} holds half a character.", "Expected Unicode text.")
+        return text
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind == "boolean" and isinstance(value, bool):
         return value
@@ -145,6 +158,8 @@ def setting_columns(text: str) -> Row:
         "preset": config.preset,
         "seed": config.seed,
         "level": config.search.level,
+        "purpose": config.purpose,
+        "settings_from": config.settings_from or None,
         "alpha_settings": config.search.alpha.model_dump(mode="json"),
         "epochs_planned": config.search.epochs,
         "comparison": config.comparison(),
@@ -190,8 +205,7 @@ def _setting(config: RunConfig, *, with_constraint: bool = True) -> str:
 
 def _environment(folder: RunFolder) -> Row:
     """Return the provenance columns of the last start."""
-    file = folder.path / "env.json"
-    starts = read_json(file) if file.exists() else []
+    starts = folder.starts()
     if not starts:
         return {}
     last = starts[-1]

@@ -43,12 +43,14 @@ SCHEMA: dict[str, tuple[str, ...]] = {
     "further": tuple(
         "comparison setting unconstrained_setting level alpha_settings images "
         "space_params split protocol protocol_note "
-        "search_view derive_rule child_valid_acc_recalibrated child_matrix n_edges entropy "
+        "search_view derive_rule n_candidates n_distinct_candidates selection_images "
+        "selection_acc selection_s reporting_images child_valid_acc_recalibrated child_matrix "
+        "n_edges entropy "
         "parent_params mac_elements child_cost kernels suite_version estimator_source name "
         "selection num_classes resolution changed_settings label "
         "bias_sq bias_sq_ci_lo bias_sq_ci_hi relative_bias_sq "
-        "excluded_relative_bias forward_equivalents test_regret rank_correlation command "
-        "folder".split()
+        "excluded_relative_bias forward_equivalents test_regret rank_correlation truth "
+        "purpose settings_from command folder".split()
     ),
 }
 """Columns by group. ``further``: what the report needs beyond the documented schema.
@@ -69,13 +71,15 @@ TYPES: dict[str, str] = {
         "git_sha host_id comparison setting unconstrained_setting level alpha_settings "
         "images space_params split protocol "
         "protocol_note search_view derive_rule child_matrix kernels suite_version "
-        "estimator_source name selection changed_settings label command folder".split(),
+        "estimator_source name selection changed_settings label truth purpose "
+        "settings_from command folder".split(),
         "object",
     ),
     **dict.fromkeys(
         "estimator_version seed retrain_seed schema_version epochs_done epochs_planned "
         "n_child_samples n_edges_kept n_nodes_dropped n_edges peak_mem_bytes steps n_samples "
-        "n_devices parent_params num_classes resolution".split(),
+        "n_devices parent_params num_classes resolution n_candidates n_distinct_candidates "
+        "selection_images reporting_images".split(),
         "Int64",
     ),
     **dict.fromkeys("truncated stale_source deterministic dirty".split(), "boolean"),
@@ -104,7 +108,16 @@ def _from_version_1(result: Row) -> Row:
     return {**result, "images": NOT_RECORDED}
 
 
-MIGRATIONS: dict[int, Callable[[Row], Row]] = {0: _from_version_0, 1: _from_version_1}
+def _from_version_2(result: Row) -> Row:
+    """Version 2: every search validation image measured; none was set apart to select by."""
+    return {**result, "n_candidates": 0, "selection_images": 0, "selection_s": 0.0}
+
+
+MIGRATIONS: dict[int, Callable[[Row], Row]] = {
+    0: _from_version_0,
+    1: _from_version_1,
+    2: _from_version_2,
+}
 """From each older schema version to the next one."""
 
 

@@ -7,12 +7,11 @@ retrainings share this module. With several processes only the first writes.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,8 +22,10 @@ from nasbench_snas.compute.distributed import ProcessLostError, World, joined, r
 from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.compute.threads import threads_for
 from nasbench_snas.errors import CheckpointError, DivergedError, NasbenchError
+from nasbench_snas.runs.binding import broken_events, check_plain, named_hash
 from nasbench_snas.runs.checkpoint import damaged, load_checkpoint, save_checkpoint
-from nasbench_snas.runs.folder import RunFolder, write_atomic, write_json
+from nasbench_snas.runs.folder import RunFolder, write_atomic
+from nasbench_snas.runs.logfile import log_file
 from nasbench_snas.runs.options import RunOptions
 from nasbench_snas.runs.provenance import environment, freeze, rounding
 from nasbench_snas.runs.resume import changed_note
@@ -53,12 +54,14 @@ class Work(Protocol):
         epoch: Finished epochs.
         step: Finished steps.
         elapsed: Seconds of all processes that worked on it one after another.
+        apart: Seconds of measurements that count neither there nor in an epoch's seconds.
         note: One line about how it computes.
     """
 
     epoch: int
     step: int
     elapsed: float
+    apart: float
     note: str
 
     @property
@@ -116,7 +119,7 @@ class Job:
         finite: Keys of epoch events that must be finite.
         synchronised: Whether batch norms use the statistics of all processes.
         again: Command that continues an interrupted run.
-        fix: Advice when it diverges.
+        fix: Advice when it diverges, or what gives it from the work.
     """
 
     kind: str
@@ -130,7 +133,7 @@ class Job:
     finite: tuple[str, ...]
     synchronised: bool = False
     again: str = ""
-    fix: str = ""
+    fix: str | Callable[[Any], str] = ""
 
 
 @own_modes()
@@ -147,23 +150,34 @@ def run_job(job: Job, folder: RunFolder, options: RunOptions) -> dict[str, Any]:
         if not world.is_main:
             with stop_signals() as stop:
                 return _Runner(job, folder, options, world, stop).run()
-        with folder.locked(), stop_signals() as stop, _logfile(folder):
-            return _Runner(job, folder, options, world, stop).run()
+        new = not folder.path.exists()
+        work = job.make(world) if new else None  # what is refused leaves no folder
+        with folder.locked(), stop_signals() as stop, log_file(folder.path, InterruptedRunError):
+            if folder.config_file.exists():  # another process was faster: build by its state
+                work = None
+            return _Runner(job, folder, options, world, stop, work).run()
 
 
 class _Runner:
     """One process's part in a job."""
 
     def __init__(
-        self, job: Job, folder: RunFolder, options: RunOptions, world: World, stop: list[int]
+        self,
+        job: Job,
+        folder: RunFolder,
+        options: RunOptions,
+        world: World,
+        stop: list[int],
+        work: Work | None = None,
     ) -> None:
         self.job, self.folder, self.options = job, folder, options
         self.world, self.stop = world, stop
+        self._made = work
 
     def run(self) -> dict[str, Any]:
         """Prepare the folder, train, measure; leave a status that says how it ended."""
         self._check_folder()
-        self.work: Work = self.job.make(self.world)
+        self.work: Work = self.job.make(self.world) if self._made is None else self._made
         with threads_for(self.work.elements):
             return self._run()
 
@@ -179,7 +193,8 @@ class _Runner:
         except DivergedError as error:
             where = f"epoch {self.work.epoch + 1}, step {self.work.step + 1}"
             self._status("diverged", f"{error.what} ({where})", exit_code=1)
-            raise DivergedError(error.what, f"It happened at {where}.", self.job.fix) from error
+            advice = self.job.fix if isinstance(self.job.fix, str) else self.job.fix(self.work)
+            raise DivergedError(error.what, f"It happened at {where}.", advice) from error
         except (InterruptedRunError, ProcessLostError) as error:
             self._status("interrupted", error.what, exit_code=error.exit_code)
             raise
@@ -191,9 +206,19 @@ class _Runner:
 
     def _check_folder(self) -> None:
         """Refuse a folder whose settings are not these."""
+        check_plain(self.folder.path)
         file = self.folder.config_file
-        text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
-        if text and not self.job.same(text):
+        named, digest = named_hash(self.folder.run_id), self.job.digest
+        if named and named != digest:
+            raise CheckpointError(
+                f"{file} has the hash {digest}, the folder's name says {named}.",
+                "The settings (or the estimator's version) changed; nothing was overwritten.",
+                "Restore config.toml; other settings are another run: give the whole command.",
+            )
+        if not file.exists():
+            return
+        text = file.read_text(encoding="utf-8", errors="replace")
+        if not text.strip() or not self.job.same(text):
             raise CheckpointError(
                 f"{file} does not match these settings.",
                 "The run was made with others; nothing was overwritten.",
@@ -217,9 +242,9 @@ class _Runner:
             write_atomic(folder.path / "env.diff", diff)
         folder.add_environment({**record, **self.job.record, "processes": self.world.size})
         folder.set_status("running")
+        (folder.path / "result.json").unlink(missing_ok=True)  # before what it is bound to changes
         if not (options.resume and folder.checkpoint_file.exists()):
             folder.forget()
-        (folder.path / "result.json").unlink(missing_ok=True)
         folder.truncate_events(events_size)
         for kind, note in notes.items():
             if note:
@@ -247,7 +272,7 @@ class _Runner:
         file, work = self.folder.checkpoint_file, self.work
         if not (self.options.resume and file.exists()):
             return 0, {}
-        content = load_checkpoint(file, config_hash=self.job.digest, device=self.options.device)
+        content = load_checkpoint(file, config_hash=self.job.digest)
         try:
             work.load_state_dict(content[self.job.kind])
             size = int(content["events_size"])
@@ -257,6 +282,13 @@ class _Runner:
             raise
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise damaged(file, error) from error
+        log = self.folder.events_file
+        if why := broken_events(log, size, content.get("events_digest")):
+            raise CheckpointError(
+                f"run {self.folder.run_id} cannot go on: {why}.",
+                "Epochs that it has trained would be missing; nothing was changed.",
+                "Restore events.jsonl from a copy, or start anew with --resume never.",
+            )
         logger.info("continued at epoch %d, step %d", work.epoch + 1, work.step)
         note = resumed_note(before, self.world.size, self.job.synchronised)
         return size, {"processes": note, "changed": changed}
@@ -271,6 +303,7 @@ class _Runner:
         state = {
             self.job.kind: self.work.state_dict(),
             "events_size": self.folder.events_size(),
+            "events_digest": self.folder.events_digest(),
             "processes": self.world.size,
             "rounding": self._rounding(),
         }
@@ -281,7 +314,7 @@ class _Runner:
         work, options = self.work, self.options
         last = work.epochs if options.max_epochs is None else min(work.epochs, options.max_epochs)
         began = saved = epoch_began = time.monotonic()
-        start_elapsed, epoch_steps = work.elapsed, work.step
+        start_elapsed, epoch_steps = work.elapsed + work.apart, work.step
         if work.step == 0:
             self._save()
         while work.epoch < last:
@@ -289,7 +322,7 @@ class _Runner:
                 work.one_step()
                 self._notify(work.step_event())
             now = time.monotonic()
-            work.elapsed = start_elapsed + now - began
+            work.elapsed = start_elapsed + now - began - work.apart
             if work.epoch_finished:
                 self._close_epoch(epoch_began, epoch_steps)
                 saved = epoch_began = time.monotonic()
@@ -314,11 +347,12 @@ class _Runner:
 
     def _close_epoch(self, began: float, first_step: int) -> None:
         work = self.work
+        before = work.apart
         event = work.finish_epoch()
         for key in self.job.finite:
             if key in event and not math.isfinite(event[key]):
                 raise DivergedError(f"{key} became {event[key]}.")
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - began - (work.apart - before)
         images = (work.step - first_step) * work.batch_size
         event |= {
             "t": time.time(),
@@ -334,44 +368,13 @@ class _Runner:
         self._notify(event)
 
     def _finish(self, truncated: bool) -> dict[str, Any]:
+        if self.world.is_main and self.work.epoch:
+            self.work.write_epoch(self.folder)  # whatever has become of these files meanwhile
         self.world.barrier()  # the event log is complete for every process
         result = self.job.finish(self.work, truncated)
         if self.world.is_main:
-            if truncated:
-                reason = f"stopped after epoch {self.work.epoch}"
-                self.folder.set_status("truncated", reason, exit_code=0)
-            write_json(self.folder.path / "result.json", result)
-            if not truncated:
-                self.folder.set_status("done", exit_code=0)
+            reason = f"stopped after epoch {self.work.epoch}" if truncated else ""
+            self.folder.write_result(result, "truncated" if truncated else "done", reason)
         self.world.barrier()
         self._notify({"kind": "result", **result})
         return result
-
-
-class _LogFile(logging.FileHandler):
-    """A log in a file, which must not hide an error where it cannot be written (a full disk)."""
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        """Lose the message."""
-
-
-@contextlib.contextmanager
-def _logfile(folder: RunFolder) -> Iterator[None]:
-    """Write what is logged to ``run.log``, and the traceback of an error to it alone."""
-    handler = _LogFile(folder.path / "run.log")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger.addHandler(handler)
-    try:
-        yield
-    except InterruptedRunError:
-        raise
-    except Exception as error:
-        details = (type(error), error, error.__traceback__)
-        handler.handle(
-            logger.makeRecord(logger.name, logging.ERROR, __file__, 0, "failed", (), details)
-        )
-        raise
-    finally:
-        logger.removeHandler(handler)
-        with contextlib.suppress(OSError):
-            handler.close()

@@ -6,8 +6,10 @@ dropped with a warning.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from nasbench_snas.errors import ConfigError, MissingDependencyError
@@ -22,6 +24,31 @@ class Tracker(Protocol):
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Record one event."""
+
+
+_PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb"}
+
+
+def require_tracker(name: str) -> None:
+    """Check that a tracker (or ``none``) could be opened, without opening it.
+
+    Raises:
+        ConfigError: There is no such tracker.
+        MissingDependencyError: Its package is not installed.
+    """
+    if name == "none":
+        return
+    if name not in _PACKAGES:
+        raise ConfigError(f"unknown tracker {name!r}.", f"Known: {', '.join(_PACKAGES)}")
+    if importlib.util.find_spec(_PACKAGES[name]) is None:
+        raise _missing(name, _PACKAGES[name])
+
+
+def _missing(name: str, package: str | None) -> MissingDependencyError:
+    return MissingDependencyError(
+        f"tracker {name!r} needs a package that is not installed: {package}.",
+        fix=f"pip install 'nasbench-snas[{name}]'",
+    )
 
 
 def open_tracker(name: str, folder: RunFolder, config: RunConfig) -> Tracker:
@@ -40,15 +67,26 @@ def open_tracker(name: str, folder: RunFolder, config: RunConfig) -> Tracker:
     try:
         return _Guarded(name, makers[name](folder, config))
     except ImportError as error:
-        raise MissingDependencyError(
-            f"tracker {name!r} needs a package that is not installed: {error.name}.",
-            fix=f"pip install 'nasbench-snas[{name}]'",
-        ) from error
+        raise _missing(name, error.name) from error
     except Exception as error:
         raise ConfigError(
             f"tracker {name!r} cannot be opened: {error}",
             fix="Mend it (wandb: `wandb login`, or WANDB_MODE=offline), or --track none.",
         ) from error
+
+
+class LaterTracker:
+    """A tracker that is opened at the first event, when the run's folder stands."""
+
+    def __init__(self, name: str, folder: RunFolder, config: RunConfig) -> None:
+        self._make: Callable[[], Tracker] = partial(open_tracker, name, folder, config)
+        self._tracker: Tracker | None = None
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Record one event."""
+        if self._tracker is None:
+            self._tracker = self._make()
+        self._tracker(event)
 
 
 class _Guarded:
@@ -67,6 +105,10 @@ class _Guarded:
         except Exception as error:  # noqa: BLE001  whatever a tracker raises, the run goes on
             _LOG.warning("tracker %s failed and is left out from now on: %s", self._name, error)
             self._tracker = None
+
+
+_COUNTED = frozenset({"t", "epoch", "step"})
+"""Unix times and counters: TensorBoard keeps 24 bits of a number, and its axis is the step."""
 
 
 def scalars(event: dict[str, Any]) -> dict[str, float]:
@@ -90,7 +132,8 @@ class TensorBoardTracker:
         """Record an epoch event; close at the result."""
         if event["kind"] == "epoch":
             for key, value in scalars(event).items():
-                self._writer.add_scalar(key, value, event["step"])
+                if key not in _COUNTED:
+                    self._writer.add_scalar(key, value, event["step"])
             self._writer.flush()
         elif event["kind"] == "result":
             self._writer.close()

@@ -8,6 +8,7 @@ __all__ = [
     "load",
     "objective",
     "plan",
+    "ready",
     "resource",
     "runner",
     "search",

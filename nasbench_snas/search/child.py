@@ -1,4 +1,4 @@
-"""Child validation without retraining: five views times two kinds of batch-norm statistics.
+"""Child validation without retraining: the views times two kinds of batch-norm statistics.
 
 The paper's Table 1 compares the search accuracy with the accuracy of the derived child that
 inherits the parent's weights. Which views these are is the estimator's declared rule; the whole
@@ -19,7 +19,7 @@ from nasbench_snas.api import Distribution, Estimator
 from nasbench_snas.architecture.space import Space
 from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.errors import DivergedError
-from nasbench_snas.search.views import SAMPLED, VIEWS, ViewName, view_weights
+from nasbench_snas.search.views import SAMPLED, SELECTED, VIEWS, ViewName, view_weights
 from nasbench_snas.supernet.skeleton import BATCH_NORM_MOMENTUM
 
 Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
@@ -63,21 +63,23 @@ def accuracy(parent: nn.Module, z: Tensor, batches: Iterable[tuple[Tensor, Tenso
     """
     was_training = parent.training
     parent.eval()
-    right, seen, finite = torch.zeros(z.shape[0], dtype=torch.float64), 0, True
+    z = z.to(next(parent.parameters()).device)  # the distribution may be on the host
+    right, seen = torch.zeros(z.shape[0], dtype=torch.float64, device=z.device), 0
+    finite = torch.ones((), dtype=torch.bool, device=z.device)
     for images, labels in batches:
         logits = parent(images, z)
-        finite &= bool(logits.isfinite().all())
+        finite &= logits.isfinite().all()
         predicted = logits.argmax(dim=-1)
-        right += (predicted == labels).sum(dim=1).cpu()
+        right += (predicted == labels).sum(dim=1)
         seen += labels.numel()
     parent.train(was_training)
-    if not finite:
+    if not bool(finite):
         raise DivergedError(
             "logits of a derived child are NaN or infinite.",
             "Such a network has no accuracy.",
             "Train again with a lower search.theta.lr.",
         )
-    return 100.0 * right / seen
+    return 100.0 * right.cpu() / seen
 
 
 @own_modes()
@@ -100,7 +102,7 @@ def recalibrate(parent: nn.Module, z: Tensor, batches: Iterable[tuple[Tensor, Te
     for images, _ in batches:
         for buffer in statistics.values():
             buffer.zero_()
-        parent(images, z[None])  # each is now momentum times the batch's statistic
+        parent(images, z[None].to(images.device))  # now momentum times the batch's statistic
         for name, buffer in statistics.items():
             totals[name] += buffer / BATCH_NORM_MOMENTUM
         count += 1
@@ -126,6 +128,7 @@ def child_matrix(
     valid: Batches,
     calibration: Batches,
     samples: int,
+    selected: Tensor | None = None,
 ) -> list[ChildAccuracy]:
     """Return the accuracy of every view with both kinds of statistics.
 
@@ -140,13 +143,18 @@ def child_matrix(
         valid: Yields the validation batches anew at each call.
         calibration: Yields training batches for recalibration anew at each call.
         samples: Architectures for each sampled view.
+        selected: What best-of-N chose, shape ``(E, K)``, where it is the rule.
     """
     buffers = {name: b.clone() for name, b in parent.named_buffers()}
     training, was_training = parent.training, estimator.training
     estimator.eval()
     results = []
-    for view in VIEWS:
-        chosen = _draws(view, space, estimator, dist, generator, samples)
+    draws: dict[str, list[Tensor]] = {
+        view: _draws(view, space, estimator, dist, generator, samples) for view in VIEWS
+    }
+    if selected is not None:
+        draws[SELECTED] = [selected]
+    for view, chosen in draws.items():
         if not chosen:
             continue
         z = torch.stack(chosen)

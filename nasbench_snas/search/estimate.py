@@ -1,14 +1,29 @@
-"""Estimates of time for runs that have not started, from runs that have finished."""
+"""Estimates of time for runs that have not started, from counted work and finished runs.
+
+A step's work is its images times the multiply-adds of all candidate operations of the parent. The
+seconds of finished runs of the same estimator, level and space on the same device say what a step
+of some work takes; between two of them it is interpolated (logarithms of both), near one of them it
+is scaled. Where no finished run is within a factor of :data:`REACH` of the work, the time is
+unknown: steps of small networks cost mostly what does not grow with the network.
+"""
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from nasbench_snas.errors import CheckpointError
-from nasbench_snas.runs.folder import run_folders
-from nasbench_snas.search.plan import PlannedRun
+from nasbench_snas.errors import NasbenchError
+from nasbench_snas.registry import Registry
+from nasbench_snas.runs.folder import RunFolder, run_folders
+from nasbench_snas.search.plan import PlannedRun, load_config
+from nasbench_snas.settings.parameters import create
+from nasbench_snas.settings.run import RunConfig
+
+REACH = 4.0
+"""Largest ratio of work at which a finished run says something."""
 
 
 @dataclass(frozen=True)
@@ -16,15 +31,15 @@ class Measured:
     """What a finished run took.
 
     Attributes:
-        kind: Its space, preset and data set.
-        estimator: Its estimator.
+        kind: Its space, estimator and level.
         device: Its device.
-        seconds: Wall-clock seconds of an epoch, validation included.
+        work: Multiply-adds of a step.
+        seconds: Wall-clock seconds of a step, its share of the validation included.
     """
 
     kind: tuple[str, str, str]
-    estimator: str
     device: str
+    work: float
     seconds: float
 
 
@@ -41,45 +56,154 @@ class Expected:
     sources: tuple[Measured, ...]
 
 
-def measured_times(root: Path) -> list[Measured]:
-    """Return what the finished runs of a store took; damaged ones are left out."""
-    times = []
-    for folder in run_folders(root):
-        try:
-            result = folder.result() or {}
-            epochs, seconds = int(result["epochs_done"]), float(result["wall_s"])
-            kind = (str(result["space"]), str(result["preset"]), str(result["dataset"]))
-            names = (str(result["estimator"]), str(result.get("device_name")))
-        except (CheckpointError, KeyError, TypeError, ValueError):
-            continue
-        if epochs > 0 and seconds > 0:
-            times.append(Measured(kind, *names, seconds / epochs))
-    return times
+def kind_of(config: RunConfig) -> tuple[str, str, str]:
+    """Return what two runs must share for their times to be compared."""
+    return config.space.name, config.estimator.name, config.search.level
 
 
-def expected(times: Iterable[Measured], plan: PlannedRun) -> Expected | None:
-    """Return what ``plan`` will take, or None if nothing like it has finished.
+def steps_of(config: RunConfig) -> int | None:
+    """Return the steps of an epoch, or None if the settings do not say how many images there are.
 
-    Measured are finished runs of the same space, preset and data set; those of the same estimator
-    if there are any. The time is scaled by the number of epochs.
+    See :mod:`nasbench_snas.data.splits` for who gets which images.
     """
-    config = plan.config
-    wanted = (config.space.name, config.preset, config.data.dataset)
-    near = [m for m in times if m.kind == wanted]
-    same = [m for m in near if m.estimator == config.estimator.name]
-    found = tuple(same or near)
-    if not found:
+    data = config.data
+    images = data.fake.train_images if data.dataset == "fake" else data.info.train_images
+    if images is None:
         return None
-    per_epoch = sum(m.seconds for m in found) / len(found)
-    return Expected(per_epoch * config.search.epochs, found)
+    images = min(images, data.max_train_images or images)
+    bilevel = config.search.level != "joint"
+    share = 1.0 if data.protocol == "paper" else 1.0 - data.validation_fraction
+    if bilevel:
+        share *= 0.5 if data.protocol == "paper" else data.train_fraction
+    return max(int(images * share) // config.search.batch_size, 1)
 
 
-def estimate(times: Iterable[Measured], plan: PlannedRun) -> str:
-    """Return the estimate in words."""
-    found = expected(times, plan)
-    if found is None:
-        return "time unknown (no finished run of this kind)"
-    return f"about {duration(found.seconds)} ({told(found.sources)})"
+def work_of(registry: Registry, config: RunConfig) -> float | None:
+    """Return the multiply-adds of a step, or None if the settings do not say the images' size."""
+    from nasbench_snas.cost.listing import space_summary
+
+    if (sizes := config.data.declared_sizes) is None:
+        return None
+    family = create(registry.space(config.space.name), config.space.parameters, "space")
+    rows = space_summary(family.build(*sizes))
+    one = rows["all operations"]["flops"] + rows["outside"]["flops"]
+    return float(one * config.search.batch_size)
+
+
+class Times:
+    """What the finished runs of a store took on a device.
+
+    Args:
+        registry: Where spaces come from.
+        root: The store; damaged runs are left out.
+        device: The name of the device, as runs record it.
+    """
+
+    def __init__(self, registry: Registry, root: Path, device: str) -> None:
+        self.registry, self.device = registry, device
+        self._works: dict[str, float | None] = {}
+        self.measured = [m for folder in run_folders(root) if (m := self._read(folder))]
+
+    def _read(self, run: RunFolder) -> Measured | None:
+        try:
+            result = run.result() or {}
+            config = load_config(run.config_file)
+            steps, seconds = int(result["steps"]), float(result["wall_s"])
+            device = str(result.get("device_name"))
+            work = self.work(config) if device == self.device else None
+        except (NasbenchError, KeyError, TypeError, ValueError):
+            return None
+        if work is None or not (steps > 0 and seconds > 0):
+            return None
+        return Measured(kind_of(config), device, work, seconds / steps)
+
+    def work(self, config: RunConfig) -> float | None:
+        """Return :func:`work_of`, counted once for equal networks."""
+        key = f"{config.space.model_dump_json()} {config.data.declared_sizes}"
+        key += f" {config.search.batch_size}"
+        if key not in self._works:
+            self._works[key] = work_of(self.registry, config)
+        return self._works[key]
+
+    def expected(self, plan: PlannedRun) -> Expected | None:
+        """Return what ``plan`` will take, or None if nothing near it has finished."""
+        steps, work = steps_of(plan.config), self.work(plan.config)
+        kind = kind_of(plan.config)
+        near = [m for m in self.measured if m.kind == kind]
+        if steps is None or work is None or not near:
+            return None
+        found = _seconds_of(work, near)
+        if found is None:
+            return None
+        seconds, sources = found
+        return Expected(seconds * steps * plan.config.search.epochs, sources)
+
+    @property
+    def days(self) -> str:
+        """The unit of days of work on this device."""
+        return "CPU-days" if self.device.startswith("cpu") else "GPU-days"
+
+    def told(self, plan: PlannedRun) -> str:
+        """Return the estimate in words."""
+        found = self.expected(plan)
+        if found is None:
+            return f"time unknown (no finished run near it on {self.device}; --measure times steps)"
+        return f"about {duration(found.seconds)} ({told(found.sources)})"
+
+
+def _seconds_of(work: float, near: list[Measured]) -> tuple[float, tuple[Measured, ...]] | None:
+    """Return the seconds of a step of ``work``, and from which runs they are."""
+    below = [m for m in near if m.work <= work]
+    above = [m for m in near if m.work >= work]
+    low = _at(max((m.work for m in below), default=None), below)
+    high = _at(min((m.work for m in above), default=None), above)
+    if low and high and low[0] < high[0]:
+        share = math.log(work / low[0]) / math.log(high[0] / low[0])
+        seconds = math.exp((1 - share) * math.log(low[1]) + share * math.log(high[1]))
+        return seconds, (*low[2], *high[2])
+    for side in (low, high):
+        if side and max(work / side[0], side[0] / work) <= REACH:
+            return side[1] * work / side[0], side[2]
+    return None
+
+
+def _at(
+    work: float | None, runs: list[Measured]
+) -> tuple[float, float, tuple[Measured, ...]] | None:
+    """Return a work, the mean seconds of the runs of that work, and those runs."""
+    if work is None:
+        return None
+    same = tuple(m for m in runs if m.work == work)
+    return work, sum(m.seconds for m in same) / len(same), same
+
+
+def measure(
+    config: RunConfig, registry: Registry, device: str, kernels: str = "auto", steps: int = 5
+) -> float:
+    """Return the seconds that the search of ``config`` takes, from a few of its steps here.
+
+    Two steps warm up, ``steps`` more are timed (the median counts), then one validation. The
+    measurement of the child after the search is not in it. Nothing is written.
+
+    Raises:
+        NasbenchError: What the run would be refused for.
+    """
+    from nasbench_snas.search.search import Search
+
+    search = Search(config, registry, device, kernels)
+    for _ in range(2):
+        search.one_step()
+    times = []
+    for _ in range(min(steps, max(search.steps_per_epoch - 2, 1))):
+        began = time.perf_counter()
+        search.one_step()
+        float(search.sums["loss"])  # waits for the device
+        times.append(time.perf_counter() - began)
+    began = time.perf_counter()
+    search.validate()
+    validation = time.perf_counter() - began
+    middle = sorted(times)[len(times) // 2]
+    return (middle * search.steps_per_epoch + validation) * config.search.epochs
 
 
 def told(sources: Iterable[Measured]) -> str:

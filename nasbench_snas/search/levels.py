@@ -11,21 +11,37 @@ A level transforms the loss closure and says when optimisers step; it knows no e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from nasbench_snas.api import Distribution, Estimator, Loss
 from nasbench_snas.errors import ConfigError, DivergedError
-from nasbench_snas.search.objective import SupernetLoss, losses_and_errors
+from nasbench_snas.search.objective import SupernetLoss
+from nasbench_snas.search.unrolled import UnrolledLoss
 
 LevelName = Literal["joint", "bilevel", "unrolled"]
 Batch = tuple[Tensor, Tensor]
-LossFactory = Callable[[Batch], SupernetLoss]
+
+
+class LossFactory(Protocol):
+    """Builds the loss closure of a batch."""
+
+    def __call__(self, batch: Batch, *, theta: bool = True) -> SupernetLoss:
+        """Return the loss; ``theta``: whether its gradient for theta will be asked for."""
+
+
+def check_finite(value: Tensor) -> None:
+    """Raise unless a loss is finite.
+
+    Raises:
+        DivergedError: It is not.
+    """
+    if not torch.isfinite(value.detach()).all():
+        raise DivergedError(f"the search loss became {float(value.detach())}.")
 
 
 @dataclass
@@ -46,6 +62,8 @@ class Learner:
         alpha_clip: Largest norm of alpha's gradient; 0: unlimited.
         reduce: Averages gradients over processes; called before clipping.
         share: Averages a value over processes, differentiably.
+        check: Is handed every loss before it is used; raises where one is not finite (now, or
+            where reading it back would make every step wait: later).
     """
 
     estimator: Estimator
@@ -60,6 +78,7 @@ class Learner:
     alpha_clip: float = 0.0
     reduce: Callable[[Iterable[Tensor]], None] = lambda parameters: None
     share: Callable[[Tensor], Tensor] = lambda value: value
+    check: Callable[[Tensor], None] = check_finite
 
     def theta(self) -> list[Tensor]:
         """Return the trainable network weights."""
@@ -76,17 +95,30 @@ class Learner:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one search step measured.
+    """What one search step measured; where it was measured, so that a step reads nothing back.
 
     Attributes:
-        loss: Mean training loss of the sampled weights, in nats.
-        error: Fraction of the training batch misclassified.
-        cost: The resource term (without eta's effect removed), or 0.
+        measured: Mean training loss of the sampled weights in nats, fraction of the training batch
+            misclassified, resource term (without eta's effect removed) or 0; shape ``(3,)``,
+            float64.
     """
 
-    loss: float
-    error: float
-    cost: float
+    measured: Tensor
+
+    @property
+    def loss(self) -> float:
+        """Mean training loss of the sampled weights, in nats."""
+        return float(self.measured[0])
+
+    @property
+    def error(self) -> float:
+        """Fraction of the training batch misclassified."""
+        return float(self.measured[1])
+
+    @property
+    def cost(self) -> float:
+        """The resource term, or 0."""
+        return float(self.measured[2])
 
 
 def search_step(
@@ -116,9 +148,9 @@ def search_step(
         return _joint(learner, train_batch, train_alpha)
     if arch_batch is None:
         raise ConfigError(f"level {level!r} needs a batch of the architecture split.")
-    cost = 0.0
+    cost: Tensor | None = None
     if train_alpha:
-        outer = learner.make_loss(arch_batch)
+        outer = learner.make_loss(arch_batch, theta=level == "unrolled")
         if level == "unrolled":
             rate = float(learner.theta_optimizer.param_groups[0]["lr"])
             inner = learner.make_loss(train_batch)
@@ -137,11 +169,11 @@ def _joint(learner: Learner, batch: Batch, train_alpha: bool) -> StepResult:
     if not train_alpha:
         weights = learner.estimator.weights(learner.dist, noise).detach()
         value = loss(weights).mean()
-        _check_finite(value)
+        learner.check(value)
         zero_gradients(learner.theta())
         value.backward()
         finish_step(learner.theta(), learner.theta_optimizer, learner.theta_clip, learner.reduce)
-        return StepResult(*loss.means(), 0.0)
+        return StepResult(loss.measured(None))
     value, cost = _surrogate(learner, loss, noise)
     zero_gradients(learner.theta() + learner.alpha() + learner.control())
     control = _control_gradients(learner, value)
@@ -150,10 +182,10 @@ def _joint(learner: Learner, batch: Batch, train_alpha: bool) -> StepResult:
         parameter.grad = gradient
     finish_step(learner.theta(), learner.theta_optimizer, learner.theta_clip, learner.reduce)
     _finish_alpha(learner)
-    return StepResult(*loss.means(), cost)
+    return StepResult(loss.measured(cost))
 
 
-def _alpha_step(learner: Learner, loss: Loss) -> float:
+def _alpha_step(learner: Learner, loss: Loss) -> Tensor | None:
     """Train alpha (and control variates) on ``loss``; theta is left as it is."""
     noise = learner.estimator.noise(learner.dist, 1, learner.generator)
     value, cost = _surrogate(learner, Recorded(loss), noise)
@@ -168,26 +200,26 @@ def _alpha_step(learner: Learner, loss: Loss) -> float:
     return cost
 
 
-def _theta_step(learner: Learner, batch: Batch, cost: float) -> StepResult:
+def _theta_step(learner: Learner, batch: Batch, cost: Tensor | None) -> StepResult:
     loss = Recorded(learner.make_loss(batch))
     with torch.no_grad():
         noise = learner.estimator.noise(learner.dist, 1, learner.generator)
         weights = learner.estimator.weights(learner.dist, noise)
     value = loss(weights).mean()
-    _check_finite(value)
+    learner.check(value)
     zero_gradients(learner.theta())
     value.backward()
     finish_step(learner.theta(), learner.theta_optimizer, learner.theta_clip, learner.reduce)
-    return StepResult(*loss.means(), cost)
+    return StepResult(loss.measured(cost))
 
 
-def _surrogate(learner: Learner, loss: Loss, noise: object) -> tuple[Tensor, float]:
+def _surrogate(learner: Learner, loss: Loss, noise: object) -> tuple[Tensor, Tensor | None]:
     value = learner.estimator.surrogate(loss, learner.dist, noise).sum()
     term = learner.cost_term()
     if term is not None:
         value = value + term
-    _check_finite(value)
-    return value, 0.0 if term is None else float(term.detach())
+    learner.check(value)
+    return value, None if term is None else term.detach()
 
 
 def _control_gradients(learner: Learner, value: Tensor) -> list[Tensor | None]:
@@ -221,11 +253,14 @@ def _finish_alpha(learner: Learner) -> None:
 
 def zero_gradients(parameters: Iterable[Tensor]) -> None:
     """Set gradients to zero tensors: unused weights keep decaying, whatever parent runs."""
+    known: dict[torch.device, list[Tensor]] = {}
     for parameter in parameters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
         else:
-            parameter.grad.detach_().zero_()
+            known.setdefault(parameter.device, []).append(parameter.grad.detach_())
+    for gradients in known.values():
+        torch._foreach_zero_(gradients)
 
 
 def finish_step(
@@ -239,11 +274,6 @@ def finish_step(
     if clip > 0 and parameters:
         nn.utils.clip_grad_norm_(parameters, clip)
     optimizer.step()
-
-
-def _check_finite(value: Tensor) -> None:
-    if not torch.isfinite(value.detach()).all():
-        raise DivergedError(f"the search loss became {float(value.detach())}.")
 
 
 class Recorded:
@@ -264,130 +294,10 @@ class Recorded:
         """Return the errors of ``z``, shape ``(R, n)``."""
         return self._loss.error(z)
 
-    def means(self) -> tuple[float, float]:
-        """Return loss and error of the first evaluation (NaN if there was none)."""
+    def measured(self, cost: Tensor | None) -> Tensor:
+        """Return loss and error of the first evaluation (NaN if there was none), and the cost."""
         if self._first is None:
-            return float("nan"), float("nan")
-        return float(self._first[0]), float(self._first[1])
-
-
-class UnrolledLoss:
-    """``L_val(theta - xi grad_theta L_train(theta, z), z)``: the objective of second-order DARTS.
-
-    Each architecture has its own unrolled weights. The inner gradient has neither momentum nor
-    weight decay (the released code adds both; eq. 7 of the DARTS paper has neither). Running
-    statistics of batch norms are not updated. No copy of the network is built: weights are passed
-    functionally.
-
-    Args:
-        parent: The network.
-        outer: Loss of the architecture batch.
-        inner: Loss of the training batch.
-        rate: ``xi``, the inner learning rate.
-        hessian: ``exact``, or the finite difference of eq. 8 with step ``difference / |v|``.
-        difference: Length of the finite difference; DARTS' 0.01 is coarse where ReLUs switch.
-        share: Averages a value over processes, differentiably.
-    """
-
-    def __init__(
-        self,
-        parent: nn.Module,
-        outer: SupernetLoss,
-        inner: SupernetLoss,
-        rate: float,
-        hessian: Literal["exact", "finite-difference"] = "exact",
-        difference: float = 0.01,
-        share: Callable[[Tensor], Tensor] = lambda value: value,
-    ) -> None:
-        self._difference, self._share = difference, share
-        self._parent, self._outer, self._inner = parent, outer, inner
-        self._rate, self._hessian = rate, hessian
-        self._error: Tensor | None = None
-        self._run: Tensor | None = None  # of the architecture that is evaluated now
-
-    def __call__(self, z: Tensor, run: Tensor | None = None) -> Tensor:
-        """Return the unrolled losses of ``z``, shape ``(R, n)``; see ``api.Loss``."""
-        one = self._exact if self._hessian == "exact" else self._finite_difference
-        flat = z.flatten(0, 1)
-        masks = None if run is None else run.flatten(0, 1)
-        with torch.enable_grad():  # the inner gradient is needed without an outer graph, too
-            results = []
-            for s in range(flat.shape[0]):
-                self._run = None if masks is None else masks[s : s + 1]
-                results.append(one(flat[s : s + 1]))
-        self._error = torch.stack([error for _, error in results]).view(z.shape[:2])
-        losses = torch.stack([loss for loss, _ in results]).view(z.shape[:2])
-        return losses if torch.is_grad_enabled() else losses.detach()
-
-    def error(self, z: Tensor) -> Tensor:
-        """Return the errors of the last evaluation, shape ``(R, n)``."""
-        if self._error is None or self._error.shape != z.shape[:2]:
-            with torch.enable_grad():
-                self(z.detach())
-        if self._error is None:
-            raise RuntimeError("no evaluation was recorded")
-        return self._error
-
-    def _exact(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        theta = dict(self._parent.named_parameters())
-        train, _ = self._evaluate(self._inner, theta, z)
-        keep = z.requires_grad
-        gradient = torch.autograd.grad(
-            train, list(theta.values()), create_graph=keep, allow_unused=True
-        )
-        moved = _moved(theta, self._shared(gradient), -self._rate)
-        return self._evaluate(self._outer, moved, z)
-
-    def _finite_difference(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        theta = {name: p.detach() for name, p in self._parent.named_parameters()}
-        fixed = z.detach()
-        inner = self._gradient(self._inner, theta, fixed)
-        unrolled = {n: p.requires_grad_() for n, p in _moved(theta, inner, -self._rate).items()}
-        leaf = fixed.clone().requires_grad_()
-        value, error = self._evaluate(self._outer, unrolled, leaf)
-        direct, *own = torch.autograd.grad(value, [leaf, *unrolled.values()], allow_unused=True)
-        vector = self._shared(own)
-        norm = torch.stack([(v**2).sum() for v in vector if v is not None]).sum().sqrt()
-        step = self._difference / float(norm)
-        slopes = []
-        for sign in (1.0, -1.0):
-            near = _moved(theta, vector, sign * step)
-            leaf = fixed.clone().requires_grad_()
-            loss, _ = self._evaluate(self._inner, near, leaf)
-            slopes.append(torch.autograd.grad(loss, leaf)[0])
-        total = direct - self._rate * (slopes[0] - slopes[1]) / (2 * step)
-        return value.detach() + ((z - fixed) * total).sum(), error
-
-    def _gradient(
-        self, loss: SupernetLoss, theta: Mapping[str, Tensor], z: Tensor
-    ) -> list[Tensor | None]:
-        leaves = {name: p.clone().requires_grad_() for name, p in theta.items()}
-        value, _ = self._evaluate(loss, leaves, z)
-        own = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
-        return self._shared(own)
-
-    def _shared(self, gradients: Iterable[Tensor | None]) -> list[Tensor | None]:
-        return [None if g is None else self._share(g) for g in gradients]
-
-    def _evaluate(
-        self, loss: SupernetLoss, theta: Mapping[str, Tensor], z: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return loss and error (scalars) at weights ``theta``; ``z`` has shape ``(1, E, K)``."""
-        buffers = {name: b.clone() for name, b in self._parent.named_buffers()}
-        everything = loss.all_operations if self._run is None else self._run
-        logits = functional_call(
-            self._parent,
-            (dict(theta), buffers),
-            (loss.images, z),
-            {"all_operations": everything, "edge_mask": loss.edge_mask},
-        )
-        losses, errors = losses_and_errors(logits, loss.labels)
-        return self._share(losses[0]), self._share(errors[0])
-
-
-def _moved(
-    theta: Mapping[str, Tensor], direction: Iterable[Tensor | None], factor: float
-) -> dict[str, Tensor]:
-    """Return ``theta + factor * direction``; a missing direction is zero."""
-    pairs = zip(theta.items(), direction, strict=True)
-    return {name: p if d is None else p + factor * d for (name, p), d in pairs}
+            return torch.tensor([float("nan"), float("nan"), 0.0 if cost is None else float(cost)])
+        loss, error = (value.double() for value in self._first)
+        rest = torch.zeros_like(loss) if cost is None else cost.to(loss)
+        return torch.stack([loss, error, rest])

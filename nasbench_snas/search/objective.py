@@ -67,7 +67,11 @@ class SupernetLoss:
 
     def __call__(self, z: Tensor, run: Tensor | None = None) -> Tensor:
         """Return losses ``(R, n)`` of ``z``, shape ``(R, n, E, K)``; see ``api.Loss``."""
-        flat = z.flatten(0, 1)
+        # A distribution that stays on the host: what runs is known there, nothing is read back.
+        home, where = z.device, self.images.device
+        if home != where and not self.all_operations:
+            run = (z.detach() != 0) if run is None else run | (z.detach() != 0)
+        flat = z.to(where).flatten(0, 1)
         size = self.draws_per_pass or flat.shape[0]
         parts = flat.split(size)
         masks = [None] * len(parts) if run is None else list(run.flatten(0, 1).split(size))
@@ -76,13 +80,16 @@ class SupernetLoss:
         losses, errors = (torch.cat(column) for column in zip(*results, strict=True))
         if self.share is not None:
             losses, errors = self.share(losses), self.share(errors)
+        if home != where:
+            losses, errors = torch.stack([losses, errors.to(losses)]).to(home)
         self.evaluations += flat.shape[0]
-        self._last = (z.detach(), errors.view(z.shape[:2]))
+        self._last = (z, errors.view(z.shape[:2]))
         return losses.view(z.shape[:2])
 
     def error(self, z: Tensor) -> Tensor:
         """Return the misclassified fraction ``(R, n)``; free after the losses of ``z``."""
-        if self._last is None or not torch.equal(self._last[0], z.detach()):
+        known = self._last is not None and self._last[0] is z
+        if not known and (self._last is None or not torch.equal(self._last[0], z)):
             with torch.no_grad():
                 self(z)
         if self._last is None:

@@ -15,7 +15,7 @@ from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder
 from nasbench_snas.search.optimizers import alpha_defaults
 from nasbench_snas.settings.parameters import resolve_parameters
-from nasbench_snas.settings.run import Choice, RunConfig, resolve, validate
+from nasbench_snas.settings.run import Choice, RunConfig, recorded, resolve
 from nasbench_snas.settings.toml import read_toml
 
 logger = logging.getLogger("nasbench_snas")
@@ -72,19 +72,24 @@ def plan_run(
 def as_begun(registry: Registry, root: Path, plan: PlannedRun) -> PlannedRun:
     """Return the plan under the name that an earlier version began it with, if it did.
 
-    Such a run did not record its images; an unfinished one is continued as it is, a finished one
-    is left alone and made anew.
+    Such a run had no selection part in search_valid, or did not record its images either; an
+    unfinished one is continued as it is, a finished one is left alone and made anew.
     """
     if (root / plan.run_id / "config.toml").is_file():
         return plan
+    whole = plan.config.child.model_copy(update={"selection_fraction": 0.0})
     unrecorded = plan.config.data.model_copy(update={"content": None})
-    config = plan.config.model_copy(update={"data": unrecorded})
-    before = complete(registry, config, plan.sources)
-    folder = RunFolder(root / before.run_id)
-    if not folder.config_file.is_file() or folder.status().get("status") == "done":
-        return plan
-    logger.warning("%s was begun by an earlier version: images not recorded", before.run_id)
-    return before
+    changes: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("no selection part", {"child": whole}),
+        ("no selection part, images not recorded", {"child": whole, "data": unrecorded}),
+    )
+    for lacking, change in changes:
+        before = complete(registry, plan.config.model_copy(update=change), plan.sources)
+        folder = RunFolder(root / before.run_id)
+        if folder.config_file.is_file() and folder.status().get("status") != "done":
+            logger.warning("%s was begun by an earlier version: %s", before.run_id, lacking)
+            return before
+    return plan
 
 
 def complete(registry: Registry, config: RunConfig, sources: dict[str, str]) -> PlannedRun:
@@ -126,6 +131,6 @@ def load_config(file: Path) -> RunConfig:
     """Return the settings in a run's ``config.toml``; raises :class:`ConfigError`."""
     values = read_toml(file)
     try:
-        return validate(values)
+        return recorded(values)
     except ConfigError as error:
         raise ConfigError(f"{file}: {error.what}", error.why, error.fix) from error

@@ -44,6 +44,7 @@ class ResourceTerm:
         """The weight of the term now."""
         return self._controller.eta if self._controller else self.settings.eta
 
+    # Implements SNAS (9).
     def term(self, dist: Distribution) -> Tensor | None:
         """Return ``eta E[C]``, a scalar with the chosen gradient, or None if there is no term."""
         if self.eta == 0:

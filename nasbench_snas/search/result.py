@@ -12,7 +12,9 @@ from nasbench_snas.runs.folder import SCHEMA_VERSION
 from nasbench_snas.runs.provenance import device_name, git_state, host_id, versions
 from nasbench_snas.runs.schema import NOT_RECORDED
 from nasbench_snas.search.child import ChildAccuracy
+from nasbench_snas.search.exactness import exactness
 from nasbench_snas.search.search import Search
+from nasbench_snas.search.selection import Selection
 from nasbench_snas.supernet.skeleton import parameter_count
 
 
@@ -41,14 +43,17 @@ def search_result(
     if last.get("step") != search.step or "search_acc" not in last:  # stopped early on purpose
         last |= search.measure()
     matrix = search.child_matrix()
-    child = _pick(matrix, estimator.derive_rule, "inherited")
-    recalibrated = _pick(matrix, estimator.derive_rule, "recalibrated")
+    child = _pick(matrix, search.derive_rule, "inherited")
+    recalibrated = _pick(matrix, search.derive_rule, "recalibrated")
     hard = _pick(matrix, "hard", "inherited")
     search_acc = float(last["search_acc"])
+    chosen = search.selected() if search.derive_rule == "best-of-N" else None
+    seconds = search.elapsed + (chosen.seconds if chosen else 0.0)
     gpus = search.world.size if search.device.type == "cuda" else 0
     return {
         "schema_version": SCHEMA_VERSION,
         "run_id": run_id,
+        "disconnected": list(genotype.disconnected),
         "parent_id": None,
         "stage": "search",
         "estimator": config.estimator.name,
@@ -72,7 +77,9 @@ def search_result(
         "epochs_done": search.epoch,
         "epochs_planned": config.search.epochs,
         "search_view": estimator.search_view,
-        "derive_rule": estimator.derive_rule,
+        "derive_rule": search.derive_rule,
+        "reporting_images": len(search.images.reporting),
+        **_selection(chosen),
         "search_valid_acc": search_acc,
         "child_valid_acc": child.accuracy,
         "child_valid_acc_recalibrated": recalibrated.accuracy,
@@ -90,8 +97,9 @@ def search_result(
         "expected_cost": last["expected_cost"],
         "parent_params": parameter_count(search.parent),
         **search.resource.child_costs(search.derived()),
-        "wall_s": search.elapsed,
-        "gpu_days": search.elapsed * gpus / 86_400 if gpus else None,
+        "truth": _truth(search),
+        "wall_s": seconds,
+        "gpu_days": seconds * gpus / 86_400 if gpus else None,
         "peak_mem_bytes": search.peak_memory(),
         "steps": search.step,
         "imgs_per_s": last.get("images_per_s"),
@@ -104,6 +112,27 @@ def search_result(
         "git_sha": git_state()["sha"],
         "versions": versions(),
         "suite_version": __version__,
+    }
+
+
+def _truth(search: Search) -> dict[str, Any] | None:
+    """Return what the search is compared with, or None where nothing is known of its space."""
+    if search.ranking is None:
+        return None
+    exact = exactness(search)
+    return {**search.ranking.result(search.derived()), **exact}
+
+
+def _selection(chosen: Selection | None) -> dict[str, Any]:
+    """Return what a selection was made by and what it took; nothing without one."""
+    if chosen is None:
+        return {"n_candidates": 0, "selection_images": 0, "selection_s": 0.0}
+    return {
+        "n_candidates": chosen.candidates,
+        "n_distinct_candidates": chosen.distinct,
+        "selection_images": chosen.images,
+        "selection_acc": chosen.accuracy,
+        "selection_s": chosen.seconds,
     }
 
 

@@ -7,19 +7,23 @@ its metrics and final alpha are bit-equal to an uninterrupted run on the same de
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from nasbench_snas.architecture.genotype import from_choices
+from nasbench_snas.architecture.genotype import Genotype, from_choices
 from nasbench_snas.compute.distributed import World
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder, write_atomic
 from nasbench_snas.runs.options import Listener, RunOptions
+from nasbench_snas.runs.plugins import check_plugins, plugin_record
 from nasbench_snas.runs.provenance import source_hash
 from nasbench_snas.runs.resume import kept_kernels
 from nasbench_snas.runs.start import InterruptedRunError, Job, run_job
+from nasbench_snas.search.advice import divergence_advice
+from nasbench_snas.search.ready import check_draw
 from nasbench_snas.search.result import search_result
 from nasbench_snas.search.search import Search
 from nasbench_snas.settings.run import RunConfig, from_toml
@@ -38,21 +42,37 @@ class SearchWork(Search):
 
     def step_event(self) -> dict[str, Any]:
         """Return what displays show after a step."""
-        steps = max(self.sums.get("steps", 1.0), 1.0)
-        return {
+        event: dict[str, Any] = {
             "kind": "step",
             "epoch": self.epoch + 1,
             "step": self.step,
             "total_steps": self.total_steps,
-            "train_loss": self.sums.get("loss", 0.0) / steps,
-            **self.estimator.progress_values(),
         }
+        if not self.totals.due(self.step):
+            return event
+        sums = self.sums
+        steps = max(sums.get("steps", 1.0), 1.0)
+        event["train_loss"] = sums.get("loss", 0.0) / steps
+        return event | self.estimator.progress_values()
 
     def write_epoch(self, folder: RunFolder) -> None:
         """Write the probabilities of all epochs, shape ``(epochs, E, K)``, to ``alpha.npz``."""
         buffer = io.BytesIO()
         np.savez_compressed(buffer, probs=torch.stack(self.history).numpy())
         write_atomic(folder.path / "alpha.npz", buffer.getvalue())
+
+
+def _genotype(search: SearchWork, config: RunConfig, name: str) -> Genotype:
+    """Return the derived cells, with the space that they were found in."""
+    space = {
+        "name": config.space.name,
+        "settings": config.space.parameters,
+        "in_channels": search.space.in_channels,
+        "num_classes": search.space.num_classes,
+        "resolution": search.space.resolution,
+    }
+    genotype = from_choices(search.space, search.derived().tolist(), name)
+    return replace(genotype, space=space)
 
 
 def run_search(
@@ -75,18 +95,26 @@ def run_search(
     estimator = registry.estimator(config.estimator.name)
     identity = config.identity(estimator.version)
     source = source_hash(estimator)
-    record = {"estimator_source": source}
+    used = [
+        plugin_record(registry, "estimator", config.estimator.name),
+        plugin_record(registry, "space", config.space.name),
+    ]
+    record = {"estimator_source": source, "plugins": used}
+    if options.resume and folder.checkpoint_file.exists():
+        check_plugins(folder, registry, built_in=True)
 
     def make(world: World) -> SearchWork:
         kernels = kept_kernels(folder, options)
         epochs = options.max_epochs or config.search.epochs
         work = SearchWork(config, registry, options.device, kernels, world, epochs)
+        check_draw(config, registry, work.space, work.device)
         record["kernels"] = work.kernels
         return work
 
     def finish(search: SearchWork, truncated: bool) -> dict[str, Any]:
-        genotype = from_choices(search.space, search.derived().tolist(), folder.run_id)
+        genotype = _genotype(search, config, folder.run_id)
         if search.world.is_main:
+            genotype.warn_disconnected()
             write_atomic(folder.path / "genotype.json", genotype.to_json() + "\n")
         events = [event for event in folder.events() if event["kind"] == "epoch"]
         return search_result(search, folder.run_id, genotype, events, source, truncated=truncated)
@@ -103,6 +131,6 @@ def run_search(
         finite=("train_loss", "search_loss", "entropy"),
         synchronised=config.search.sync_batchnorm,
         again=f"nasbench run --resume {folder.run_id}",
-        fix="Lower search.theta.lr or search.alpha.lr, or change the seed.",
+        fix=divergence_advice,
     )
     return run_job(job, folder, options)

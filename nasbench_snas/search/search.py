@@ -7,7 +7,7 @@ never stopped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -18,24 +18,27 @@ from nasbench_snas.architecture.space import Space
 from nasbench_snas.compute.distributed import World, synchronise_batch_norms
 from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.compute.training import (
-    Progress,
     cosine_rate,
-    momenta,
     peak_memory,
-    require_images,
-    restore_momenta,
     sgd,
 )
-from nasbench_snas.data import evaluation_batches, load_splits, make_augmenter, stream_of
+from nasbench_snas.cost.size import check_memory
+from nasbench_snas.data import load_splits, make_augmenter, stream_of
 from nasbench_snas.data.shards import ShardAugment, ShardedStream
 from nasbench_snas.oracle.tracking import GradientTracker
 from nasbench_snas.registry import Registry
-from nasbench_snas.search.child import ChildAccuracy, child_matrix
+from nasbench_snas.search.captured import Captured, CapturedLoss, capturable
+from nasbench_snas.search.derivation import Derives
+from nasbench_snas.search.images import SearchImages
 from nasbench_snas.search.levels import Batch, Learner, search_step
 from nasbench_snas.search.objective import SupernetLoss, losses_and_errors
 from nasbench_snas.search.optimizers import alpha_optimizer
+from nasbench_snas.search.ranking import Ranking
 from nasbench_snas.search.resource import ResourceTerm
-from nasbench_snas.search.views import derive, view_weights
+from nasbench_snas.search.state import restore, state_of
+from nasbench_snas.search.temperatures import check_temperatures
+from nasbench_snas.search.totals import StepTotals
+from nasbench_snas.search.views import view_weights
 from nasbench_snas.seeding import stream
 from nasbench_snas.settings.parameters import create
 from nasbench_snas.settings.run import RunConfig, SearchSettings
@@ -46,7 +49,7 @@ from nasbench_snas.supernet.reference import ReferenceParent
 _STREAMS = ("noise", "validation", "path-dropout", "cost", "report")
 
 
-class Search(Progress):
+class Search(Derives):
     """A search in progress.
 
     Args:
@@ -81,13 +84,22 @@ class Search(Progress):
         channels, _, width = self.splits.image_shape
         family = create(registry.space(config.space.name), config.space.parameters, "space")
         self.space: Space = family.build(channels, self.splits.num_classes, width)
+        check_memory(self.space)
+        known = family.known() if self.settings.track_truth else None
         estimator_class = registry.estimator(config.estimator.name)
         self.estimator: Estimator = create(
             estimator_class, config.estimator.parameters, "estimator"
-        ).to(self.device)
+        )
+        check_temperatures(config.estimator.parameters, torch.float32)
+        if self.derive_rule == "best-of-N":
+            self.selection_part()  # refused now, not after the training
         alpha_init = stream(self.seed, "alpha-init")
         self.dist: Distribution = self.estimator.make_distribution(self.space, alpha_init)
-        self.dist.to(self.device)
+        # With several processes, gradients are averaged where the network is.
+        on_host = self.dist.on_host and self.world.size == 1
+        self.home = torch.device("cpu") if on_host else self.device
+        self.estimator.to(self.home)
+        self.dist.to(self.home)
         parent, self.note = build_parent(
             self.space,
             stream(self.seed, "theta-init"),
@@ -109,14 +121,26 @@ class Search(Progress):
         if self.settings.level == "unrolled" and self.estimator.needs_double_backward:
             self.estimator.tunes_variance = False  # third derivatives of batch norm do not exist
             self.note += "; the control variate is not tuned at this level"
-        self.generators = {name: stream(self.seed, name, self.device) for name in _STREAMS}
+        self.generators = {name: stream(self.seed, name, self.home) for name in _STREAMS}
+        self.generators["path-dropout"] = stream(self.seed, "path-dropout", self.device)
+        self.dense = self.estimator.dense and self.device.type == "cuda"
+        self.captured = None
+        if capturable(parent, self.estimator, self.device):
+            self.captured = Captured(parent)
+            self.note += "; steps are captured as CUDA graphs"
+        self.totals = StepTotals(self.device)
         self.resource = ResourceTerm(self.space, config.cost, self.generators["cost"])
         self._build_learner()
         self.tracker = GradientTracker(self.settings.track_gradients, self.seed)
         self.epoch = self.step = 0
         self.elapsed = 0.0
-        self.sums: dict[str, float] = {}
         self.history: list[Tensor] = []
+        self.ranking = None if known is None else Ranking(known, self, self.settings.epochs)
+
+    @property
+    def sums(self) -> dict[str, float]:
+        """Sums over the steps of the epoch."""
+        return self.totals.read()
 
     @property
     def bilevel(self) -> bool:
@@ -138,6 +162,7 @@ class Search(Progress):
         splits = load_splits(config.data, self.seed, bilevel=self.bilevel)
         self.splits = splits.to(self.device)
         self.augment = make_augmenter(config.data, splits.statistics, splits.image_shape)
+        self.images = SearchImages(self.splits, self.augment, config)
         size = self.settings.batch_size
         rows = self.world.rows(size)
 
@@ -169,19 +194,22 @@ class Search(Progress):
             alpha_clip=self.settings.alpha.clip,
             reduce=self.world.average_gradients,
             share=self.world.mean,
+            check=self.totals.check,
         )
 
-    def _make_loss(self, batch: Batch, *, path_dropout: bool = True) -> SupernetLoss:
+    def _make_loss(
+        self, batch: Batch, *, theta: bool = True, path_dropout: bool = True
+    ) -> SupernetLoss:
         images, labels = batch
-        return SupernetLoss(
-            self.parent,
-            images,
-            labels,
-            all_operations=self.estimator.needs_all_operations,
-            edge_mask=self._path_dropout(len(labels)) if path_dropout else None,
-            autocast=self.settings.amp == "bf16",
-            share=self.world.mean if self.world.size > 1 else None,
-        )
+        options: dict[str, Any] = {
+            "all_operations": self.estimator.needs_all_operations or self.dense,
+            "edge_mask": self._path_dropout(len(labels)) if path_dropout else None,
+            "autocast": self.settings.amp == "bf16",
+            "share": self.world.mean if self.world.size > 1 else None,
+        }
+        if self.captured is not None and path_dropout:
+            return CapturedLoss(self.captured, images, labels, theta, **options)
+        return SupernetLoss(self.parent, images, labels, **options)
 
     def _path_dropout(self, batch: int) -> Tensor | None:
         """Return factors 0 or 1/keep of each edge and own image, ``(cells, edges, B)``, or None."""
@@ -226,37 +254,39 @@ class Search(Progress):
             self.world.average_statistics(self.parent)
         self.resource.update(self.dist)
         self.step += 1
-        measured = {"loss": result.loss, "error": result.error, "cost": result.cost, "steps": 1.0}
+        self.totals.add(result.measured, self.step)
         if self.tracker.due(self.step):
             batch = arch_batch or train_batch
             loss = self._make_loss(batch, path_dropout=False)
             found = self.tracker.measure(
                 self.step, self.estimator, self.dist, loss, self.parent, batch
             )
-            measured |= {"tracked": 1.0, **found}
-        for key, value in measured.items():
-            self.sums[key] = self.sums.get(key, 0.0) + value
+            self.totals.add_values({"tracked": 1.0, **found})
 
     @own_modes()
     def finish_epoch(self) -> dict[str, Any]:
         """Validate, close the epoch, and return its event (without times)."""
-        steps = self.sums.get("steps", 1.0)
+        sums = self.sums
+        steps = sums.get("steps", 1.0)
         event: dict[str, Any] = {
             "kind": "epoch",
             "epoch": self.epoch + 1,
             "step": self.step,
-            "train_loss": self.sums.get("loss", 0.0) / steps,
-            "train_acc": 100.0 * (1 - self.sums.get("error", 0.0) / steps),
-            "resource_term": self.sums.get("cost", 0.0) / steps,
+            "train_loss": sums.get("loss", 0.0) / steps,
+            "train_acc": 100.0 * (1 - sums.get("error", 0.0) / steps),
+            "resource_term": sums.get("cost", 0.0) / steps,
             "theta_lr": self.theta_rate(),
         }
-        tracked = self.sums.get("tracked", 0.0)
-        for key in [name for name in self.sums if name.startswith("gradient_")]:
-            event[key] = self.sums[key] / tracked
+        tracked = sums.get("tracked", 0.0)
+        for key in [name for name in sums if name.startswith("gradient_")]:
+            event[key] = sums[key] / tracked
         self.epoch += 1
-        self.sums = {}
+        self.totals.begin()
         last = self.epoch == self.settings.epochs
         event |= self.measure(last or self.epoch % self.settings.validate_every == 0)
+        if self.ranking is not None:
+            event["truth"] = self.ranking.epoch()
+            self.apart = self.ranking.seconds
         return event
 
     @own_modes()
@@ -286,90 +316,39 @@ class Search(Progress):
 
     @torch.no_grad()
     def validate(self) -> tuple[float, float]:
-        """Return accuracy in percent and loss in nats on ``search_valid``.
+        """Return accuracy in percent and loss in nats on the reporting part of ``search_valid``.
 
         The weights are the estimator's declared search view, drawn anew for each batch; batch
         norms use their running statistics. Processes take the batches in turn.
         """
         self.parent.eval()
         self.estimator.eval()
-        sums = torch.zeros(3, dtype=torch.float64)
+        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         view = self.estimator.search_view
-        for number, (images, labels) in enumerate(self.valid_batches()):
+        for number, (images, labels) in enumerate(self.images.reported()):
             generator = self.generators["validation"]
             z = view_weights(view, self.space, self.estimator, self.dist, generator)
             if z is None:
                 z = self.dist.hard(self.dist.noise(1, 1, generator))[0, 0]
             if number % self.world.size == self.world.rank:
-                losses, errors = losses_and_errors(self.parent(images, z[None]), labels)
-                means = (float(1 - errors[0]), float(losses[0]), 1.0)
-                sums += len(labels) * torch.tensor(means, dtype=torch.float64)
-        right, loss, seen = self.world.total(sums.to(self.device)).tolist()
+                logits = self.parent(images, z[None].to(self.device))
+                losses, errors = losses_and_errors(logits, labels)
+                means = torch.stack([1 - errors[0], losses[0], torch.ones_like(losses[0])])
+                sums += len(labels) * means.double()
+        right, loss, seen = self.world.total(sums).tolist()
         return 100.0 * right / seen, loss / seen
 
     def valid_batches(self) -> Iterator[Batch]:
-        """Yield the normalised validation batches in fixed order."""
-        size = self.settings.eval_batch_size
-        return evaluation_batches(self.splits.search_valid, size, self.augment.plain)
-
-    def calibration_batches(self) -> Iterable[Batch]:
-        """Yield training batches for recalibration, without augmentation, in fixed order."""
-        seen, wanted = 0, self.config.child.recalibration_images
-        size = min(self.settings.eval_batch_size, max(wanted // 4, 1))
-        for batch in evaluation_batches(self.splits.train, size, self.augment.plain):
-            yield batch
-            seen += len(batch[1])
-            if seen >= wanted:
-                return
-
-    @own_modes()
-    def child_matrix(self) -> list[ChildAccuracy]:
-        """Return the accuracy of every view of the parent; see :func:`child_matrix`."""
-        return child_matrix(
-            self.parent,
-            self.space,
-            self.estimator,
-            self.dist,
-            stream(self.seed, "child", self.device),
-            valid=self.valid_batches,
-            calibration=self.calibration_batches,
-            samples=self.config.child.samples,
-        )
-
-    def derived(self) -> Tensor:
-        """Return the derived architecture by the estimator's rule, shape ``(E, K)``."""
-        generator = stream(self.seed, "derive", self.device)
-        return derive(self.estimator.derive_rule, self.space, self.dist, generator)
+        """Yield all normalised batches of ``search_valid``, both parts, in fixed order."""
+        return self.images.batches(self.splits.search_valid)
 
     def peak_memory(self) -> int:
         """Return the largest memory in use so far, in bytes (of the device, or of the process)."""
         return peak_memory(self.device)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that changes, as tensors and plain containers.
-
-        Network tensors have the reference parent's names, so that any backend can continue.
-        """
-        names = [name for name, _ in self.parent.named_parameters()]
-        optimizer = self.learner.theta_optimizer
-        canonical = self.parent.canonical
-        return {
-            "parent": canonical(self.parent.state_dict()),
-            "theta_momenta": canonical(momenta(optimizer, names)),
-            "dist": self.dist.state_dict(),
-            "estimator": self.estimator.state_dict(),
-            "alpha_optimizer": self.learner.alpha_optimizer.state_dict(),
-            "resource": self.resource.state_dict(),
-            "generators": {name: g.get_state() for name, g in self.generators.items()},
-            "train_stream": self.train_stream.state_dict(),
-            "arch_stream": self.arch_stream.state_dict() if self.arch_stream else None,
-            "split": self.splits.fingerprint,
-            "epoch": self.epoch,
-            "step": self.step,
-            "elapsed": self.elapsed,
-            "sums": dict(self.sums),
-            "history": list(self.history),
-        }
+        """Return everything that changes, as tensors and plain containers."""
+        return state_of(self)
 
     @own_modes()
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -378,20 +357,4 @@ class Search(Progress):
         Raises:
             CheckpointError: The images are not those that the state was made with.
         """
-        require_images(state["split"], self.splits.fingerprint, "run", "Split")
-        own = self.parent.from_canonical
-        self.parent.load_state_dict(own(state["parent"]))
-        theta = dict(self.parent.named_parameters())
-        restore_momenta(self.learner.theta_optimizer, theta, own(state["theta_momenta"]))
-        self.dist.load_state_dict(state["dist"])
-        self.estimator.load_state_dict(state["estimator"])
-        self.learner.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
-        self.resource.load_state_dict(state["resource"])
-        for name, generator in self.generators.items():
-            generator.set_state(state["generators"][name].cpu())
-        self.train_stream.load_state_dict(state["train_stream"])
-        if self.arch_stream:
-            self.arch_stream.load_state_dict(state["arch_stream"])
-        self.epoch, self.step, self.elapsed = state["epoch"], state["step"], state["elapsed"]
-        self.sums, self.history = dict(state["sums"]), list(state["history"])
-        self.estimator.set_progress(max(self.step - 1, 0) / max(self.total_steps - 1, 1))
+        restore(self, state)

@@ -1,9 +1,10 @@
 """Views of a parent network: which architecture weights it is validated with, and derivation.
 
-Five views, all without retraining: a ``soft`` sample at the current temperature, a ``hard``
+Six views, all without retraining: a ``soft`` sample at the current temperature, a ``hard``
 sample, the ``mean`` (probabilities), ``argmax`` over all operations including ``none``, and
 ``top2`` (DARTS, arXiv:1806.09055, section 2.4: the two strongest edges of each node by their best
-operation other than ``none``).
+operation other than ``none``),
+and ``best-of-N``, where that is the rule (see :mod:`nasbench_snas.search.selection`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from nasbench_snas.api import Distribution, Estimator
 from nasbench_snas.architecture.space import Space
 
 ViewName = Literal["soft", "hard", "mean", "argmax", "top2"]
+SELECTED = "best-of-N"
 VIEWS: tuple[ViewName, ...] = ("soft", "hard", "mean", "argmax", "top2")
 SAMPLED = ("soft", "hard")
 

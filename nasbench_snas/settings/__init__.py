@@ -7,5 +7,6 @@ __all__ = [
     "run",
     "seed_list",
     "toml",
+    "values",
     "where",
 ]

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from nasbench_snas.errors import ConfigError, suggest
+from nasbench_snas.settings.values import check_values
 
 
 class Layers:
@@ -37,6 +38,7 @@ class Layers:
             ConfigError: A key is unknown, or belongs on the command line.
         """
         check_known(flatten(values), self._model)
+        check_values(flatten(values))
         for key, value in flatten(values).items():
             target = self.values
             *parents, last = key.split(".")
@@ -67,6 +69,8 @@ class Layers:
             value = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             value = text
+        except RecursionError:
+            raise ConfigError(f"--set {key[:80]}: the value is nested too deeply.") from None
         self.add(_nested(key.strip(), value), "--set")
 
 

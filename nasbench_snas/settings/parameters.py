@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import pydantic
 
 from nasbench_snas.errors import ConfigError, suggest
+from nasbench_snas.outside import visible
+from nasbench_snas.settings.values import check_values
 
 T = TypeVar("T")
+
+
+def _part_of_path(text: str) -> str:
+    if text.startswith(".") or not text or set(text) & set("/\\") or visible(text) != text:
+        raise ValueError("expected a name that can be part of a folder's name (no /, no leading .)")
+    return text
+
+
+PartOfPath = Annotated[str, pydantic.AfterValidator(_part_of_path)]
+"""A text that becomes part of a folder's name and cannot lead to another folder."""
 
 
 def parameter_model(cls: type) -> type[pydantic.BaseModel]:
@@ -23,7 +35,7 @@ def parameter_model(cls: type) -> type[pydantic.BaseModel]:
             continue
         default = ... if parameter.default is parameter.empty else parameter.default
         fields[name] = (hints.get(name, Any), default)
-    config = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    config = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
     model: type[pydantic.BaseModel] = pydantic.create_model(
         cls.__name__, __config__=config, **fields
     )
@@ -42,6 +54,7 @@ def resolve_parameters(cls: type, given: Mapping[str, Any], where: str) -> dict[
         ConfigError: A name is unknown (with a suggestion), or a value has the wrong type.
     """
     model = parameter_model(cls)
+    check_values({f"{where}.{key}": value for key, value in given.items()})
     for key in given:
         if key not in model.model_fields:
             raise ConfigError(f"unknown setting {where}.{key}.", suggest(key, model.model_fields))

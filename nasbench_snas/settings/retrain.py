@@ -21,10 +21,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from nasbench_snas.data.settings import DataSettings
 from nasbench_snas.errors import ConfigError, suggest
 from nasbench_snas.settings.layers import check_known, flatten
-from nasbench_snas.settings.parameters import config_error
+from nasbench_snas.settings.parameters import PartOfPath, config_error
 from nasbench_snas.settings.run import Choice
+from nasbench_snas.settings.toml import parse_toml
+from nasbench_snas.settings.values import check_values
 
-_STRICT = ConfigDict(frozen=True, extra="forbid")
+_STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 _PREFIX = "retrain-"
 
 _CHOSEN = (
@@ -143,13 +145,15 @@ class RetrainConfig(BaseModel):
 
     model_config = _STRICT
 
-    name: str = Field(description="Run or genotype that is retrained.")
+    name: PartOfPath = Field(description="Run or genotype that is retrained.")
     parent: str = Field(default="", description="Id of the search it comes from; empty: none.")
     genotype: str = Field(description="The cells, as JSON text.")
     space: Choice | None = Field(
         default=None, description="The search space (skeleton space only)."
     )
-    preset: str = Field(default="smoke", description="Preset that the settings started from.")
+    preset: PartOfPath = Field(
+        default="smoke", description="Preset that the settings started from."
+    )
     stage: Literal["retrain", "transfer"] = Field(
         default="retrain",
         description="transfer: on other images than the search's, or by the ImageNet recipe.",
@@ -240,6 +244,7 @@ def validate_retraining(values: Mapping[str, Any]) -> RetrainConfig:
         ConfigError: A key is unknown, or a value has the wrong type.
     """
     check_known(flatten(values), RetrainConfig)
+    check_values(flatten(values))
     try:
         return RetrainConfig(**values)
     except pydantic.ValidationError as error:
@@ -254,7 +259,7 @@ def changed_settings(config: RetrainConfig) -> list[str]:
     """
     content = load_retrain_preset(config.preset)
     content.pop("about", None)
-    plain = validate_retraining({**content, "name": "", "genotype": ""})
+    plain = validate_retraining({**content, "name": "preset", "genotype": ""})
     own, preset = (flatten(c.training_identity()) for c in (config, plain))
     chosen = _CHOSEN + (("network.channels",) if config.network.skeleton == "imagenet" else ())
     return [
@@ -271,8 +276,4 @@ def retraining_from_toml(text: str) -> RetrainConfig:
     Raises:
         ConfigError: The text is damaged.
     """
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"config.toml is damaged: {error}") from error
-    return validate_retraining(values)
+    return validate_retraining(parse_toml(text, "config.toml"))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -17,23 +16,28 @@ from typing import Any, Literal
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
-from nasbench_snas.cost.settings import CostSettings
+from nasbench_snas.cost.settings import CostSettings, refuse_ambiguous
 from nasbench_snas.data.settings import DataSettings
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.settings.layers import Layers, check_known, flatten
-from nasbench_snas.settings.parameters import config_error
+from nasbench_snas.settings.parameters import PartOfPath, config_error
 from nasbench_snas.settings.presets import load_constraint, load_preset
-from nasbench_snas.settings.toml import read_toml
+from nasbench_snas.settings.toml import parse_toml, read_toml
+from nasbench_snas.settings.values import check_values
 
-_STRICT = ConfigDict(frozen=True, extra="forbid")
+_STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+_OF_SELECTION = ("candidates", "selection_fraction")
+_RECORDS = {"preset", "checkpoint_seconds", "purpose", "settings_from"}
+"""Settings that do not decide the result."""
+Purpose = Literal["not recorded", "tuning", "exploratory", "confirmatory"]
 
 
 class Choice(BaseModel):
     """A plug-in by name and its own settings (checked by the plug-in)."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
-    name: str = Field(description="Key in the registry.")
+    name: PartOfPath = Field(description="Key in the registry.")
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -115,21 +119,48 @@ class SearchSettings(BaseModel):
     track_gradients: int = Field(
         default=0, ge=0, description="Steps between gradient-quality measurements; 0: never."
     )
+    track_truth: bool = Field(
+        default=True,
+        description="Where every architecture of the space is known: measure regret over the "
+        "epochs, and how the parent ranks.",
+    )
     theta: ThetaSettings = Field(default_factory=ThetaSettings, description="Network weights.")
     alpha: AlphaSettings = Field(default_factory=AlphaSettings, description="Architecture.")
 
 
 class ChildSettings(BaseModel):
-    """Validation of derived children without retraining."""
+    """Derivation of children, and their validation without retraining."""
 
     model_config = _STRICT
 
+    rule: Literal["declared", "argmax", "top2", "best-of-N"] = Field(
+        default="declared", description="How the child is derived; declared: as the estimator says."
+    )
+    candidates: int = Field(
+        default=100, ge=1, description="N of best-of-N: architectures drawn from the distribution."
+    )
+    selection_fraction: float = Field(
+        default=0.5,
+        ge=0,
+        lt=1,
+        description="Share of search_valid that best-of-N selects by; all accuracies are measured "
+        "on the rest. 0: all of it measures, nothing selects.",
+    )
     samples: int = Field(default=8, ge=1, description="Architectures for each sampled view.")
     recalibration_images: int = Field(
         default=1024,
         ge=1,
         description="Training images for recalibrating batch-norm statistics.",
     )
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the result; without a selection part, as runs of before had it."""
+        values = self.model_dump(mode="json")
+        if self.rule == "declared":
+            values.pop("rule")
+        if self.selection_fraction == 0:
+            values = {k: v for k, v in values.items() if k not in _OF_SELECTION}
+        return values
 
 
 class RunConfig(BaseModel):
@@ -139,7 +170,9 @@ class RunConfig(BaseModel):
 
     estimator: Choice = Field(description="The gradient estimator.")
     space: Choice = Field(description="The search space.")
-    preset: str = Field(default="smoke", description="Preset that the settings started from.")
+    preset: PartOfPath = Field(
+        default="smoke", description="Preset that the settings started from."
+    )
     constraint: Literal["none", "mild", "moderate", "aggressive"] = Field(
         default="none", description="Level of resource constraint (calibrated eta)."
     )
@@ -151,14 +184,24 @@ class RunConfig(BaseModel):
     checkpoint_seconds: float = Field(
         default=60.0, ge=0, description="Seconds between checkpoints within an epoch."
     )
+    purpose: Purpose = Field(
+        default="not recorded",
+        description="What the run is for: tuning (it chooses settings), exploratory, or "
+        "confirmatory (settings and comparison were fixed before).",
+    )
+    settings_from: str = Field(
+        default="", description="How the settings were chosen, in words or as the runs that did."
+    )
 
     def identity(self, estimator_version: int) -> dict[str, Any]:
         """Return what decides the result, as plain JSON values."""
-        values = self.model_dump(mode="json", exclude={"preset", "checkpoint_seconds"})
+        values = self.model_dump(mode="json", exclude=_RECORDS)
         for plugin in ("estimator", "space"):  # unset is the same as absent, as in config.toml
             values[plugin] = {k: v for k, v in values[plugin].items() if v is not None}
         values["data"] = self.data.identity()
-        values["search"].pop("track_gradients", None)
+        values["child"] = self.child.identity()
+        for watching in ("track_gradients", "track_truth"):
+            values["search"].pop(watching)
         if not self.search.sync_batchnorm:
             values["search"].pop("sync_batchnorm")
         values["estimator_version"] = estimator_version
@@ -220,6 +263,17 @@ def resolve(
         chosen.add(read_toml(file), str(file.name))
     for assignment in assignments:
         chosen.set(assignment)
+    if "cost.target" in chosen.sources:
+        target = chosen.values["cost"]["target"]
+        refuse_ambiguous(target)
+        if constraint != "none":
+            raise ConfigError(
+                f"both the level {constraint!r} of constraint and the cost target {target!r} "
+                "were given.",
+                "A level is a fixed, calibrated eta; a target adapts eta. One would override the "
+                "other.",
+                "Give --constraint or --target-cost (cost.target).",
+            )
     if not {"cost.eta", "cost.target"} & chosen.sources.keys():  # the level is given otherwise
         layers.add(load_constraint(constraint, space, preset), f"constraint {constraint}")
     layers.update(chosen)
@@ -236,6 +290,7 @@ def resolve(
 def validate(values: Mapping[str, Any]) -> RunConfig:
     """Return checked settings; unknown keys are an error that suggests the nearest one."""
     check_known(flatten(values), RunConfig)
+    check_values(flatten(values))
     try:
         return RunConfig(**values)
     except pydantic.ValidationError as error:
@@ -244,8 +299,10 @@ def validate(values: Mapping[str, Any]) -> RunConfig:
 
 def from_toml(text: str) -> RunConfig:
     """Return the settings that :func:`to_toml` wrote; raises :class:`ConfigError`."""
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"config.toml is damaged: {error}") from error
-    return validate(values)
+    return recorded(parse_toml(text, "config.toml"))
+
+
+def recorded(values: Mapping[str, Any]) -> RunConfig:
+    """Return the settings of a run that has begun; earlier versions had no selection part."""
+    child = {"selection_fraction": 0.0, **values.get("child", {})}
+    return validate({**values, "child": child})

@@ -16,9 +16,34 @@ from nasbench_snas.errors import ConfigError
 def read_toml(path: Path) -> dict[str, Any]:
     """Return the contents of a TOML file; :class:`ConfigError` if it cannot be read."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read {str(path)[:200]}: {error.strerror or error}.",
+            "Expected a TOML file of settings.",
+            "Name another file.",
+        ) from error
+    except ValueError as error:  # not UTF-8, or a NUL character in the path
+        raise ConfigError(f"cannot read {str(path)[:200]!r}: {error}.") from error
+    return parse_toml(text, str(path))
+
+
+def parse_toml(text: str, where: str) -> dict[str, Any]:
+    """Return the contents of TOML text.
+
+    Args:
+        text: The text.
+        where: What it is, for messages.
+
+    Raises:
+        ConfigError: It is not TOML.
+    """
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ConfigError(f"{where} is nested too deeply.") from None
+    except ValueError as error:
+        raise ConfigError(f"{where} is damaged or no TOML: {error}.") from error
 
 
 def to_toml(config: BaseModel, sources: Mapping[str, str]) -> str:

@@ -2,10 +2,11 @@
 
 Arrays go in, frozen dataclasses come out. Two halves that share the interval type:
 
-* one number a seed: :mod:`~nasbench_snas.stats.means`, :mod:`~nasbench_snas.stats.robust`,
-  :mod:`~nasbench_snas.stats.hierarchical`, :mod:`~nasbench_snas.stats.paired`,
-  :mod:`~nasbench_snas.stats.unpaired`, :mod:`~nasbench_snas.stats.profiles`, and what tables show
-  of them: :mod:`~nasbench_snas.stats.cells`, :mod:`~nasbench_snas.stats.bold`;
+* one number a seed: :mod:`~nasbench_snas.stats.means`, :mod:`~nasbench_snas.stats.median`,
+  :mod:`~nasbench_snas.stats.robust`, :mod:`~nasbench_snas.stats.paired`,
+  :mod:`~nasbench_snas.stats.ranks`, :mod:`~nasbench_snas.stats.unpaired`,
+  :mod:`~nasbench_snas.stats.profiles`, and what tables show of them:
+  :mod:`~nasbench_snas.stats.cells`, :mod:`~nasbench_snas.stats.bold`;
 * one vector a draw: :mod:`~nasbench_snas.stats.moments`, :mod:`~nasbench_snas.stats.jackknife`,
   :mod:`~nasbench_snas.stats.squared_bias`, :mod:`~nasbench_snas.stats.gradient_summary`,
   :mod:`~nasbench_snas.stats.subspace`,
@@ -26,7 +27,6 @@ from nasbench_snas.stats.gradient_summary import (
     summarise_gradient,
     summarise_groups,
 )
-from nasbench_snas.stats.hierarchical import TwoLevelMean, hierarchical_bootstrap
 from nasbench_snas.stats.hotelling import (
     Hotelling,
     Scatter,
@@ -35,27 +35,18 @@ from nasbench_snas.stats.hotelling import (
     paired_hotelling,
 )
 from nasbench_snas.stats.interval import Interval
-from nasbench_snas.stats.means import bootstrap_interval, mean_interval, stratified_bootstrap
+from nasbench_snas.stats.means import mean_interval
+from nasbench_snas.stats.median import median_interval, smallest_sample
 from nasbench_snas.stats.moments import GradientMoments
-from nasbench_snas.stats.paired import (
-    PairedComparison,
-    compare_family,
-    compare_paired,
-    holm,
-    should_print_p,
-    sign_flip_test,
-)
+from nasbench_snas.stats.paired import PairedComparison, compare_family, holm, sign_test
 from nasbench_snas.stats.power import hotelling_power, required_draws, required_noncentrality
 from nasbench_snas.stats.profiles import PerformanceProfile, normalise_scores, performance_profile
+from nasbench_snas.stats.ranks import detectable_difference, max_min_p, told_from_best
 from nasbench_snas.stats.reproducible import data_generator, data_seed
-from nasbench_snas.stats.robust import interquartile_mean, iqm
+from nasbench_snas.stats.robust import interquartile_mean
 from nasbench_snas.stats.slope import PowerLaw, fit_power_law
 from nasbench_snas.stats.subspace import coordinate_groups, zero_sum_basis
-from nasbench_snas.stats.unpaired import (
-    Superiority,
-    probability_greater,
-    probability_of_improvement,
-)
+from nasbench_snas.stats.unpaired import probability_greater, probability_of_improvement
 
 __all__ = [
     "BoldRows",
@@ -70,28 +61,24 @@ __all__ = [
     "PowerLaw",
     "Reference",
     "Scatter",
-    "Superiority",
-    "TwoLevelMean",
     "VarianceParts",
     "bold",
     "bold_rows",
-    "bootstrap_interval",
     "break_even_budget",
     "budget",
     "cells",
     "compare_family",
-    "compare_paired",
     "coordinate_groups",
     "data_generator",
     "data_seed",
     "decompose_draws",
     "decompose_variance",
     "decomposition",
+    "detectable_difference",
     "failed_note",
     "fit_power_law",
     "format_cell",
     "gradient_summary",
-    "hierarchical_bootstrap",
     "holm",
     "hotelling",
     "hotelling_from_draws",
@@ -99,10 +86,12 @@ __all__ = [
     "hotelling_test",
     "interquartile_mean",
     "interval",
-    "iqm",
     "jackknife",
+    "max_min_p",
     "mean_interval",
     "means",
+    "median",
+    "median_interval",
     "moments",
     "mse_at_budget",
     "normalise_scores",
@@ -112,15 +101,16 @@ __all__ = [
     "probability_greater",
     "probability_of_improvement",
     "profiles",
+    "ranks",
     "required_draws",
     "required_noncentrality",
-    "should_print_p",
-    "sign_flip_test",
-    "stratified_bootstrap",
+    "sign_test",
+    "smallest_sample",
     "subspace",
     "summarise_gradient",
     "summarise_groups",
     "supported_decimals",
+    "told_from_best",
     "unpaired",
     "zero_sum_basis",
 ]

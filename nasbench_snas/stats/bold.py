@@ -1,12 +1,15 @@
-"""Which rows of a table are bold: the best mean and all that cannot be told from it.
+"""Which rows of a table are bold: the best row and all that are not told from it.
 
-Bold needs rows that share preset, space, data set and device class, and at least 6 seeds a row that
-are paired with the best row's. The differences from the best row are tested with sign flips and
-Holm's adjustment over the table; a row is bold unless its adjusted p-value is at most ``alpha``.
-Otherwise nothing is bold and a footnote says why. Where the seeds are too few for any adjusted
-p-value to reach ``alpha`` (m comparisons of n seeds: not below ``m 2^(1-n)``), every row is bold by
-this rule, and a footnote says that this means nothing. A row with failed runs is never bold, since
-its mean covers the survivors only; the footnote says that, too.
+Rows are compared on the seeds that all of them have, six at least, and must share preset, space,
+data set and device class. The best row is the one that is ahead on the seeds (largest sum of
+ranks), in the direction in which the measure is better; a row is told from it by the max-min
+permutation test of :mod:`nasbench_snas.stats.ranks`. Failed runs count, with ``failed_value`` or,
+without one, as worse than every run that finished.
+
+Several bold rows mean "not told apart", which says something only where the design could have told
+them apart. So the difference is computed that would have been told with probability 0.8, and where
+it is above the stated difference ``decides``, nothing is bold and the reason says so. A row that
+all others are told from is bold in any case.
 """
 
 from __future__ import annotations
@@ -15,10 +18,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from nasbench_snas.errors import DataError
-from nasbench_snas.stats.paired import MIN_SEEDS_FOR_P, PairedComparison, compare_family
+from nasbench_snas.stats.ranks import POWER, detectable_difference, told_from_best
 
 SHARED_SETTINGS = ("preset", "space", "dataset", "device_class")
+FEWEST = 6
+"""Shared seeds below which nothing is bold."""
+DECIDES = 5.0
+"""The difference that a table must be able to decide, in the unit of its values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +36,19 @@ class BoldRows:
 
     Args:
         bold: Names of the bold rows, in the order of the table.
-        reason: Why nothing (or not some row) is bold; empty when there is nothing to say.
-        best: Name of the row with the best mean; None when nothing is bold.
-        comparisons: ``row - best`` for the rows that took part.
-        powerless: Why the test could tell no row from the best; empty where it could.
+        reason: Why nothing is bold; empty where something is.
+        best: Name of the best row; None where rows could not be compared.
+        worse: Rows that are told from the best, worst first, with their p-values.
+        n: Seeds that all rows have.
+        detectable: Difference that is told with probability 0.8; infinite where there is none.
     """
 
     bold: tuple[str, ...]
     reason: str
     best: str | None = None
-    comparisons: tuple[PairedComparison, ...] = ()
-    powerless: str = ""
+    worse: tuple[tuple[str, float], ...] = ()
+    n: int = 0
+    detectable: float = math.inf
 
 
 def bold_rows(
@@ -45,7 +56,8 @@ def bold_rows(
     settings: Mapping[str, Mapping[str, str]],
     *,
     higher_is_better: bool = True,
-    alpha: float = 0.05,
+    failed_value: float | None = None,
+    decides: float = DECIDES,
 ) -> BoldRows:
     """Decide which rows are bold.
 
@@ -53,53 +65,62 @@ def bold_rows(
         rows: Row name to (seed to value); None or NaN stands for a failed run.
         settings: Row name to its ``preset``, ``space``, ``dataset`` and ``device_class``.
         higher_is_better: True for accuracies, False for errors and costs.
-        alpha: Level of the Holm-adjusted test.
+        failed_value: What a failed run counts as (the accuracy of guessing).
+        decides: Difference that must be told with probability 0.8 for several rows to be bold.
 
     Raises:
         DataError: A row without settings.
     """
     refusal = _mixed_settings(rows, settings)
-    if refusal:
-        return BoldRows((), refusal)
-    failed = [name for name, values in rows.items() if any(_absent(v) for v in values.values())]
-    whole = {
-        name: {seed: float(v) for seed, v in values.items() if v is not None}
-        for name, values in rows.items()
-        if name not in failed
-    }
-    note = f"not bold for failed runs: {', '.join(failed)}" if failed else ""
-    short = [name for name, values in rows.items() if len(values) < MIN_SEEDS_FOR_P]
-    if len(whole) < 2 or short:
-        why = f"fewer than {MIN_SEEDS_FOR_P} seeds: {', '.join(short)}" if short else ""
-        return BoldRows((), "; ".join(p for p in (why, note) if p) or "nothing to compare with")
+    if refusal or len(rows) < 2:
+        return BoldRows((), refusal or "there is nothing to compare with")
+    names = list(rows)
+    seeds = sorted(set.intersection(*(set(values) for values in rows.values())))
+    if len(seeds) < FEWEST:
+        return BoldRows((), _too_few(rows, len(seeds)), n=len(seeds))
     sign = 1.0 if higher_is_better else -1.0
-    best = max(whole, key=lambda name: sign * math.fsum(whole[name].values()) / len(whole[name]))
-    unpaired = [n for n in whole if len(whole[n].keys() & whole[best].keys()) < MIN_SEEDS_FOR_P]
-    if unpaired:
-        why = f"fewer than {MIN_SEEDS_FOR_P} seeds shared with {best}: {', '.join(unpaired)}"
-        return BoldRows((), "; ".join(p for p in (why, note) if p))
-    comparisons = compare_family(whole, best)
-    worse = {c.row for c in comparisons if c.p_holm <= alpha}
-    bold = tuple(name for name in whole if name not in worse)
-    return BoldRows(bold, note, best, comparisons, _powerless(comparisons, alpha))
-
-
-def _powerless(comparisons: tuple[PairedComparison, ...], alpha: float) -> str:
-    """Return why no adjusted p-value of the table can be at most ``alpha``; empty if one can."""
-    count, seeds = len(comparisons), max(c.n for c in comparisons)
-    smallest = min(count * 2.0 ** (1 - seeds), 1.0)
-    if smallest <= alpha:
-        return ""
-    needed = 1 + math.ceil(math.log2(count / alpha))
-    return (
-        f"with {seeds} seeds and {count} comparisons no Holm-adjusted p-value can be below "
-        f"{smallest:.3f}, so no row can be told from the best; it takes {needed} seeds"
+    lost = -math.inf if failed_value is None else sign * failed_value
+    table = np.array(
+        [[_counted(rows[name][seed], sign, lost) for name in names] for seed in seeds]
+    ).reshape(len(seeds), len(names))
+    detectable = detectable_difference(table)
+    if math.isinf(detectable):
+        why = f"{len(seeds)} shared seeds cannot decide any difference of {len(names)} rows"
+        return BoldRows((), why, n=len(seeds))
+    told = told_from_best(table)
+    left = [index for index in range(len(names)) if index not in told]
+    best = names[_best(table, left)]
+    worse = tuple((names[index], p) for index, p in told.items())
+    found = BoldRows(tuple(names[i] for i in left), "", best, worse, len(seeds), detectable)
+    if len(left) == 1 or detectable <= decides:
+        return found
+    reason = (
+        f"{len(left)} rows are not told apart, but with {len(seeds)} shared seeds and "
+        f"{len(names)} rows only a difference of {detectable:.1f} would be told with probability "
+        f"{POWER:g}, not the {decides:g} that bold stands for"
     )
+    return BoldRows((), reason, best, worse, len(seeds), detectable)
 
 
-def _absent(value: float | None) -> bool:
-    """Whether a run has no value."""
-    return value is None or not math.isfinite(value)
+def _counted(value: float | None, sign: float, lost: float) -> float:
+    """Return a run's value, higher is better; ``lost`` for a failed run."""
+    return lost if value is None or not math.isfinite(value) else sign * value
+
+
+def _best(table: np.ndarray[tuple[int, ...], np.dtype[np.float64]], rows: list[int]) -> int:
+    """Return which of the rows beats most runs of the same seeds, ties counted half."""
+    chosen = table[:, rows]
+    wins = (chosen[:, :, None] > chosen[:, None, :]).sum(axis=(0, 2))
+    losses = (chosen[:, :, None] < chosen[:, None, :]).sum(axis=(0, 2))
+    return rows[int(np.argmax(wins - losses))]
+
+
+def _too_few(rows: Mapping[str, Mapping[int, float | None]], shared: int) -> str:
+    """Return that the rows share too few seeds, and which rows lack some."""
+    total = len(set().union(*(set(values) for values in rows.values())))
+    short = [f"{name} ({len(v)} of {total})" for name, v in rows.items() if len(v) < total]
+    lacking = f"; rows that lack seeds: {', '.join(short)}" if short else ""
+    return f"the rows share {shared} seeds, fewer than {FEWEST}{lacking}"
 
 
 def _mixed_settings(

@@ -11,6 +11,8 @@ Populations of Unknown Distribution Form, Annals of Mathematical Statistics 7, 1
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from scipy import stats
 
@@ -30,14 +32,19 @@ def median_interval(values: ArrayLike, confidence: float = 0.95) -> Interval | N
     check_confidence(confidence)
     sample = np.sort(as_sample(values))
     n = sample.size
-    tails = stats.binom.cdf(np.arange(n), n, 0.5)  # P(fewer than k on one side), k = 1 .. n
-    cut = int((2 * tails <= 1 - confidence + 1e-12).sum())
+    cut = order(n, confidence)
     if cut < 1:
         return None
-    cut = min(cut, (n + 1) // 2)
     middle = float(np.median(sample))
     low, high = float(sample[cut - 1]), float(sample[n - cut])
     return Interval(middle, low, high, confidence, n, "order statistics")
+
+
+@lru_cache(maxsize=1024)
+def order(n: int, confidence: float) -> int:
+    """Return k, where the k-th smallest and k-th largest of n values are the ends; 0: none are."""
+    tails = stats.binom.cdf(np.arange(n), n, 0.5)  # P(fewer than k on one side), k = 1 .. n
+    return min(int((2 * tails <= 1 - confidence + 1e-12).sum()), (n + 1) // 2)
 
 
 def smallest_sample(confidence: float = 0.95) -> int:

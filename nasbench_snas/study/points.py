@@ -22,6 +22,7 @@ from nasbench_snas.architecture.space import Space
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.oracle.network import BatchedLoss, BatchedNetwork
 from nasbench_snas.registry import Registry
+from nasbench_snas.runs.folder import find_run
 from nasbench_snas.seeding import stream
 from nasbench_snas.study.settings import StudySettings, Trajectory, fraction_of
 from nasbench_snas.supernet.reference import ReferenceParent
@@ -93,6 +94,9 @@ def study_points(
         batches: Images.
         root: Folder of the runs, for points that are runs.
     """
+    for point in settings.points:
+        if fraction_of(point) is None:
+            find_run(root, point)  # a wrong name is told before anything is trained
     fractions = sorted({f for p in settings.points if (f := fraction_of(p)) is not None})
     names = {fraction_of(p): p for p in settings.points}
     space = build_space(settings, registry, batches)
@@ -122,7 +126,6 @@ def run_point(root: Path, run: str, registry: Registry) -> Point:
     Raises:
         CheckpointError: There is no such run, or it is damaged.
     """
-    from nasbench_snas.runs.folder import find_run
     from nasbench_snas.search.load import load_search
 
     search = load_search(find_run(root, run), registry)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import sys
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -18,6 +20,10 @@ FRACTIONS = {"init": 0.0, "mid": 1 / 3, "late": 1.0}
 Trajectory = Literal["snas", "uniform"]
 
 
+_LOWEST_TEMPERATURE = math.sqrt(sys.float_info.min)
+"""What is divided by the square of a lower one overflows in float64."""
+
+
 class Recipe(BaseModel):
     """The short joint training that leads to the points.
 
@@ -26,7 +32,7 @@ class Recipe(BaseModel):
     follows one uniformly drawn path, alpha a leave-one-out score gradient of four paths.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     steps: int = Field(default=240, ge=1, description="Steps to the point `late`.")
     batch_size: int = Field(default=64, ge=2, description="Images of a step.")
@@ -39,7 +45,7 @@ class Recipe(BaseModel):
 class StudySettings(BaseModel):
     """What is measured, on which network, how precisely."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     space: Choice = Field(default=Choice(name="snas-unit"), description="The space.")
     data: DataSettings = Field(default_factory=DataSettings, description="Images.")
@@ -90,9 +96,23 @@ class StudySettings(BaseModel):
     @field_validator("temperatures", "sweep_temperatures")
     @classmethod
     def _positive(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        if any(value <= 0 for value in values):
-            raise ValueError("temperatures must be positive")
+        if any(value < _LOWEST_TEMPERATURE for value in values):
+            raise ValueError(f"temperatures must be positive, at least {_LOWEST_TEMPERATURE:.2g}")
         return values
+
+    @field_validator("theta_samples")
+    @classmethod
+    def _enough(cls, value: int) -> int:
+        if 0 < value < 20:
+            raise ValueError("0 (none) or at least 20: an interval needs two draws in ten blocks")
+        return value
+
+    @field_validator("batches")
+    @classmethod
+    def _several(cls, value: int) -> int:
+        if 0 < value < 3:
+            raise ValueError("0 (none) or at least 3: a variance between minibatches needs them")
+        return value
 
     @property
     def reference_draws(self) -> int:

@@ -20,6 +20,7 @@ from nasbench_snas.errors import ConfigError
 from nasbench_snas.kernels.cpu import build
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder, read_json, write_atomic, write_json
+from nasbench_snas.runs.plugins import check_plugins, plugin_record
 from nasbench_snas.runs.provenance import environment
 from nasbench_snas.seeding import stream
 from nasbench_snas.settings.toml import to_toml
@@ -67,6 +68,13 @@ def run_study(
         write_atomic(folder.config_file, to_toml(settings, {}))
         record = environment("cpu")
         record["git"].pop("diff", None)
+        if (folder.path / "cells").exists():
+            check_plugins(folder, registry, built_in=True)
+        names = sorted({variant.name for variant in variants(settings, registry)[0]})
+        record["plugins"] = [
+            plugin_record(registry, "space", settings.space.name),
+            *(plugin_record(registry, "estimator", name) for name in names),
+        ]
         folder.add_environment(record)
         folder.set_status("running")
         study = Study(settings, registry, root, folder, report)
@@ -78,8 +86,7 @@ def run_study(
         except Exception as error:
             folder.set_status("failed", f"{type(error).__name__}: {error}", exit_code=1)
             raise
-        write_json(folder.path / "result.json", result)
-        folder.set_status("truncated" if result["truncated"] else "done")
+        folder.write_result(result, "truncated" if result["truncated"] else "done")
     return result
 
 
@@ -123,6 +130,7 @@ class Study:
         result["study"] = self.folder.run_id
         result["truncated"] = self.truncated
         result["seconds"] = time.monotonic() - start
+        (self.folder.path / "result.json").unlink(missing_ok=True)  # it is bound to the samples
         merge_samples(self.folder.path / "samples.npz", self.files)
         return result
 

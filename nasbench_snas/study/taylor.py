@@ -52,6 +52,7 @@ class Gap:
     cosine: float
 
 
+# Implements SNAS (6, 7, 28).
 def both_sides(
     loss: Loss, dist: Categorical, tau: float, noise: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:

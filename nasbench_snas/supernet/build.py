@@ -58,8 +58,8 @@ def build_parent(
         double_backward: Whether gradients of gradients will be taken; needs the reference parent.
         synchronised: Whether batch norms will be synchronised over processes; needs the reference
             parent, whose batch norms are modules.
-        autocast: Whether it will run under autocast; needs the reference parent, since the kernels
-            work on tensors of one type.
+        autocast: Whether it is to compute in bfloat16. Triton's kernels store activations in it;
+            elsewhere that needs the reference parent, under torch's autocast.
         recompute: Whether activations are computed again in the backward pass, to save memory.
         batch_size: Images of a step, for the choice between two parents in plain PyTorch.
         steps: Planned steps; from :data:`WAIT_FROM` on, ``auto`` waits for the compiler.
@@ -69,7 +69,7 @@ def build_parent(
         "as synchronised batch norms need it": synchronised,
         "as partial channels need it": partial_channels > 1,
         "as gradients of gradients need it": double_backward,
-        "as autocast needs it": autocast,
+        "as autocast needs it": autocast and not _stores(kernels, device, dtype),
     }
     if any(needs.values()):
         reason = next(why for why, needed in needs.items() if needed)
@@ -80,13 +80,24 @@ def build_parent(
         asked = os.environ.get("NASBENCH_KERNELS") or kernels
         fallback = asked == "auto" and backend.name == "reference"
         if not (fallback and plain_is_faster(space, batch_size, device)):
-            fast = FastParent(space, generator, kernels=backend, recompute=recompute)
+            storage = torch.bfloat16 if autocast else None
+            fast = FastParent(
+                space, generator, kernels=backend, recompute=recompute, storage=storage
+            )
+            note += "; activations in bfloat16, sums in float32" if autocast else ""
             return fast.to(device=device, dtype=dtype), f"parent: fused cells; {note}"
         why = note.split("; ", 1)[-1]
         reason = f"the faster one for nodes of this size; {why}"
     plain = ReferenceParent(space, generator, partial_channels=partial_channels)
     note = f"parent: one module per operation (plain PyTorch), {reason}"
     return plain.to(device=device, dtype=dtype), note
+
+
+def _stores(kernels: str, device: torch.device | str, dtype: torch.dtype) -> bool:
+    """Whether the kernels that would run store activations in 16 bits."""
+    if kernels == PLAIN or torch.device(device).type != "cuda":
+        return False
+    return select_backend(kernels, device, dtype)[0].sources is not None
 
 
 def plain_is_faster(space: Space, batch_size: int, device: torch.device | str) -> bool:

@@ -46,6 +46,7 @@ class Parent(Protocol):
         """Return logits; see :meth:`ReferenceParent.forward`."""
 
 
+# Implements SNAS (2).
 class MixedEdge(nn.Module):
     """All candidate operations of one edge.
 
@@ -98,6 +99,7 @@ class MixedEdge(nn.Module):
         return result
 
 
+# Implements SNAS (1, 2, 20).
 class ReferenceCell(nn.Module):
     """A cell with all its candidate operations; see :class:`ReferenceParent`."""
 

@@ -11,17 +11,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from nasbench_snas.architecture.genotype import CellGenotype, Edge, Genotype
+from nasbench_snas.architecture.genotype import Genotype
+from nasbench_snas.architecture.nasbench201 import (
+    CELL,
+    EDGES,
+    NAMES,
+    OWN_NAMES,
+    TUPLE_EDGES,
+    TUPLE_NAMES,
+    from_names,
+)
 from nasbench_snas.errors import GenotypeError
 
-NAMES = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
-OWN_NAMES = ("none", "skip_connect", "conv_1x1", "conv_3x3", "avg_pool_3x3")
-"""The same operations as our genotypes call them."""
-EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
-"""Source and target of each digit of a key."""
-TUPLE_NAMES = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")
-TUPLE_EDGES = tuple(sorted(EDGES))
-CELL = "cell"
 _FORMS = "six digits 0-4, an architecture string, a tuple like (4, 0, 3, 1, 4, 3), or a run"
 
 
@@ -89,12 +90,11 @@ def genotype_to_key(genotype: Genotype) -> str:
 
 def key_to_genotype(key: str) -> Genotype:
     """Return our genotype of a key; edges of ``none`` are dropped."""
-    edges = tuple(
-        Edge(OWN_NAMES[int(digit)], source, target)
+    chosen = (
+        (NAMES[int(digit)], source, target)
         for digit, (source, target) in zip(key, EDGES, strict=True)
-        if digit != "0"
     )
-    return Genotype({CELL: CellGenotype(1, 3, edges, (3,))}, key_to_string(key))
+    return from_names(chosen, key_to_string(key))
 
 
 def tuple_to_key(values: Sequence[int]) -> str:

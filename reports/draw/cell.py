@@ -24,6 +24,7 @@ from matplotlib.textpath import TextPath
 
 from nasbench_snas.architecture.genotype import CellGenotype, Edge, Genotype
 from nasbench_snas.errors import ConfigError, suggest
+from nasbench_snas.outside import visible
 
 from .layout import Item, Layout, Route, longest_layers, place
 
@@ -198,6 +199,8 @@ def genotype_panels(
     genotypes: Sequence[Genotype], *, min_frequency: float = 0.0
 ) -> list[tuple[str, Layout]]:
     """Return caption and layout of each cell type of ``genotypes``."""
+    if len(genotypes) == 1:
+        genotypes[0].warn_disconnected()
     if not genotypes:
         raise ConfigError("there is no genotype to draw.")
     panels = []
@@ -205,7 +208,8 @@ def genotype_panels(
         if any(name not in genotype.cells for genotype in genotypes):
             raise ConfigError(f"cell {name!r} is not in every genotype.")
         layout = cell_layout([g.cells[name] for g in genotypes], min_frequency=min_frequency)
-        title = {"normal": "Normal cell", "reduce": "Reduction cell"}.get(name, name.capitalize())
+        known = {"normal": "Normal cell", "reduce": "Reduction cell"}
+        title = known.get(name) or visible(name).replace("$", r"\$").capitalize()
         panels.append((f"({chr(ord('a') + index)}) {title}", layout))
     return panels
 

@@ -3,5 +3,6 @@
 __all__ = [
     "files",
     "gradients",
+    "landscape",
     "style",
 ]

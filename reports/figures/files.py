@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 
 from nasbench_snas.architecture.genotype import Genotype
 from nasbench_snas.errors import ConfigError, NasbenchError, suggest
-from nasbench_snas.runs.folder import read_json
+from nasbench_snas.runs.folder import read_object
 
 from ..draw.cell import draw_frequencies, draw_genotype, save_figure
 from ..tables.model import slug
@@ -19,12 +20,17 @@ from ..tables.selection import Comparable, Run, Variant
 from .results import child_gap, constraint_strength, cost_and_error, several_spaces
 from .search import entropy, epoch_events, search_progress
 from .style import Drawing, watermark
+from .truth import parent_and_known, regret
+
+_LOG = logging.getLogger("nasbench_snas")
 
 KINDS = (
     "cells",
     "3",
     "4",
     "6",
+    "regret",
+    "truth",
     "gap",
     "pareto",
     "constraints",
@@ -69,12 +75,17 @@ def drawings(
     made: list[Drawing | None] = []
     for group in groups:
         history = {}
-        if {"3", "4"} & set(kinds):
-            history = {str(run["run_id"]): epoch_events(run) for run in group.runs}
+        if {"3", "4", "regret"} & set(kinds):
+            runs = [run for v in group.variants for run in (*v.runs, *v.failed)]
+            history = {str(run["run_id"]): epoch_events(run) for run in runs}
         if "3" in kinds:
             made.append(search_progress(group, history))
         if "4" in kinds:
             made.append(entropy(group, history))
+        if "regret" in kinds:
+            made.append(regret(group, history))
+        if "truth" in kinds:
+            made.append(parent_and_known(group))
         if "gap" in kinds:
             made.append(child_gap(group))
         if "pareto" in kinds:
@@ -158,9 +169,13 @@ def _studies(rows: Sequence[Run]) -> list[Drawing]:
     folders = {str(r["folder"]): r for r in rows if r["stage"] == "gradients" and r["coord_set"]}
     made = []
     for folder, row in sorted(folders.items()):
-        result = read_json(Path(folder) / "result.json")
+        result = read_object(Path(folder) / "result.json")
         for name, title, plot in plots:
-            figure = plot(result)
+            try:
+                figure = plot(result)
+            except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+                _LOG.warning("no figure %s of %s, whose result is damaged: %r", name, folder, error)
+                continue
             if figure is not None:
                 made.append(
                     Drawing(

@@ -1,4 +1,8 @@
-"""Figures of finished runs: child gap, cost and error, constraint strength, several spaces."""
+"""Figures of results: child gap, cost and error, constraint strength, several spaces.
+
+Centres are medians, and their intervals those of the tables: order statistics, from six runs on.
+Failed runs count with the accuracy of guessing where there is one, and are named where not.
+"""
 
 from __future__ import annotations
 
@@ -7,73 +11,96 @@ from typing import Any
 
 import numpy as np
 
-from nasbench_snas.stats.means import mean_interval
+from nasbench_snas.stats.median import median_interval
 from nasbench_snas.stats.profiles import normalise_scores, performance_profile
 from nasbench_snas.stats.unpaired import probability_of_improvement
 
+from ..tables.baselines import is_random_search
 from ..tables.cost import LEVELS
-from ..tables.measure import mean_of
-from ..tables.selection import Comparable
-from .style import GRID, INK, SIZE, Drawing, dress, legend, looks, panels, watermark
-
-_FEWEST = 3
-_RANDOM = "random"
+from ..tables.measure import ACCURACIES, counted
+from ..tables.selection import Comparable, Variant
+from .style import (
+    GRID,
+    INK,
+    SIZE,
+    Drawing,
+    dress,
+    legend,
+    looks,
+    panels,
+    row_label,
+    watermark,
+)
 
 
 def child_gap(group: Comparable) -> Drawing:
     """Return bars of the gap between search and child accuracy, with every seed as a dot."""
-    variants = [variant for variant in group.variants if variant.runs]
+    variants = group.variants
     height = 1.1 + 0.32 * len(variants)
     figure, (axis,) = panels(1, width=5.6, height=height)
-    styles = looks([variant.label for variant in group.variants])
+    styles = looks([variant.label for variant in variants])
     axis.axvline(0, color=INK, linewidth=0.8)
     for place, variant in enumerate(variants):
-        values = [v for v in variant.by_seed("child_gap").values() if v is not None]
+        values = _values(variant, "child_gap")
+        if not values:
+            continue
         look = styles[variant.label]
-        mean = float(np.mean(values))
-        axis.barh(place, mean, height=0.55, color=look.colour, alpha=0.35, linewidth=0)
-        if len(values) >= _FEWEST:
-            interval = mean_interval(values)
+        median = float(np.median(values))
+        axis.barh(place, median, height=0.55, color=look.colour, alpha=0.35, linewidth=0)
+        interval = median_interval(values)
+        if interval:
             axis.plot([interval.low, interval.high], [place, place], color=INK, linewidth=1.0)
         spread = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else [0.0]
         axis.scatter(values, place + np.array(spread), s=11, color=look.colour, zorder=3)
-    axis.set_yticks(range(len(variants)), [variant.label for variant in variants])
+    axis.set_yticks(range(len(variants)), [row_label(variant) for variant in variants])
     axis.set_ylim(len(variants) - 0.5, -0.5)
     axis.set_xlabel("search accuracy minus child accuracy (percentage points, inherited)")
     watermark([axis], group.provisional)
     caption = (
         "Gap between the accuracy in search and that of the derived child that inherits all "
-        "weights. Bar: mean; line: t interval, from three seeds on; dots: seeds. To the right: the "
-        "child is worse than the search promised."
+        "weights. Bar: median of the finished runs; line: its interval from order statistics, at "
+        "least 95 %, from six on; dots: seeds. To the right: the child is worse than the search "
+        "promised. Failed runs have no gap and are named."
     )
     return _drawing("gap", "child-gap", "Child gap", caption, figure, [group])
+
+
+def _values(variant: Variant, column: str) -> list[float]:
+    """Return a row's values: of accuracies the failed runs', too, else of finished runs only."""
+    if column in ACCURACIES:
+        return list(counted(variant, column).values())
+    return [v for v in variant.by_seed(column).values() if v is not None]
 
 
 def cost_and_error(group: Comparable) -> Drawing | None:
     """Return error of the child against its cost, with the front that nothing dominates."""
     axes_of = (("params", "child parameters (thousand)", 1e3), ("macs", "child ×+ (million)", 1e6))
-    variants = [variant for variant in group.variants if variant.runs]
     if not any(run["params"] is not None for run in group.runs):
         return None
     figure, axes = panels(2, width=3.4, height=2.8)
     styles = looks([variant.label for variant in group.variants])
     for axis, (column, name, unit) in zip(axes, axes_of, strict=True):
-        means = []
-        for variant in variants:
+        centres = []
+        for variant in group.variants:
+            look = styles[variant.label]
+            large: dict[str, Any] = {
+                "s": 42,
+                "color": look.colour,
+                "marker": look.marker,
+                "zorder": 4,
+            }
             runs = [run for run in variant.runs if run[column] is not None]
             if not runs:
+                axis.scatter([], [], label=row_label(variant), **large)
                 continue
             x = np.array([run[column] / unit for run in runs])
             y = np.array([100.0 - run["child_valid_acc"] for run in runs])
-            look = styles[variant.label]
             axis.scatter(x, y, s=9, color=look.colour, alpha=0.5, marker=look.marker, linewidth=0)
-            _cross(axis, x, y, look.colour)
-            centre = (float(x.mean()), float(y.mean()))
-            axis.scatter(
-                *centre, s=42, color=look.colour, marker=look.marker, label=variant.label, zorder=4
-            )
-            means.append(centre)
-        front = _front(means)
+            counted_errors = 100.0 - np.array(_values(variant, "child_valid_acc"))
+            centre = _cross(axis, x, counted_errors, look.colour)
+            axis.scatter(*centre, label=row_label(variant), **large)
+            centres.append(centre)
+        front = _front(centres)
         axis.step(*zip(*front, strict=True), where="post", color=INK, linewidth=0.8, alpha=0.7)
         axis.set_xlabel(name)
     axes[0].set_ylabel("child error (%), inherited")
@@ -81,18 +108,22 @@ def cost_and_error(group: Comparable) -> Drawing | None:
     watermark(axes, group.provisional)
     caption = (
         "Error of the derived child (no retraining) against its size in the search network. Small "
-        "marks: seeds; large: mean, with marginal t intervals from three seeds on; step: means "
-        "that no other mean beats in both."
+        "marks: finished seeds; large: medians, failed runs counted with the error of guessing (a "
+        "size they do not have), with marginal intervals from order statistics, at least 95 %, "
+        "from six runs on; step: medians that no other median beats in both."
     )
     return _drawing("pareto", "cost-error", "Cost and error", caption, figure, [group])
 
 
-def _cross(axis: Any, x: Any, y: Any, colour: str) -> None:
-    if len(x) < _FEWEST:
-        return
-    a, b = mean_interval(x), mean_interval(y)
-    axis.plot([a.low, a.high], [b.estimate] * 2, color=colour, linewidth=1.0)
-    axis.plot([a.estimate] * 2, [b.low, b.high], color=colour, linewidth=1.0)
+def _cross(axis: Any, x: Any, y: Any, colour: str) -> tuple[float, float]:
+    """Draw the intervals of both medians where they exist, and return the medians."""
+    centre = (float(np.median(x)), float(np.median(y)))
+    a, b = median_interval(x), median_interval(y)
+    if a:
+        axis.plot([a.low, a.high], [centre[1]] * 2, color=colour, linewidth=1.0)
+    if b:
+        axis.plot([centre[0]] * 2, [b.low, b.high], color=colour, linewidth=1.0)
+    return centre
 
 
 def _front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -108,15 +139,14 @@ def constraint_strength(groups: Sequence[Comparable]) -> list[Drawing]:
     """Return cost and accuracy against the level of constraint, one figure for each family."""
     families: dict[tuple[str, ...], list[Comparable]] = {}
     for group in groups:
-        base = str(group.runs[0]["unconstrained_setting"] or group.setting)
-        key = (group.preset, group.space, group.dataset, base, str(group.truncated))
+        key = (group.preset, group.space, group.dataset, group.unconstrained, str(group.truncated))
         families.setdefault(key, []).append(group)
     return [_strength(f) for f in families.values() if len({g.constraint for g in f}) > 1]
 
 
 def _strength(groups: Sequence[Comparable]) -> Drawing:
     ordered = sorted(groups, key=lambda g: LEVELS.index(g.constraint))
-    labels = list(dict.fromkeys(v.label for g in ordered for v in g.variants if v.runs))
+    labels = list(dict.fromkeys(v.label for g in ordered for v in g.variants))
     figure, axes = panels(2, width=3.3, height=2.7)
     styles = looks(labels)
     columns = (("child_cost", "child cost"), ("child_valid_acc", "child accuracy (%)"))
@@ -126,10 +156,10 @@ def _strength(groups: Sequence[Comparable]) -> Drawing:
             for group in ordered:
                 place = LEVELS.index(group.constraint)
                 for variant in group.variants:
-                    values = [v for v in variant.by_seed(column).values() if v is not None]
+                    values = _values(variant, column)
                     if variant.label == label and values:
                         axis.scatter([place] * len(values), values, s=9, color=look.colour)
-                        line.append((place, mean_of(dict(enumerate(values)))))
+                        line.append((place, float(np.median(values))))
             if line:
                 style = {"color": look.colour, "linestyle": look.line, "marker": look.marker}
                 axis.plot(*zip(*line, strict=True), label=label, linewidth=1.4, **style)
@@ -137,14 +167,18 @@ def _strength(groups: Sequence[Comparable]) -> Drawing:
         axis.set_ylabel(name)
     legend(figure, axes[0])
     watermark(axes, ordered[0].provisional)
-    caption = "Cost and accuracy of the derived child by level of constraint. Dots: seeds."
+    lost = sum(len(variant.failed) for group in ordered for variant in group.variants)
+    caption = (
+        "Cost and accuracy of the derived child by level of constraint. Dots: seeds; lines: "
+        f"medians. Failed runs ({lost}) have the accuracy of guessing and no cost."
+    )
     return _drawing("constraints", "constraints", "Constraint strength", caption, figure, ordered)
 
 
 def several_spaces(groups: Sequence[Comparable]) -> list[Drawing]:
     """Return performance profile and probability of improvement over several spaces.
 
-    Only for one preset at a time, and only where every space has a random search that the best mean
+    Only for one preset at a time, and only where every space has a random search that the best row
     exceeds; other spaces are left out.
     """
     drawings = []
@@ -163,15 +197,17 @@ def several_spaces(groups: Sequence[Comparable]) -> list[Drawing]:
 
 
 def _scale(group: Comparable) -> tuple[float, float] | None:
-    """Return mean accuracies of random search and of the best row, or None."""
-    means = {
-        variant.estimator: mean
+    """Return median accuracies of random search and of the best row, or None."""
+    medians = {
+        variant.label: float(np.median(values))
         for variant in group.variants
-        if len(variant.runs) > 1 and (mean := mean_of(variant.by_seed("child_valid_acc")))
+        if len(values := _values(variant, "child_valid_acc")) > 1
     }
-    if _RANDOM not in means or max(means.values()) <= means[_RANDOM]:
+    searches = (v.label for v in group.variants if is_random_search(v) and v.label in medians)
+    random = medians.get(next(searches, ""))
+    if random is None or max(medians.values()) <= random:
         return None
-    return means[_RANDOM], max(means.values())
+    return random, max(medians.values())
 
 
 def _scores(groups: Sequence[Comparable]) -> dict[str, list[Any]]:
@@ -180,7 +216,7 @@ def _scores(groups: Sequence[Comparable]) -> dict[str, list[Any]]:
     for group in groups:
         random, best = _scale(group) or (0.0, 1.0)
         for variant in group.variants:
-            values = [v for v in variant.by_seed("child_valid_acc").values() if v is not None]
+            values = _values(variant, "child_valid_acc")
             if len(values) > 1:
                 scores.setdefault(variant.label, []).append(normalise_scores(values, random, best))
     return {label: vectors for label, vectors in scores.items() if len(vectors) == len(groups)}
@@ -195,13 +231,14 @@ def _profile(groups: Sequence[Comparable], scores: dict[str, list[Any]]) -> Draw
         profile, look = performance_profile(vectors, grid), styles[label]
         axis.plot(grid, profile.share, color=look.colour, linestyle=look.line, label=label)
         axis.fill_between(grid, profile.low, profile.high, color=look.colour, alpha=0.15)
-    axis.set_xlabel("normalised score (0: random search, 1: best mean)")
+    axis.set_xlabel("normalised score (0: random search with parameter sharing, 1: best median)")
     axis.set_ylabel("share of runs above")
     legend(figure, axis, columns=4)
     watermark([axis], groups[0].provisional)
     caption = (
-        "Share of runs with a score above each threshold, averaged over spaces; band: pointwise "
-        "95 % bootstrap interval, stratified by space."
+        "Share of runs with a score above each threshold, averaged over spaces, failed runs "
+        "counted with the accuracy of guessing; band: pointwise, at least 95 % by Hoeffding's "
+        "inequality, the ends of the scale taken as known."
     )
     return _drawing("profile", "profile", "Performance profile", caption, figure, groups)
 
@@ -214,8 +251,7 @@ def _improvement(groups: Sequence[Comparable], scores: dict[str, list[Any]]) -> 
     for i, row in enumerate(labels):
         for j, other in enumerate(labels):
             if i != j:
-                found = probability_of_improvement(scores[row], scores[other], n_resamples=2_000)
-                values[i, j] = found.probability.estimate
+                values[i, j] = probability_of_improvement(scores[row], scores[other])
                 axis.text(
                     j, i, f"{values[i, j]:.2f}", ha="center", va="center", fontsize=7, color="#111"
                 )
@@ -227,7 +263,10 @@ def _improvement(groups: Sequence[Comparable], scores: dict[str, list[Any]]) -> 
     axis.set_yticks(range(len(labels)), labels)
     axis.set_ylabel("row beats column", fontsize=SIZE)
     watermark([axis], groups[0].provisional)
-    caption = "Probability that a run of the row beats a run of the column, averaged over spaces."
+    caption = (
+        "Probability that a run of the row beats a run of the column, averaged over spaces: "
+        "estimates, failed runs counted with the accuracy of guessing."
+    )
     return _drawing(
         "improvement", "improvement", "Probability of improvement", caption, figure, groups
     )
@@ -236,7 +275,8 @@ def _improvement(groups: Sequence[Comparable], scores: dict[str, list[Any]]) -> 
 def _drawing(
     kind: str, name: str, title: str, caption: str, figure: Any, groups: Sequence[Comparable]
 ) -> Drawing:
-    ids = tuple(sorted({str(run["run_id"]) for group in groups for run in group.runs}))
+    rows = [variant for group in groups for variant in group.variants]
+    ids = tuple(sorted({run for variant in rows for run in variant.ids}))
     subject = "; ".join(dict.fromkeys(group.subject for group in groups))
     return Drawing(
         f"{name}-{groups[0].slug}",

@@ -15,6 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from nasbench_snas.stats.cells import failed_note
+
+from ..tables.selection import Variant
+
 INK, GRID, PALE = "#24292f", "#d8dee4", "#b9c0c8"
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -60,6 +64,12 @@ class Look:
     colour: str
     marker: str
     line: Any
+
+
+def row_label(variant: Variant) -> str:
+    """Return the name of a row in a legend, with how many of its runs failed."""
+    note = failed_note(len(variant.failed), len(variant.runs) + len(variant.failed))
+    return f"{variant.label} ({note})" if note else variant.label
 
 
 def looks(labels: Sequence[str]) -> dict[str, Look]:

@@ -161,7 +161,8 @@ def _headline(group: Comparable) -> dict[str, str]:
     for variant in group.variants:
         gap = mean_of(variant.by_seed("child_gap"))
         if gap is not None:
-            gaps.append((abs(gap), f"{variant.label} {gap:+.1f} (n = {len(variant.runs)})"))
+            lost = f", {len(variant.failed)} failed" if variant.failed else ""
+            gaps.append((abs(gap), f"{variant.label} {gap:+.1f} (n = {len(variant.runs)}{lost})"))
     told = "; ".join(words for _, words in sorted(gaps))
     dagger = " †" if group.provisional else ""
     place = [group.space, group.dataset, f"preset {group.preset}"]

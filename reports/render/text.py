@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
+
+from nasbench_snas.outside import csv_line
 
 from ..tables.model import Table, Value
 
@@ -63,22 +63,15 @@ def csv_text(table: Table) -> str:
         single = list(known) == ["value"]
         names.append(["value"] if single else list(known))
         heads += [key] if single else [key, *(f"{key}_{name}" for name in known)]
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*heads, "provisional", "subject", "runs", "failed_runs"])
+    lines = [csv_line([*heads, "provisional", "subject", "runs", "failed_runs"])]
     for row in table.rows:
         cells: list[object] = []
         for value, known_names in zip(row, names, strict=True):
             if known_names != ["value"]:
-                cells.append(_guard(value.text))
+                cells.append(value.text)
             cells += [value.numbers.get(name) for name in known_names]
         runs = dict.fromkeys(run for value in row for run in value.runs)
         failed = dict.fromkeys(run for value in row for run in value.failed)
         ends = [table.provisional, table.subject, " ".join(runs), " ".join(failed)]
-        writer.writerow([*cells, *ends])
-    return buffer.getvalue()
-
-
-def _guard(content: str) -> str:
-    """Return text that a spreadsheet does not take for a formula."""
-    return f"'{content}" if content[:1] in ("=", "+", "@", "\t", "\r") else content
+        lines.append(csv_line([*cells, *ends]))
+    return "".join(lines)

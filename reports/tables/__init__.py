@@ -1,10 +1,15 @@
 """Tables: the model of a table, and one module for each kind."""
 
 __all__ = [
+    "ablation",
+    "baselines",
+    "checklist",
     "cost",
     "damage",
+    "disconnected",
     "estimators",
     "gradients",
+    "landscape",
     "measure",
     "model",
     "retrained",
@@ -12,4 +17,5 @@ __all__ = [
     "selection",
     "studies",
     "table1",
+    "truth",
 ]

@@ -15,6 +15,7 @@ _VIEWS = {
     "mean": "probabilities",
     "argmax": "argmax",
     "top2": "DARTS top 2",
+    "best-of-N": "best of N",
 }
 
 
@@ -63,7 +64,8 @@ def child_matrix(found: Comparable, confidence: float) -> Table | None:
     note = (
         "Accuracy (%) of every way to derive a child from the trained parent: a soft sample at the "
         "last temperature, a hard sample, the probabilities themselves, the strongest operation of "
-        "every edge (none included), DARTS' two strongest edges of each node (none left out)."
+        "every edge (none included), DARTS' two strongest edges of each node (none left out), the "
+        "best of N draws by the selection images where that is the rule."
     )
     return Table(
         key="1",

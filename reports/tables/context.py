@@ -17,7 +17,15 @@ from nasbench_snas.settings.run import from_toml, resolve
 
 from .selection import Comparable, Run, Variant
 
-_FREE = ("seed", "checkpoint_seconds", "search.level", "search.track_gradients")
+_FREE = (
+    "seed",
+    "checkpoint_seconds",
+    "purpose",
+    "settings_from",
+    "search.level",
+    "search.track_gradients",
+    "search.track_truth",
+)
 _PATHS = ("data.root", "data.cache_dir", "data.workers", "data.content", "data.fingerprint")
 UNREADABLE = "its configuration cannot be read"
 

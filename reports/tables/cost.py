@@ -19,7 +19,7 @@ def constraint_tables(groups: Sequence[Comparable], *, confidence: float = 0.95)
     """
     families: dict[tuple[str, ...], list[Comparable]] = {}
     for group in groups:
-        key = (group.preset, group.space, group.dataset, _unconstrained(group))
+        key = (group.preset, group.space, group.dataset, group.unconstrained)
         families.setdefault((*key, str(group.truncated)), []).append(group)
     tables = []
     for members in families.values():
@@ -28,13 +28,10 @@ def constraint_tables(groups: Sequence[Comparable], *, confidence: float = 0.95)
     return tables
 
 
-def _unconstrained(group: Comparable) -> str:
-    return str(group.runs[0]["unconstrained_setting"] or group.setting)
-
-
 def _none_edges(run: Run) -> float | None:
     """Edges that chose none; a rule that never keeps none says nothing about them."""
-    if run["derive_rule"] != "argmax" or run["n_edges"] is None:
+    edges = (run["n_edges"], run["n_edges_kept"])
+    if run["derive_rule"] not in ("argmax", "best-of-N") or None in edges:
         return None
     return float(run["n_edges"] - run["n_edges_kept"])
 
@@ -107,7 +104,7 @@ def _constraints(groups: Sequence[Comparable], confidence: float) -> Table:
         notes=notes,
         subject=" · ".join(words),
         provisional=first.provisional,
-        slug=slug("constraints-" + "-".join([*words, _unconstrained(first)])),
+        slug=slug("constraints-" + "-".join([*words, first.unconstrained])),
     )
 
 

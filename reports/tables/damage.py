@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nasbench_snas.errors import NasbenchError
+from nasbench_snas.runs.binding import broken_settings
 from nasbench_snas.runs.rows import complete_row, setting_columns
 
 from .selection import Run
@@ -47,7 +48,11 @@ def _damage(row: Run) -> str:
     if row["status"] not in _ENDED:
         return ""
     if row["stage"] in ("retrain", "transfer"):
-        return "its result has no test error" if row["test_err_top1"] is None else ""
+        if row["test_err_top1"] is None:
+            return "its result has no test error"
+        changed = _parsed(row["changed_settings"], [])
+        named = isinstance(changed, list) and all(isinstance(name, str) for name in changed)
+        return "" if named else "changed_settings is not a list of names"
     if row["stage"] != "search":
         return ""
     lacking = [name for name in _NEEDED if row[name] is None]
@@ -75,13 +80,19 @@ def _is_entry(entry: Any) -> bool:
     if not isinstance(entry, dict):
         return False
     accuracy = entry.get("accuracy")
-    number = isinstance(accuracy, int | float) and not isinstance(accuracy, bool)
-    return number and all(isinstance(entry.get(name), str) for name in ("view", "statistics"))
+    return (
+        isinstance(accuracy, int | float)
+        and not isinstance(accuracy, bool)
+        and 0 <= accuracy <= 100
+        and all(isinstance(entry.get(name), str) for name in ("view", "statistics"))
+    )
 
 
 def _settings(row: Run) -> dict[str, Any]:
-    """Return the columns that the configuration gives; none where it cannot be read."""
+    """Return the columns that the configuration gives; none where it is what is damaged."""
     file = Path(str(row["folder"])) / "config.toml"
+    if "config.toml" in str(row["reason"]) or broken_settings(file.parent):
+        return {}
     try:
         return complete_row(setting_columns(file.read_text(encoding="utf-8")))
     except (NasbenchError, OSError, ValueError):

@@ -11,6 +11,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 
+from nasbench_snas.stats.budget import Costed, mse_at_budget
+
 from . import rules
 from .measure import count_value, failures_note, variant_value
 from .model import EMPTY, MEASURED, Column, Table, Value, slug, text
@@ -71,7 +73,8 @@ def _table(study: Sequence[Run], group: Comparable, confidence: float) -> Table:
         notes=(
             f"Gradient: study {first['run_id']} ({where}; up to {first['n_samples']} draws), "
             "relative to the exact gradient g of the estimator's own architecture parameters. "
-            "Bias² is debiased and may be negative by noise; a cosine may exceed 1 by it.",
+            "Bias² is debiased, may be negative by noise, and enters the error as it is, so that "
+            "the error is unbiased too; a cosine may exceed 1 by noise.",
             "Gap: search minus child accuracy, without retraining, batch norms as in the search. "
             "A search anneals its temperature; its accuracies stand at each temperature studied.",
             *failures_note(group.variants),
@@ -116,12 +119,12 @@ def _gradient(row: Run | None) -> list[Value]:
         return [EMPTY] * 5
     runs = (str(row["run_id"]),)
     bias, variance, cost = row["relative_bias_sq"], row["var_trace"], row["forward_equivalents"]
-    if bias and row["bias_sq"]:
+    if bias and row["bias_sq"] and variance is not None:
         variance = variance * bias / row["bias_sq"]
     elif variance:
         variance = None  # the length of the exact gradient is not known
     known = None not in (bias, variance, cost)
-    error = max(bias, 0.0) + variance * cost / BUDGET if known else None
+    error = mse_at_budget(Costed(bias, max(variance, 0.0), cost), BUDGET) if known else None
     return [_number(v, runs) for v in (bias, variance, cost, error, row["cos_to_ref"])]
 
 

@@ -9,10 +9,10 @@ method, never a result.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any
+
+from nasbench_snas.outside import csv_line
 
 Cells = Sequence[dict[str, Any]]
 
@@ -178,10 +178,7 @@ def claims_markdown(result: dict[str, Any]) -> str:
 
 def rows_csv(result: dict[str, Any]) -> str:
     """Return the flat rows as CSV."""
-    buffer = io.StringIO()
     rows = result["rows"]
-    if rows:
-        writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return buffer.getvalue()
+    names = list(rows[0]) if rows else []
+    lines = [names, *([row.get(name) for name in names] for row in rows)]
+    return "".join(map(csv_line, lines)) if rows else ""

@@ -70,7 +70,8 @@ def seeds_value(
         for seed, v in sorted(values.items())
     )
     detail = "\n".join(part for part in (percent, seeds) if part)
-    return Value(text, cell.centre, runs, detail, cell_numbers(cell), failed=failed)
+    numbers = cell_numbers(cell)
+    return Value(text, cell.centre, runs, detail, numbers, failed=failed, decimals=cell.decimals)
 
 
 ACCURACIES = ("search_valid_acc", "child_valid_acc", "child_valid_acc_recalibrated")

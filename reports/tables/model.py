@@ -7,6 +7,7 @@ measured numbers never share a column: a column belongs to one group.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -51,6 +52,7 @@ class Value:
         numbers: The numbers behind the text, for data files.
         bold: Whether it is printed bold.
         failed: Ids of those of the runs that failed.
+        decimals: Decimals of the text, which a difference from it takes over.
     """
 
     text: str
@@ -60,6 +62,7 @@ class Value:
     numbers: Mapping[str, float | None] = field(default_factory=dict)
     bold: bool = False
     failed: tuple[str, ...] = ()
+    decimals: int = 2
 
     @property
     def title(self) -> str:
@@ -155,11 +158,12 @@ def difference(
         return Value(MISSING, runs=runs)
     value = measured.number - published
     numbers: dict[str, float | None] = {"value": value, "low": None, "high": None}
-    text = f"{value:+.2f}"
+    shown = f"+.{measured.decimals}f"
+    text = f"{value:{shown}}"
     if len(seeds) > 1:
         low, high = min(seeds) - published, max(seeds) - published
         numbers |= {"low": low, "high": high}
-        text += f", range [{low:+.2f}, {high:+.2f}]"
+        text += f", range [{low:{shown}}, {high:{shown}}]"
     return Value(text, value, runs, numbers=numbers)
 
 
@@ -175,5 +179,15 @@ def text(content: str, *, runs: tuple[str, ...] = (), detail: str = "") -> Value
 
 
 def slug(words: str) -> str:
-    """Return ``words`` as a file name: letters, digits and dashes only."""
-    return re.sub(r"[^A-Za-z0-9]+", "-", words).strip("-").lower() or "table"
+    """Return ``words`` as part of a file name: letters, digits and dashes, at most 90 of them.
+
+    What is cut off stands in a hash, so that different words have different names.
+    """
+    name = re.sub(r"[^A-Za-z0-9]+", "-", words).strip("-").lower() or "table"
+    if len(name) <= _LONGEST:
+        return name
+    cut = hashlib.blake2b(words.encode(), digest_size=4).hexdigest()
+    return f"{name[: _LONGEST - 9]}-{cut}"
+
+
+_LONGEST = 90

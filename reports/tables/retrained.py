@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from nasbench_snas.stats.cells import failed_note
+from nasbench_snas.stats.cells import failed_note, supported_decimals
+from nasbench_snas.stats.means import mean_interval
 
 from . import rules
 from .context import paper_search
@@ -36,7 +37,7 @@ from .model import (
     text,
 )
 from .published import Published, published_table
-from .retrainings import Retrained
+from .retrainings import Retrained, improvement, sampled_means
 from .selection import FAILED, PROVISIONAL, Run, one_a_seed
 
 _LARGEST_MACS = 600e6
@@ -167,7 +168,8 @@ def _table(
     errors = _errors(table)
     provisional = preset in PROVISIONAL or truncated
     comparable = any(own.paper for own in measured)
-    columns = _columns(table, bool(measured), comparable)
+    sampled = sampled_means(measured)
+    columns = _columns(table, bool(measured), comparable, bool(sampled))
     left = list(measured)
     rows: list[tuple[Value, ...]] = []
     costs = _constructed(table) if published else {}
@@ -178,9 +180,11 @@ def _table(
         ]:
             left.remove(own)
             beside = row if own.paper else None
-            rows.append(_measured_row(own, columns, errors, provisional, beside, confidence))
+            rows.append(
+                _measured_row(own, columns, errors, provisional, beside, confidence, sampled)
+            )
     for own in left:
-        rows.append(_measured_row(own, columns, errors, provisional, None, confidence))
+        rows.append(_measured_row(own, columns, errors, provisional, None, confidence, sampled))
     what = {2: "CIFAR-10", 3: "ImageNet, mobile setting"}[table]
     words = [dataset, f"preset {preset}", f"setting {setting}"] if key else []
     return Table(
@@ -202,7 +206,7 @@ def _errors(table: int) -> dict[str, str]:
     return {"test_err_top1": "top1_error", "test_err_top5": "top5_error"}
 
 
-def _columns(table: int, measured: bool, comparable: bool) -> list[Column]:
+def _columns(table: int, measured: bool, comparable: bool, sampled: bool) -> list[Column]:
     names = {2: ["Test error (%)"], 3: ["Top-1 error (%)", "Top-5 error (%)"]}[table]
     errors = list(_errors(table).items())
     columns = [Column("architecture", "Architecture", numeric=False)]
@@ -227,6 +231,9 @@ def _columns(table: int, measured: bool, comparable: bool) -> list[Column]:
             Column("params", "Params (M)", MEASURED),
             Column("macs", "×+ (M)", MEASURED),
         ]
+    if sampled:
+        head = "Relative improvement over random sampling (%), retrained"
+        columns.append(Column("relative_improvement", head, MEASURED))
     if comparable:
         for (column, _), name in zip(errors, names, strict=True):
             columns.append(Column(f"delta_{column}", name, DELTA))
@@ -288,6 +295,7 @@ def _measured_row(
     provisional: bool,
     beside: Published | None,
     confidence: float,
+    sampled: Mapping[str, float],
 ) -> tuple[Value, ...]:
     dagger = " †" if provisional else ""
     cells = {"architecture": text(f"↳ {own.label}{dagger}", runs=own.ids)}
@@ -302,6 +310,8 @@ def _measured_row(
         theirs = beside.value(printed) if beside else None
         means = [m for m in map(mean_of, own.groups(column).values()) if m is not None]
         cells[f"delta_{column}"] = difference(cells[column], theirs, means, own.ids)
+    if gains := improvement(own, sampled):
+        cells["relative_improvement"] = seeds_value(dict(gains), own.ids, confidence=confidence)
     for column in ("params", "macs"):
         by_search = {i: mean_of(g) for i, g in enumerate(own.groups(column).values())}
         millions = {i: v / 1e6 for i, v in by_search.items() if v is not None}
@@ -336,8 +346,10 @@ def _error(own: Retrained, column: str, confidence: float) -> Value:
         return replace(value, numbers=numbers)
     spread = statistics.stdev(repeats)
     numbers["retrain_std"] = spread
-    words = f"{value.text} (1 cell, {len(repeats)} retrainings, their std {spread:.2f})"
-    return replace(value, text=words, numbers=numbers)
+    decimals = supported_decimals(mean_interval(repeats).half_width)
+    words = f"1 cell, {len(repeats)} retrainings, their std {spread:.{decimals}f}"
+    mean = f"{math.fsum(repeats) / len(repeats):.{decimals}f}"
+    return replace(value, text=f"{mean} ({words})", numbers=numbers, decimals=decimals)
 
 
 def _notes(

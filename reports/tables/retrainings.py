@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from .measure import mean_of
 from .selection import Run, chance_level
 
 
@@ -58,3 +60,32 @@ class Retrained:
                 None if value is None else float(value)
             )
         return groups
+
+    @property
+    def accuracies(self) -> dict[int, float]:
+        """Mean top-1 accuracy in percent of each cell over its finished retrainings."""
+        means = [mean_of(values) for values in self.groups("test_err_top1").values()]
+        return {i: 100.0 - mean for i, mean in enumerate(means) if mean is not None}
+
+
+def sampled_means(measured: Sequence[Retrained]) -> dict[str, float]:
+    """Return the mean accuracy of random sampling's cells by space, where there is one such row."""
+    found: dict[str, list[float]] = {}
+    for own in measured:
+        run = (*own.runs, *own.failed)[0]
+        if run["estimator"] == "random-sampling" and own.selection == "each seed":
+            mean = mean_of(dict(own.accuracies))
+            if mean is not None:
+                found.setdefault(str(run["space"]), []).append(mean)
+    return {space: means[0] for space, means in found.items() if len(means) == 1}
+
+
+def improvement(own: Retrained, sampled: Mapping[str, float]) -> dict[int, float]:
+    """Return the relative improvement over random sampling of each cell, percent; both retrained.
+
+    Empty for genotypes, and where random sampling was not retrained in the same space.
+    """
+    base = sampled.get(str((*own.runs, *own.failed)[0]["space"]))
+    if not own.parent or base is None:
+        return {}
+    return {cell: 100 * (value - base) / base for cell, value in own.accuracies.items()}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from nasbench_snas.runs.schema import NOT_RECORDED
+from nasbench_snas.stats.bold import DECIDES, FEWEST, BoldRows
 
 CELL = (
     "Cells: one seed: its value; two: both; three or four: mean and range [min, max]; from five: "
@@ -32,16 +34,22 @@ FAILURES = (
     "survivors alone flatters. A collapsed run has a value and stays in."
 )
 PAIRED = (
-    "Estimators are compared on shared seeds: mean difference with its t interval, and the "
-    "two-sided sign-flip p-value of differences that are symmetric about zero (all flips up to 16 "
-    "seeds, 99,999 drawn ones beyond), Holm-adjusted over the rows that can be tested. It does not "
-    "test means: where runs of one estimator collapse, equal means can have a small p. Below six "
-    "shared seeds no p-value is printed: five cannot reach 0.05."
+    "Estimators are compared on shared seeds by the median of the differences, what one gains on a "
+    "typical seed, against a row that is not chosen by its accuracy: random search, else random "
+    "sampling, else darts, else the first. Intervals are from order statistics and hold for all "
+    "rows at once (Bonferroni over those that can be tested); p is of the exact sign test, "
+    "two-sided, Holm-adjusted over the same rows; both for any shape of the data. Nothing is said "
+    "of means: a row that is a little better on most seeds and collapses on one can have the lower "
+    "mean, so the runs that failed or collapsed stand beside. Below six shared seeds there is no "
+    "p-value: five cannot reach 0.05."
 )
 BOLD = (
-    "Bold: the best mean and every row whose Holm-adjusted difference from it is not "
-    "significant at 0.05; only where all rows share preset, space, data set and device class "
-    "and have at least six seeds."
+    "Bold: the row that is ahead on the shared seeds (ranks; higher accuracy is better) and every "
+    "row that is not told from it as worse by permuting the rows within seeds (max-min of mean "
+    "ranks over their errors, step by step). A row that nothing beats is called worse with "
+    "probability 0.06 at most. Only where all rows share preset, space, data set, device class and "
+    f"{FEWEST} seeds and, for several bold rows, only where a difference of {DECIDES:g} points "
+    "would be told with probability 0.8."
 )
 BIAS = (
     "No estimator is called free of bias: the bias is printed with its standard error and "
@@ -58,12 +66,15 @@ COST = (
     "CPU: seconds."
 )
 ROUNDING = (
-    "At most two decimals for accuracies and errors, fewer where the interval carries fewer; "
+    "Decimals: two at most, fewer where the scatter carries fewer (two significant digits of the "
+    "half-width of the mean's t interval, itself not printed), the same in a whole cell and in "
+    "what is derived from it; numbers of gradient studies have three significant digits, "
     "parameters in millions with one decimal where the network has at least one million."
 )
 AGGREGATE = (
-    "Over several spaces, scores are normalised in each space to 0 for random search and 1 "
-    "for the best mean; a random-search row is part of every comparison."
+    "Over several spaces, scores are normalised in each space to 0 for random search "
+    "with parameter sharing (best of N) and 1 for the best median; a random-search row is part of "
+    "every comparison."
 )
 SEPARATE = (
     "Published and measured numbers never share a column, and Δ (measured minus published) is "
@@ -87,6 +98,25 @@ ALL: tuple[str, ...] = (
     ROUNDING,
     SEPARATE,
 )
+
+
+def p_text(p: float) -> str:
+    """Return a p-value with three decimals, or that it is below."""
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+def bold_notes(bold: BoldRows, n_rows: int) -> list[str]:
+    """Return what bold says in a table: why there is none, what it could decide, who is worse."""
+    notes = [] if bold.bold else [f"Nothing is bold: {bold.reason}."]
+    if bold.bold and math.isfinite(bold.detectable):
+        notes.append(
+            f"Bold: {n_rows} rows on {bold.n} shared seeds; a row that is {bold.detectable:.1f} "
+            "points worse than the others would be told from them with probability 0.8."
+        )
+    if bold.worse:
+        told = ", ".join(f"{row} (p {p_text(p)})" for row, p in bold.worse)
+        notes.append(f"Told from the best row, {bold.best}, as worse: {told}.")
+    return notes
 
 
 def images_notes(runs: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -119,6 +119,13 @@ class Comparable:
         return tuple(run for variant in self.variants for run in variant.runs)
 
     @property
+    def unconstrained(self) -> str:
+        """What the runs share with those of other levels of constraint."""
+        runs = (run for v in self.variants for run in (*v.runs, *v.failed))
+        known = (str(run["unconstrained_setting"]) for run in runs if run["unconstrained_setting"])
+        return next(known, self.setting)
+
+    @property
     def subject(self) -> str:
         """What the runs share, in words."""
         words = [

@@ -11,27 +11,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from nasbench_snas.stats.bold import BoldRows, bold_rows
-from nasbench_snas.stats.paired import PairedComparison, compare_family
 
 from . import rules
+from .baselines import baseline_notes, further_columns, further_values
 from .child_matrix import child_matrix, row_head
 from .context import changed_settings, paper_search
+from .differences import differences
 from .measure import (
     ACCURACIES,
     cost_columns,
     cost_value,
-    counted,
     failures_note,
     failures_value,
-    interval_text,
-    mean_of,
     variant_value,
 )
 from .model import (
     DELTA,
     EMPTY,
     MEASURED,
-    MISSING,
     PUBLISHED,
     Column,
     Table,
@@ -43,9 +40,9 @@ from .model import (
 )
 from .published import Published, published_table
 from .selection import Comparable, Variant
+from .truth import truth_columns, truth_notes, truth_values
 
 _PUBLISHED_OF = {("darts", "unrolled", "none"): "DARTS (2nd", ("snas", "joint", "mild"): "SNAS"}
-_RANDOM = "random"
 _GPU = (
     "Published GPU-days: the paper says of its own experiments that they used NVIDIA TITAN Xp; of "
     "numbers that it takes from others it does not say on what they were measured."
@@ -69,13 +66,13 @@ def table1(
             any case where the settings are the paper's.
 
     Returns:
-        The table; the best of n seeds; differences from the random search (or the best row) paired
-        on seeds; the matrix of child derivations.
+        The table; the best of n seeds; differences from the random search paired on seeds; the
+        matrix of child derivations.
     """
     tables = [_main(found, confidence, published, published_rows)]
     if any(len(variant.runs) > 1 for variant in found.variants):
         tables += [_best_of(found)]
-    tables += [t for t in (_differences(found, confidence), child_matrix(found, confidence)) if t]
+    tables += [t for t in (differences(found, confidence), child_matrix(found, confidence)) if t]
     return tables
 
 
@@ -85,7 +82,8 @@ def _main(found: Comparable, confidence: float, published: bool, published_rows:
     published = published and (published_rows or comparable)
     bold = _bold(found)
     costs = cost_columns(found)
-    columns = _columns(published, comparable, [head for _, _, head in costs])
+    further = [*further_columns(found), *truth_columns(found)]
+    columns = _columns(published, comparable, further, [head for _, _, head in costs])
     rows = []
     used: set[str] = set()
     for variant in found.variants:
@@ -93,6 +91,8 @@ def _main(found: Comparable, confidence: float, published: bool, published_rows:
         used |= {beside.architecture} if beside else set()
         row = [*row_head(variant, found), *(_published_cells(beside) if published else [])]
         row += _measured_cells(variant, confidence, bold=variant.label in bold.bold)
+        row += further_values(variant, found, confidence)
+        row += truth_values(variant, found, confidence)
         row += [cost_value(variant, unit, device, confidence) for unit, device, _ in costs]
         row += [failures_value(variant)]
         if published and comparable:
@@ -123,7 +123,9 @@ def _is_paper_row(variant: Variant) -> bool:
     return all(paper_search(run) for run in (*variant.runs, *variant.failed))
 
 
-def _columns(published: bool, comparable: bool, costs: Sequence[str]) -> list[Column]:
+def _columns(
+    published: bool, comparable: bool, further: Sequence[Column], costs: Sequence[str]
+) -> list[Column]:
     columns = [
         Column("estimator", "Estimator", numeric=False),
         Column("level", "Level", numeric=False),
@@ -142,6 +144,7 @@ def _columns(published: bool, comparable: bool, costs: Sequence[str]) -> list[Co
         Column("child_valid_acc_recalibrated", "Child acc. (%), recalibrated", MEASURED),
         Column("child_gap", "Gap = search - child (inherited)", MEASURED),
         Column("derived_by", "Derived by", MEASURED, numeric=False),
+        *further,
     ]
     columns += [Column(f"cost_{i}", head, MEASURED) for i, head in enumerate(costs)]
     columns += [Column("failed", "Failed", MEASURED)]
@@ -220,11 +223,7 @@ def _notes(found: Comparable, bold: BoldRows, published: bool, comparable: bool)
     changed = changed_settings(found)
     if changed:
         notes.append(f"Settings that differ from preset {found.preset}: {', '.join(changed)}.")
-    if not any(variant.estimator == _RANDOM for variant in found.variants):
-        notes.append(
-            "There is no random-search row, so no estimator is shown to be better than chance: "
-            f"nasbench run -e random -s {found.space} -p {found.preset}"
-        )
+    notes += [*baseline_notes(found), *truth_notes(found)]
     if published and not comparable:
         notes.append(
             "Δ is left out: the published numbers are of CIFAR-10 with the paper's settings, these "
@@ -238,11 +237,7 @@ def _notes(found: Comparable, bold: BoldRows, published: bool, comparable: bool)
     if stale:
         words = ", ".join(stale[:3]) + (f" and {len(stale) - 3} more" if len(stale) > 3 else "")
         notes.append(f"The source of the estimator has changed since these runs: {words}.")
-    if bold.reason:
-        start = "Not every row can be bold" if bold.bold else "Nothing is bold"
-        notes.append(f"{start}: {bold.reason}.")
-    if bold.powerless:
-        notes.append(f"Bold does not rank the rows here: {bold.powerless}.")
+    notes += rules.bold_notes(bold, len(found.variants))
     protocols = sorted({str(run["protocol_note"]) for run in found.runs if run["protocol_note"]})
     notes += [f"Accuracies: {note}." for note in protocols]
     notes += rules.images_notes(found.runs)
@@ -262,7 +257,8 @@ def _bold(found: Comparable) -> BoldRows:
             "dataset": found.dataset,
             "device_class": classes.pop() if len(classes) == 1 else mixed,
         }
-    return bold_rows(rows, settings)
+    chances = {variant.chance for variant in found.variants}
+    return bold_rows(rows, settings, failed_value=chances.pop() if len(chances) == 1 else None)
 
 
 def _device_class(name: str) -> str:
@@ -305,71 +301,4 @@ def _best_of(found: Comparable) -> Table:
         subject=found.subject,
         provisional=found.provisional,
         slug=f"table1-best-{found.slug}",
-    )
-
-
-def _differences(found: Comparable, confidence: float) -> Table | None:
-    rows = {}
-    for variant in found.variants:
-        known = counted(variant, "child_valid_acc")
-        if len(known) >= 2:
-            rows[variant.label] = known
-    random = [v.label for v in found.variants if v.estimator == _RANDOM and v.label in rows]
-    if len(rows) < 2:
-        return None
-    baseline = random[0] if random else max(rows, key=lambda name: mean_of(rows[name]) or 0.0)
-    kept = {
-        name: values
-        for name, values in rows.items()
-        if name == baseline or len(values.keys() & rows[baseline].keys()) >= 2
-    }
-    if len(kept) < 2:
-        return None
-    comparisons = compare_family(kept, baseline, confidence=confidence)
-    ids = {variant.label: variant.ids for variant in found.variants}
-    columns = (
-        Column("estimator", f"Estimator minus {baseline}", numeric=False),
-        Column("n", "Shared seeds"),
-        Column("difference", "Child acc., mean difference", MEASURED),
-        Column("interval", f"{100 * confidence:g} % CI (t)", MEASURED, numeric=False),
-        Column("p", "p (sign flips, Holm)", MEASURED),
-    )
-    body = tuple(_difference_row(c, ids[c.row] + ids[baseline]) for c in comparisons)
-    return Table(
-        key="1",
-        title=f"Table 1, differences. Child accuracy against {baseline}, paired on seeds",
-        columns=columns,
-        rows=body,
-        notes=(
-            rules.PAIRED,
-            *failures_note(found.variants),
-            *((rules.APART,) if found.provisional else ()),
-        ),
-        subject=found.subject,
-        provisional=found.provisional,
-        slug=f"table1-differences-{found.slug}",
-    )
-
-
-def _difference_row(comparison: PairedComparison, ids: tuple[str, ...]) -> tuple[Value, ...]:
-    p = comparison.printed_p
-    interval = comparison.difference
-    detail = f"not paired: seeds {comparison.unmatched}" if comparison.unmatched else ""
-    return (
-        text(comparison.row, runs=ids),
-        Value(str(comparison.n), float(comparison.n), ids, detail),
-        number(interval.estimate, runs=ids, sign=True),
-        Value(
-            interval_text(interval, sign=True),
-            None,
-            ids,
-            "",
-            {
-                "low": interval.low,
-                "high": interval.high,
-            },
-        ),
-        Value(MISSING, detail="no p-value below six shared seeds")
-        if p is None
-        else Value(f"{p:.3f}" if p >= 0.001 else "< 0.001", p, ids, numbers={"value": p}),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,63 @@ def test_a_run_is_reported_inside_its_own_space(tmp_path: Path) -> None:
     assert report["network"] == "in nasbench201"
     lines = {line["what"]: line["count"] for line in report["lines"]}
     assert lines[space.operations[2]] == 6 * len([x for x in space.layers if x.kind == "cell"])
+
+
+def test_a_genotype_file_means_the_same_as_its_run(tmp_path: Path) -> None:
+    from nasbench_snas.architecture.nasbench201 import parse_architecture
+    from nasbench_snas.registry import Registry
+    from nasbench_snas.search.plan import plan_run
+    from nasbench_snas.settings.toml import to_toml
+
+    string = "|nor_conv_3x3~0|+|nor_conv_1x1~0|none~1|+|skip_connect~0|nor_conv_3x3~1|none~2|"
+    settings = {"stages": 3, "cells_per_stage": 2, "channels": 8, "affine": False}
+    space = {"name": "nasbench201", "settings": settings}
+    space |= {"in_channels": 1, "num_classes": 10, "resolution": 8}
+    genotype = replace(parse_architecture(string), name="", space=space)
+    sizes = [f"space.cells_per_stage={2}", "space.channels=8", "data.dataset=digits"]
+    planned = plan_run(Registry(), "snas", "nasbench201", assignments=sizes)
+    folder = tmp_path / planned.run_id
+    folder.mkdir()
+    (folder / "config.toml").write_text(to_toml(planned.config, planned.sources))
+    (folder / "genotype.json").write_text(genotype.to_json())
+    (tmp_path / "copied.json").write_text(genotype.to_json())
+    targets = [planned.run_id, str(folder / "genotype.json"), str(tmp_path / "copied.json")]
+    reports = found(*targets, root=tmp_path)
+    assert [report["network"] for report in reports] == ["in nasbench201"] * 3
+    assert len({report["parameters"] for report in reports}) == 1
+    (benchmark,) = found(string)
+    assert benchmark["network"] == "in nasbench201"
+    assert benchmark["parameters"] > 5 * reports[0]["parameters"]
+
+
+COUNTED_THERE = {
+    **{"pc-darts": (3.63, False), "p-darts": (3.43, False), "sgas-cri1": (3.80, False)},
+    **{"sgas-cri2": (4.09, False), "fairdarts-b": (3.88, True), "fairdarts-d": (3.84, True)},
+}
+"""Million parameters that the authors' files give, and whether with the auxiliary head."""
+
+
+@pytest.mark.parametrize("name", COUNTED_THERE)
+def test_cells_of_the_zoo_have_the_parameters_that_their_authors_counted(name: str) -> None:
+    there, auxiliary = COUNTED_THERE[name]
+    (report,) = found(name, *(["--auxiliary"] if auxiliary else []))
+    assert abs(report["parameters"] / 1e6 - there) < 0.0051
+    assert report["network"].endswith("+auxiliary") == auxiliary
+    (without,) = found(name)
+    assert (report["parameters"] - without["parameters"] == 476_426) == auxiliary
+
+
+def test_what_reading_chose_is_said_on_standard_error(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    one, two = to_darts_text(zoo("gdas")), to_darts_text(zoo("darts-v2"))
+    log.write_text(f"01/02 12:00 genotype = {one}\n01/02 12:01 genotype = {two}\n")
+    result = run(str(log), "--json")
+    assert "line 2: the last of 2 genotypes of a log" in result.stderr
+    (report,) = json.loads(result.stdout)["genotypes"]
+    assert report["parameters"] == 3_349_342
+    assert found(f"{log}:1")[0]["parameters"] == 3_368_782
+    with pytest.raises(GenotypeError, match="begins in line 3"):
+        run(f"{log}:3")
 
 
 def test_the_module_imports_no_torch() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,27 @@ def test_a_run_is_drawn_with_the_evolution_of_its_distribution(tmp_path: Path) -
     files = {path.name.removeprefix(name) for path in out.iterdir()}
     assert {"-normal.svg", "-evolution.svg", "-evolution.gif"} <= files
     assert Image.open(out / f"{name}-evolution.gif").n_frames == 3
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_names_in_a_genotype_of_a_stranger_stay_in_the_folder(
+    tmp_path: Path, together: bool
+) -> None:
+    cell = {"num_inputs": 2, "num_nodes": 1, "edges": [["skip_connect", 0, 2]], "concat": [2]}
+    names = ["../../escaped", "/tmp/escaped", "a/b", "a b", "a-b-4", ".."]
+    names += ["\x1b[31mred", "$\\frac$", "x" * 300]
+    genotype = {"name": "../../../up", "cells": dict.fromkeys(names, cell)}
+    file = tmp_path / "in" / "genotype.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps(genotype))
+    out = tmp_path / "a" / "b" / "out"
+    words = ["--together"] if together else []
+    run(str(file), "--out", str(out), "--format", "dot,png", "--dpi", "30", *words)
+    made = {path for path in tmp_path.rglob("*") if path.is_file() and path != file}
+    assert {path.parent for path in made} == {out}
+    assert all(path.name.isprintable() for path in made)
+    pictures = 1 if together else len(names)
+    assert sorted(path.suffix for path in made) == [".dot"] * len(names) + [".png"] * pictures
 
 
 def test_what_cannot_be_drawn_is_explained(tmp_path: Path) -> None:

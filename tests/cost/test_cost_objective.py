@@ -41,6 +41,7 @@ def weights(space: Space, seed: int = 0, samples: int = 1) -> Tensor:
     return torch.rand(shape, generator=stream(seed, "w"), dtype=torch.float64).softmax(dim=-1)
 
 
+@pytest.mark.equation(10)
 def test_cost_is_linear_in_z() -> None:
     table = cost_table(small_space())
     a, b = weights(small_space(), 0), weights(small_space(), 1)
@@ -48,6 +49,7 @@ def test_cost_is_linear_in_z() -> None:
     torch.testing.assert_close(mixed, 0.3 * sample_cost(a, table) - 1.7 * sample_cost(b, table))
 
 
+@pytest.mark.equation(11)
 def test_exact_expectation_equals_enumeration_over_all_architectures() -> None:
     space = DartsCNN(
         cells=1, channels=4, nodes=1, operations=("none", "skip_connect", "sep_conv_3x3")
@@ -86,6 +88,7 @@ def gradients(
     return exact.alpha.grad[0], dist.alpha.grad
 
 
+@pytest.mark.equation(11)
 @pytest.mark.parametrize("baseline", [None, 0.0])
 def test_score_gradient_is_unbiased_for_the_exact_one(baseline: float | None) -> None:
     exact, draws = gradients("score", 20_000, baseline)

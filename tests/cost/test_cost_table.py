@@ -69,6 +69,7 @@ def test_the_released_code_halves_odd_resolutions_downwards_and_the_sound_count_
     assert (sound.flops, sound.access) == (9 * 25 * 6, (81 + 25) * 6)
 
 
+@pytest.mark.equation(35, 36, 37, 38, 39, 40)
 def test_the_papers_equations_are_followed_to_the_letter_under_its_convention() -> None:
     n, c = 16 * 16, 16
     pool = operation_cost(operation("max_pool_3x3"), c, 2, 32, convention="paper")
@@ -160,6 +161,7 @@ def test_table_plus_outside_parts_is_the_parents_number_of_parameters(space: Spa
     assert table[..., 0].sum().item() + fixed == parameter_count(parent)
 
 
+@pytest.mark.equation(10)
 @pytest.mark.parametrize("space", SPACES[:3], ids=["darts", "darts-odd", "residual-affine"])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_linear_cost_of_a_sample_is_that_of_the_built_child_in_parameters_and_multiply_adds(

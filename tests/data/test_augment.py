@@ -180,3 +180,22 @@ def test_a_cpu_generator_gives_the_same_images_on_a_gpu() -> None:
     here = augmenter(photos(), torch.Generator().manual_seed(6))
     there = augmenter(photos().cuda(), torch.Generator().manual_seed(6))
     torch.testing.assert_close(here, there.cpu())
+
+
+def test_a_draw_goes_to_another_device_in_one_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    augmenter = Augmenter(STATISTICS, pad=2, flip=True, cutout=3)
+    draw = augmenter.draw(5, 10, 8, torch.Generator().manual_seed(0))
+    assert draw.to(torch.device("cpu")) is draw
+    copies: list[Tensor] = []
+    move = Tensor.to
+
+    def counted(tensor: Tensor, *arguments: object, **options: object) -> Tensor:
+        copies.append(tensor)
+        return move(tensor, "cpu", copy=True)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(Tensor, "to", counted)
+    moved = draw.to(torch.device("meta"))
+    assert len(copies) == 1
+    for name in ("rows", "columns", "mirror", "centres"):
+        one, other = getattr(draw, name), getattr(moved, name)
+        assert torch.equal(one, other) and one.dtype == other.dtype

@@ -195,3 +195,17 @@ def test_splits_of_real_photographs_at_16_pixels(photographs: Path, tmp_path: Pa
     )
     assert torch.tensor(splits.statistics.std).sub(0.23).abs().max() < 0.04
     assert len(load_test(settings)) == 100
+
+
+def test_images_that_several_splits_share_are_moved_once(monkeypatch):
+    splits = load_splits(DataSettings(dataset="fake", protocol="standard"), seed=0, bilevel=True)
+    copies = []
+    move = torch.Tensor.to
+
+    def counted(tensor, *arguments, **options):
+        copies.append(tensor.dtype)
+        return move(tensor, *arguments, **options)
+
+    monkeypatch.setattr(torch.Tensor, "to", counted)
+    splits.to("meta")
+    assert copies.count(torch.uint8) == copies.count(torch.int64) == 1

@@ -31,12 +31,14 @@ def flat(gradients):
     return torch.cat([g.flatten() for g in gradients])
 
 
+@pytest.mark.equation(13, 14)
 def test_probabilities_of_all_architectures_sum_to_one():
     dist = controller(4, 3)
     z = enumerate_architectures(4, 3)[None]
     assert dist.log_prob(z).sum(dim=-1).exp().sum().item() == pytest.approx(1, abs=1e-12)
 
 
+@pytest.mark.equation(12, 15)
 def test_later_decisions_depend_on_earlier_ones():
     dist = controller()
     steps = dist.step_log_probs(enumerate_architectures(2, 3)[None]).detach()[0]
@@ -62,6 +64,7 @@ def test_recurrence_is_that_of_torch():
     torch.testing.assert_close(dist.log_prob(z[None, None])[0, 0], torch.stack(expected))
 
 
+@pytest.mark.equation(14, 15)
 def test_samples_have_the_stated_probabilities():
     dist, draws = controller(), 40_000
     index = dist.hard(dist.noise(1, draws, stream(1, "g")))[0].argmax(dim=-1)

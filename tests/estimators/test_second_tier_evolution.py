@@ -190,7 +190,7 @@ def learner_of(name: str) -> Learner:
         parent=parent,
         theta_optimizer=torch.optim.SGD(parent.parameters(), lr=0.05, momentum=0.9),
         alpha_optimizer=torch.optim.Adam(dist.parameters(), lr=0.01),
-        make_loss=lambda batch: SupernetLoss(
+        make_loss=lambda batch, theta=True: SupernetLoss(
             parent, *batch, all_operations=estimator.needs_all_operations
         ),
         cost_term=lambda: None,

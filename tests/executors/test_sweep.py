@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
-import json
 import os
 import shlex
 import signal
@@ -18,15 +16,24 @@ from pathlib import Path
 import pytest
 
 from nasbench_snas.cli.main import main
-from nasbench_snas.errors import ConfigError
+from nasbench_snas.errors import ConfigError, MissingDependencyError
 from nasbench_snas.executors import Outcome, Task, make_executor
 from nasbench_snas.executors.local import LocalExecutor
 from nasbench_snas.executors.printer import PrintExecutor
-from nasbench_snas.executors.sweep import SweepSettings, execute, load_sweep, plan_sweep, summary
+from nasbench_snas.executors.sweep import (
+    SweepRun,
+    SweepSettings,
+    execute,
+    load_sweep,
+    plan_sweep,
+    summary,
+)
 from nasbench_snas.executors.task import wait_until_free
 from nasbench_snas.registry import Registry
-from nasbench_snas.runs.folder import RunFolder
-from nasbench_snas.search.estimate import measured_times
+from nasbench_snas.runs.folder import SCHEMA_VERSION, RunFolder
+from nasbench_snas.search.estimate import Times, kind_of, steps_of
+from nasbench_snas.search.plan import PlannedRun
+from nasbench_snas.settings.toml import to_toml
 
 TINY = (
     "data.dataset=fake",
@@ -172,35 +179,49 @@ def test_the_plan_is_the_product_and_knows_what_is_there(tmp_path: Path) -> None
     done = runs[0].folder
     done.path.mkdir()
     done.config_file.write_text("[search]\nepochs = 1\n")
-    (done.path / "result.json").write_text("{}")
-    done.set_status("done")
+    done.write_result({"schema_version": SCHEMA_VERSION}, "done")
     again = plan_sweep(Registry(), settings, tmp_path)
     assert [r.is_done for r in again] == [True, False, False, False]
-    assert summary(again, []) == "4 runs: 1 done, 0 begun, 3 new."
+    assert summary(again, None) == "4 runs: 1 done, 0 begun, 3 new.  Of unknown time."
 
 
-def test_the_time_is_estimated_from_finished_runs_and_says_from_which(tmp_path: Path) -> None:
-    measured = {"epochs_done": 2, "wall_s": 10.0, "space": "darts-cnn", "preset": "smoke"}
-    measured |= {"dataset": "fake", "estimator": "snas", "device_name": "cpu (2 cores)"}
-    contents = (measured, {**measured, "wall_s": 30.0}, {"schema_version": 0}, "torn")
-    for i, content in enumerate(contents):
-        folder = tmp_path / f"run{i}"
-        folder.mkdir()
-        (folder / "config.toml").touch()
-        text = content if isinstance(content, str) else json.dumps(content)
-        (folder / "result.json").write_text(text)
-    times = measured_times(tmp_path)
-    assert [m.seconds for m in times] == [5.0, 15.0]
-    more = ("search.epochs=3",)
-    settings = SweepSettings(estimators=("snas", "random"), seeds=(0, 1), set=(*TINY, *more))
-    runs = plan_sweep(Registry(), settings, tmp_path)
-    begun = [dataclasses.replace(runs[0], status="interrupted", epochs_done=2), *runs[1:]]
-    assert summary(begun, times) == (
-        "4 runs: 0 done, 1 begun, 3 new.  About 1.7 min of work "
-        "(from 2 finished runs on cpu (2 cores))."
-    )
-    other = SweepSettings(estimators=("snas",), spaces=("darts-cnn", "snas-unit"), set=TINY)
-    assert "and 1 runs of unknown time" in summary(plan_sweep(Registry(), other, tmp_path), times)
+def finished(root: Path, plan: PlannedRun, seconds_a_step: float, device: str) -> None:
+    """A run that has finished, as far as estimates look at it."""
+    folder = RunFolder(root / plan.run_id)
+    folder.path.mkdir(parents=True)
+    folder.config_file.write_text(to_toml(plan.config, plan.sources))
+    steps = (steps_of(plan.config) or 1) * plan.config.search.epochs
+    result = {"steps": steps, "wall_s": seconds_a_step * steps, "device_name": device}
+    folder.write_result({"schema_version": SCHEMA_VERSION, **result}, "done")
+
+
+def test_the_time_is_estimated_from_work_and_finished_runs_of_this_device(tmp_path: Path) -> None:
+    def planned(channels: int, name: str = "snas") -> list[SweepRun]:
+        own = [t for t in TINY if "channels" not in t] + [f"space.channels={channels}"]
+        settings = SweepSettings(estimators=(name,), seeds=(0,), set=(*own, "search.epochs=3"))
+        return plan_sweep(Registry(), settings, tmp_path)
+
+    (small,), (middle,), (large,) = planned(8), planned(16), planned(32)
+    assert Times(Registry(), tmp_path, "cpu").expected(small.plan) is None
+    finished(tmp_path, small.plan, 0.01, "cpu")
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "config.toml").touch()
+    (tmp_path / "torn" / "result.json").write_text("torn")
+    times = Times(Registry(), tmp_path, "cpu")
+    steps = steps_of(middle.plan.config) * 3
+    near = times.expected(middle.plan)
+    ratio = times.work(middle.plan.config) / times.work(small.plan.config)
+    assert 2 < ratio < 4 and near.seconds == pytest.approx(0.01 * ratio * steps)
+    assert times.expected(large.plan) is None, "too far to be scaled"
+    assert times.expected(planned(8, "random")[0].plan) is None, "another estimator"
+    assert Times(Registry(), tmp_path, "another device").expected(small.plan) is None
+    finished(tmp_path, large.plan, 0.16, "cpu")
+    between = Times(Registry(), tmp_path, "cpu").expected(middle.plan)
+    assert 0.01 * steps < between.seconds < 0.16 * steps and len(between.sources) == 2
+    text = summary([middle, *planned(8, "random")], Times(Registry(), tmp_path, "cpu"))
+    assert "from 2 finished runs on cpu" in text and "CPU-days" in text
+    assert "and 1 runs of unknown time" in text
+    assert kind_of(small.plan.config) == ("darts-cnn", "snas", "joint")
 
 
 def test_a_run_that_is_named_twice_is_planned_once(tmp_path: Path) -> None:
@@ -282,7 +303,7 @@ def test_a_worker_waits_for_a_process_that_its_predecessor_left(tmp_path: Path) 
 
 RUN_THAT_IS_PREEMPTED = """
 import os, pathlib, signal, sys, time
-from nasbench_snas.runs.folder import RunFolder
+from nasbench_snas.runs.folder import SCHEMA_VERSION, RunFolder
 folder = RunFolder(pathlib.Path(sys.argv[1]))
 def stop(number, frame):
     (folder.path / "checkpoint").touch()
@@ -310,3 +331,65 @@ def test_a_preempted_job_lets_its_run_write_a_checkpoint_and_continues(tmp_path:
     os.kill(int(number.read_text()), signal.SIGUSR2)  # as Slurm warns a job
     assert job.result() == (0, "")
     assert (tmp_path / "run" / "checkpoint").exists()
+
+
+@pytest.mark.parametrize("code", [2, 3])
+def test_a_refused_run_is_not_retried_and_its_way_out_is_kept(code: int, tmp_path: Path) -> None:
+    told = "Error: no images.\\n  They are not there.\\n  nasbench data prepare cifar10"
+    script = f"import sys; print('x\\n{told}\\nbye', file=sys.stderr); sys.exit({code})"
+    states = []
+    report = execute(
+        LocalExecutor(jobs=1, poll_seconds=0.02),
+        [task(tmp_path, "one", script)],
+        retries=3,
+        progress=lambda outcome, state: states.append(state),
+    )
+    assert states == ["failed"]
+    assert report.failed[0].message.splitlines() == told.replace("\\n", "\n").splitlines()
+
+
+def test_slurm_is_refused_where_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingDependencyError, match="no Slurm on this machine"):
+        make_executor("slurm", jobs=0, gpus_per_run=1, options={})
+
+
+def test_jobs_of_a_local_cluster_are_bounded_and_share_the_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    running = tmp_path / "running"
+    running.mkdir()
+    script = (
+        f"import os, pathlib, time; r = pathlib.Path({str(running)!r});"
+        "me = r / str(os.getpid()); me.touch();"
+        "time.sleep(1.5); n = len(list(r.iterdir())); me.unlink();"
+        "raise SystemExit(10 * n + int(os.environ['CUDA_VISIBLE_DEVICES']))"
+    )
+    options = {"cluster": "local", "folder": str(tmp_path / "logs"), "poll_seconds": 0.1}
+    executor = make_executor("slurm", jobs=0, gpus_per_run=1, options=options)
+    outcomes = list(executor.run(task(tmp_path, str(i), script) for i in range(3)))
+    assert {o.code % 10 for o in outcomes} == {3, 5}
+    assert all(o.code // 10 <= 2 for o in outcomes)
+
+
+def test_options_of_a_sweep_reach_every_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--root", str(tmp_path), "sweep", "--executor", "print", "--estimators", "snas"]
+    words += ["--seeds", "0-1", "--level", "bilevel", "--amp", "bf16", "--device", "cpu"]
+    words += ["--no-deterministic", "--track", "tensorboard", "--dataset", "fake"]
+    words += [w for setting in TINY[1:] for w in ("--set", setting)]
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert not stop.value.code
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    for line in lines:
+        for part in ("search.level=", "bilevel", "bf16", "--device cpu", "--no-deterministic"):
+            assert part in line
+        assert "--track tensorboard" in line and "data.dataset=" in line

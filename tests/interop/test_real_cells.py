@@ -1,4 +1,4 @@
-"""Cells in other libraries: strings and files of nats_bench, NNI's stored cell, DARTS's text."""
+"""Cells in other libraries: strings of nats_bench, NNI's stored cell, DARTS's text."""
 
 import ast
 import itertools
@@ -11,12 +11,7 @@ from relied import relied_on
 
 from nasbench_snas.architecture.text import parse_genotype, to_darts_text
 from nasbench_snas.architecture.zoo import zoo, zoo_names
-from nasbench_snas.errors import DataError
-from nasbench_snas.spaces.nasbench201 import (
-    TopologyBenchmark,
-    architecture_string,
-    parse_architecture,
-)
+from nasbench_snas.spaces.nasbench201 import architecture_string, parse_architecture
 
 pytestmark = pytest.mark.tools
 
@@ -47,45 +42,6 @@ def test_nats_bench_reads_our_strings_as_the_same_operations_on_the_same_edges()
         assert {(rename.get(name, name), *edge) for name, *edge in found} == {
             (name.removeprefix("nor_"), *edge) for name, *edge in ours
         }
-
-
-def write_benchmark(folder, architectures, accuracy):
-    """Write a folder in nats_bench's own format, by its own classes: one seed, 200 epochs."""
-    from nats_bench.api_utils import ArchResults, ResultsCount, pickle_save
-
-    folder.mkdir()
-    pickle_save({"meta_archs": architectures}, folder / "meta", ext=".pickle.pbz2")
-    epochs = 200
-    for index, text in enumerate(architectures):
-        curve = {epoch: accuracy[index] * (epoch + 1) / epochs for epoch in range(epochs)}
-        ones = dict.fromkeys(range(epochs), 1.0)
-        trial = ResultsCount(
-            "cifar10", None, curve, ones, 1.0, 10.0, {"arch_str": text}, 777, epochs, None
-        )
-        trial.update_train_info(curve, curve, ones, ones)
-        keyed = {f"ori-test@{epoch}": value for epoch, value in curve.items()}
-        timed = dict.fromkeys(keyed, 1.0)
-        trial.update_eval(keyed, timed, timed)
-        result = ArchResults(index, text)
-        result.update("cifar10", 777, trial)
-        pickle_save({"200": result.state_dict()}, folder / f"{index:06d}", ext=".pickle.pbz2")
-
-
-def test_accuracies_are_read_from_a_folder_that_nats_bench_wrote(tmp_path):
-    pytest.importorskip("nats_bench")
-    known = sorted(set(strings(3)))
-    accuracy = [91.0, 92.0, 93.0][: len(known)]
-    folder = tmp_path / "NATS-tss-v1_0-3ffb9-simple"
-    write_benchmark(folder, known, accuracy)
-    benchmark = TopologyBenchmark(folder)
-    found = [benchmark.accuracy(parse_architecture(text)) for text in known]
-    what = "test-accuracy of cifar10 is the last epoch's, averaged over seeds"
-    assert found == accuracy, relied_on("nats_bench", what)
-    other = next(text for text in strings(50) if text not in known)
-    with pytest.raises(DataError, match="no such architecture"):
-        benchmark.accuracy(parse_architecture(other))
-    with pytest.raises(DataError, match="valid-accuracy"):
-        benchmark.accuracy(parse_architecture(known[0]), metric="valid-accuracy")
 
 
 def stored_cells():

@@ -79,3 +79,23 @@ def test_the_best_run_is_the_same_for_all_readers_although_one_diverged(results)
         "duckdb": duckdb.sql(f"select max(search_valid_acc) from '{file}'").fetchall()[0][0],
     }
     assert set(best.values()) == {90.0}, relied_on("polars", f"empty values are not ranked: {best}")
+
+
+def test_reports_of_other_runs_have_one_schema_and_are_read_together(tmp_path):
+    dataset = pytest.importorskip("pyarrow.dataset")
+    files = []
+    for name, status in (("one", "done"), ("two", "diverged")):  # the second has no accuracy
+        made = {"search": 61.5, "child": 60.0} if status == "done" else {"reason": "not finite"}
+        make_run(tmp_path / name, "snas", 0, status=status, **made)
+        files.append(tmp_path / f"{name}.parquet")
+        export_results(load_rows(tmp_path / name), files[-1])
+    schemas = [dataset.dataset(file).schema.remove_metadata() for file in files]
+    assert schemas[0] == schemas[1]
+    assert "null" not in {str(kind) for kind in schemas[0].types}
+    both = dataset.dataset(files).to_table(columns=["run_id", "search_valid_acc"])
+    assert both.column("search_valid_acc").to_pylist() == [61.5, None]
+    for package, read in (
+        ("polars", lambda m: m.scan_parquet(files).select("search_valid_acc").collect().height),
+        ("duckdb", lambda m: len(m.read_parquet([str(f) for f in files]).fetchall())),
+    ):
+        assert read(pytest.importorskip(package)) == 2

@@ -377,6 +377,7 @@ def test_running_statistics_move_row_by_row_as_batch_norm_moves_them(kernels):
     assert running[2].tolist() == [0, 3] and torch.equal(running[0][0], torch.zeros(6).double())
 
 
+@pytest.mark.equation(5, 6, 22, 24)
 @pytest.mark.parametrize("level", [0, 1000])
 def test_concrete_samples_and_gradients_equal_softmax(kernels, level):
     logits, noise = (level + randn(5, 4)).requires_grad_(), randn(2, 3, 5, 4)

@@ -107,6 +107,7 @@ def test_block_size_does_not_change_the_result(memory: int) -> None:
     )
 
 
+@pytest.mark.equation(3, 4)
 def test_alpha_gradient_is_the_derivative_of_the_expected_loss() -> None:
     parent, images, labels = case(SPACES["four-nodes"])
     oracle = Oracle(BatchedNetwork(parent), images, labels)
@@ -200,7 +201,7 @@ def test_enumeration_is_thirty_times_faster_than_a_pass_per_architecture() -> No
         start = time.process_time()
         oracle.losses()
         ratios.append(passes / (time.process_time() - start))
-    # 73 to 94 on a machine with a free core, 42 to 49 beside another suite: a shared cache costs the
-    # enumeration more than a pass
+    # 73 to 94 on a machine with a free core, 42 to 49 beside another suite: a shared cache costs
+    # the enumeration more than a pass
     assert max(ratios) > 30, ratios
     print("passes / enumeration:", [round(ratio, 1) for ratio in ratios])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from nasbench_snas.cli.replicate import command
@@ -10,7 +11,10 @@ from nasbench_snas.errors import ConfigError
 from nasbench_snas.replicate import EXPERIMENTS, experiments, page, run_experiment
 
 
-@pytest.mark.parametrize("name", ["kool-bernoulli", "zero-temperature"])
+@pytest.mark.parametrize(
+    "name",
+    ["kool-bernoulli", "nasbench201-isomorphic", "nasbench201-parameters", "zero-temperature"],
+)
 def test_fast_experiments_are_reproduced(name):
     _, findings = run_experiment(name)
     assert {finding.verdict for finding in findings} == {"reproduced"}
@@ -35,6 +39,29 @@ def test_a_wrong_estimator_is_found_to_differ(monkeypatch):
 
     monkeypatch.setattr(experiments, "estimate", swapped)
     assert run_experiment("zero-temperature")[1][0].verdict == "differs"
+
+
+def test_strings_of_cells_merge_what_the_paper_merges_and_no_more():
+    from nasbench_snas.replicate.published_table import string_of
+
+    conv, skip, none = 3, 1, 0
+    one = [conv, none, none, none, none, skip]  # 0 -conv-> 1, nothing reaches 3 through 2
+    assert string_of(one, True).count("#") and "3" not in string_of(one, True)
+    assert string_of([skip, conv, none, skip, none, none], True) == string_of(
+        [skip, none, none, skip, none, conv], True
+    ).replace("(#)3", "#")
+    assert string_of([conv] * 6, False) != string_of([conv] * 5 + [skip], False)
+
+
+@pytest.mark.slow
+def test_a_bit_is_learnt_and_control_variates_reduce_the_variance():
+    from nasbench_snas.functional import make_estimator
+    from nasbench_snas.replicate.variance import train_bit
+
+    probability, draws = train_bit(make_estimator("rebar"), 0.1, 400)
+    assert probability < 0.3  # b = 0 costs .01, b = 1 costs .81
+    plain = train_bit(make_estimator("reinforce", baseline="none"), 0.1, 400)[1]
+    assert torch.tensor(draws).var() < torch.tensor(plain).var()
 
 
 def test_page_states_rule_and_deviations_of_each_experiment():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from functools import cache
@@ -11,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from nasbench_snas.settings.run import RunConfig, resolve
+from nasbench_snas.settings.run import RunConfig, from_toml, resolve
 from nasbench_snas.settings.toml import to_toml
 
 OPERATIONS = 8
 EDGES = {"normal": 5, "reduce": 5}
 VIEWS = ("soft", "hard", "mean", "argmax", "top2")
 LEVELS = {"darts": "bilevel"}
+RULES = {"darts": "top2", "random": "best-of-N", "enas": "best-of-N"}
 CELL_EDGES = [(0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]
 
 
@@ -87,8 +87,7 @@ def make_run(
     """
     text = make_config(estimator, seed, **settings)
     preset, space = settings.get("preset", "smoke"), settings.get("space", "darts-cnn")
-    mark = json.dumps([estimator, seed, sorted(settings.items())], default=str)
-    digest = f"{abs(hash_text(mark)):08x}"[:8]
+    digest = config_of(text).digest(1)
     folder = root / (name or f"{estimator}-{space}-{preset}-s{seed}-{digest}")
     folder.mkdir(parents=True)
     (folder / "config.toml").write_text(text)
@@ -105,11 +104,6 @@ def make_run(
         (folder / "result.json").write_text(json.dumps(content))
         (folder / "genotype.json").write_text(json.dumps(content["genotype"]))
     return folder
-
-
-def hash_text(text: str) -> int:
-    """Return a number that depends on the text only."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big")
 
 
 def _environment(estimator: str, space: str, seed: int, device: str) -> dict[str, Any]:
@@ -171,10 +165,8 @@ def _cell(drop: int, name: str) -> dict[str, Any]:
 def _result(
     run_id: str, text: str, search: float, child: float, recalibrated: float, epochs: int, drop: int
 ) -> dict[str, Any]:
-    from nasbench_snas.settings.run import from_toml
-
-    config = _parsed(text.replace(f"\nseed = {_seed(text)}  #", "\nseed = 0  #", 1), from_toml)
-    rule = "top2" if config.estimator.name == "darts" else "argmax"
+    config = config_of(text)
+    rule = RULES.get(config.estimator.name, "argmax")
     view = "mean" if config.estimator.name == "darts" else "soft"
     matrix = [
         {"view": v, "statistics": s, "accuracy": a - 0.5 * VIEWS.index(v), "std": 0.0, "samples": 1}
@@ -201,7 +193,7 @@ def _result(
         "constraint": config.constraint,
         "preset": config.preset,
         "seed": _seed(text),
-        "config_hash": run_id[-8:],
+        "config_hash": config.digest(1),
         "comparison": config.comparison(),
         "epochs_done": epochs,
         "epochs_planned": epochs,
@@ -247,10 +239,16 @@ def _result(
     }
 
 
+def config_of(text: str) -> RunConfig:
+    """Return the settings in the text of a ``config.toml``."""
+    seed = _seed(text)
+    first = _parsed(text.replace(f"\nseed = {seed}  #", "\nseed = 0  #", 1))
+    return first.model_copy(update={"seed": seed})
+
+
 @cache
-def _parsed(text: str, parse: Any) -> RunConfig:
-    config: RunConfig = parse(text)
-    return config
+def _parsed(text: str) -> RunConfig:
+    return from_toml(text)
 
 
 def _seed(text: str) -> int:

@@ -14,9 +14,10 @@ from test_report_other_tables import make_retraining, make_study
 
 from nasbench_snas.cli.main import nasbench
 from nasbench_snas.reports.build import ReportOptions, build_report
+from nasbench_snas.reports.figures.files import drawings
 from nasbench_snas.reports.render.latex import latex
 from nasbench_snas.reports.render.text import csv_text, markdown
-from nasbench_snas.reports.tables.model import Table, Value
+from nasbench_snas.reports.tables.model import Table, Value, difference
 
 
 def tables(root: Path, key: str, **options: Any) -> list[Table]:
@@ -88,8 +89,10 @@ def test_failed_runs_stay_in_paired_differences(tmp_path: Path) -> None:
     (table,) = [t for t in tables(tmp_path, "1") if "differences" in t.title]
     assert cell(table, "snas", "n").number == 8
     # five differences of 20, and 10 - 45, 10 - 46, 10 - 47
-    assert cell(table, "snas", "difference").number == pytest.approx((100 - 35 - 36 - 37) / 8)
+    assert cell(table, "snas", "difference").number == 20
+    assert cell(table, "snas", "interval").numbers["low"] == 10 - 47
     assert cell(table, "snas", "p").number > 0.5
+    assert cell(table, "snas", "lost").text == "3/8"
 
 
 @pytest.mark.parametrize("table", ["2", "3"])
@@ -126,3 +129,34 @@ def test_several_retrainings_of_one_cell_are_one_replicate(tmp_path: Path) -> No
     assert error.numbers["n"] == 1 and error.numbers["n_retrain"] == 6
     assert error.number == pytest.approx(3.25) and "1 cell, 6 retrainings" in error.text
     assert error.numbers["ci_low"] is None
+
+
+def test_searches_that_all_failed_at_one_level_do_not_crash_tables_and_figures(
+    tmp_path: Path,
+) -> None:
+    for seed in range(2):
+        make_run(tmp_path, "snas", seed)
+        fail(tmp_path, "snas", seed, constraint="mild")
+    options = ReportOptions(tables=("all",))
+    made = build_report([tmp_path], options)
+    (found,) = [table for table in made.tables if table.key == "constraints"]
+    assert [row[2].text for row in found.rows] == ["2", "0 of 2"]
+    (figure,) = drawings(made.groups, made.rows, ("constraints",))
+    assert "Failed runs (2)" in figure.caption
+    assert len(drawings(made.groups, made.rows, ("3", "4", "gap", "pareto"))) >= 6
+
+
+def test_decimals_of_a_difference_from_the_paper_are_those_of_the_cell() -> None:
+    measured = Value("70 ± 16 (5)", 70.0, decimals=0)
+    assert difference(measured, 54.66, [50.0, 90.0], ()).text == "+15, range [-5, +35]"
+    assert difference(Value("70.12", 70.12), 54.66, [], ()).text == "+15.46"
+
+
+def test_the_spread_of_one_cells_retrainings_has_the_decimals_that_it_carries(
+    tmp_path: Path,
+) -> None:
+    for seed, error in enumerate((10.0, 20.0, 30.0, 20.0)):
+        make_retraining(tmp_path, "snas-mild", seed, error)
+    (table,) = tables(tmp_path, "2")
+    text = cell(table, "↳ snas-mild", "test_err_top1").text
+    assert text == "20 (1 cell, 4 retrainings, their std 8)"

@@ -28,25 +28,66 @@ def texts(drawing: Drawing) -> list[str]:
     return [text.get_text() for axis in drawing.figure.axes for text in axis.texts]
 
 
-def test_search_progress_draws_every_seed_and_the_mean_on_three_axes(tmp_path: Path) -> None:
+def test_search_progress_draws_every_seed_and_the_median_on_three_axes(tmp_path: Path) -> None:
     for seed in range(3):
-        make_run(tmp_path, "snas", seed, search=50.0 + seed)
+        make_run(tmp_path, "snas", seed, search=50.0 + seed**2)
     (drawing,) = made(tmp_path, "3").values()
     axes = drawing.figure.axes
     assert [axis.get_xlabel() for axis in axes] == ["epoch", "seconds", "images seen"]
     for axis in axes:
-        assert len(axis.lines) == 4 and len(axis.collections) == 1
+        assert len(axis.lines) == 4 and not axis.collections
     thin = np.array([line.get_ydata() for line in axes[0].lines[:3]], dtype=float)
-    np.testing.assert_allclose(axes[0].lines[3].get_ydata(), thin.mean(axis=0))
+    np.testing.assert_allclose(axes[0].lines[3].get_ydata(), np.median(thin, axis=0))
     np.testing.assert_allclose(axes[1].lines[3].get_xdata(), [2, 4, 6, 8])
     np.testing.assert_allclose(axes[2].lines[3].get_xdata(), [320, 640, 960, 1280])
 
 
-def test_two_seeds_have_no_band(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seeds", [5, 6])
+def test_bands_are_the_intervals_of_the_tables_from_six_seeds_on(
+    tmp_path: Path, seeds: int
+) -> None:
+    for seed in range(seeds):
+        make_run(tmp_path, "snas", seed, search=50.0 + seed)
+    drawing, gap, pareto = made(tmp_path, "3", "gap", "pareto").values()
+    for axis in drawing.figure.axes:
+        assert len(axis.collections) == (seeds >= 6)
+    thin = np.array([line.get_ydata() for line in drawing.figure.axes[0].lines[:seeds]])
+    if seeds >= 6:
+        band = drawing.figure.axes[0].collections[0].get_paths()[0].vertices[:, 1]
+        assert (band.min(), band.max()) == pytest.approx((thin.min(), thin.max()))
+    assert len(gap.figure.axes[0].lines) == 1 + (seeds >= 6)
+    assert len(pareto.figure.axes[0].lines) == 1 + 2 * (seeds >= 6)
+
+
+def test_failed_runs_count_with_guessing_from_their_last_record_on(tmp_path: Path) -> None:
     for seed in range(2):
-        make_run(tmp_path, "snas", seed)
+        make_run(tmp_path, "snas", seed, search=60.0)
+    for seed in range(2, 5):
+        make_run(tmp_path, "snas", seed, search=60.0, epochs=2, status="diverged", reason="nan")
     (drawing,) = made(tmp_path, "3").values()
-    assert not drawing.figure.axes[0].collections
+    axis = drawing.figure.axes[0]
+    assert axis.lines[-1].get_ydata()[1:].tolist() == [10.0] * 3
+    assert axis.lines[-1].get_ydata()[0] > 10.0
+    assert axis.get_legend_handles_labels()[1] == ["snas (3/5 failed)"]
+    assert len(drawing.runs) == 5
+
+
+def test_failed_runs_count_in_error_and_profile_and_are_named_where_they_have_no_value(
+    tmp_path: Path,
+) -> None:
+    for seed in range(3):
+        make_run(tmp_path, "snas", seed, search=60.0)
+        make_run(tmp_path, "random", seed, search=30.0)
+        make_run(tmp_path, "gdas", seed, status="failed", reason="nan")
+    for seed in range(3, 7):
+        make_run(tmp_path, "snas", seed, status="failed", reason="nan")
+    gap, pareto = made(tmp_path, "gap", "pareto").values()
+    labels = [text.get_text() for text in gap.figure.axes[0].get_yticklabels()]
+    assert labels == ["gdas (3/3 failed)", "random", "snas (4/7 failed)"]
+    axis = pareto.figure.axes[0]
+    assert "gdas (3/3 failed)" in axis.get_legend_handles_labels()[1]
+    (large,) = [c for c in axis.collections if c.get_label() == "snas (4/7 failed)"]
+    assert large.get_offsets()[0][1] == 90.0
 
 
 def test_runs_of_different_length_meet_where_both_have_data(tmp_path: Path) -> None:

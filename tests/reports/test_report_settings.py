@@ -120,7 +120,7 @@ def test_differences_carry_the_range_over_seeds_and_say_what_they_compare(tmp_pa
     for seed in range(3):
         make_run(tmp_path, "snas", seed, child=90.0 + seed, **PAPER)
     table = tables(tmp_path)[0]
-    assert cell(table, "snas", "delta_child").text == "+0.33, range [-0.67, +1.33]"
+    assert cell(table, "snas", "delta_child").text == "+0.3, range [-0.7, +1.3]"
     assert any("may be of a selected run" in note for note in table.notes)
     assert "computed here" in next(c.head for c in table.columns if c.key == "published_gap")
 

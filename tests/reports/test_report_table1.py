@@ -133,8 +133,11 @@ def test_nothing_is_bold_and_no_p_value_below_six_seeds(tmp_path: Path) -> None:
     three_estimators(tmp_path, seeds=5)
     tables = {table.name.split("-smoke")[0]: table for table in report(tmp_path).tables}
     assert not any(v.bold for row in tables["table1"].rows for v in row)
-    assert any("fewer than 6 seeds" in note for note in tables["table1"].notes)
-    assert {row[-1].text for row in tables["table1-differences"].rows} == {"—"}
+    assert any("share 5 seeds, fewer than 6" in note for note in tables["table1"].notes)
+    differences = tables["table1-differences"]
+    for row in ("snas", "darts"):
+        assert cell(differences, row, "p").text == cell(differences, row, "interval").text == "—"
+    assert any("Tested here: 0 of 2 rows" in note for note in differences.notes)
 
 
 def test_the_best_row_is_bold_from_six_seeds_and_differences_are_paired(tmp_path: Path) -> None:
@@ -148,11 +151,61 @@ def test_the_best_row_is_bold_from_six_seeds_and_differences_are_paired(tmp_path
     assert cell(differences, "snas", "p").number == pytest.approx(2 / 256 * 2)
 
 
-def test_a_table_whose_seeds_are_too_few_for_bold_to_rank_says_so(tmp_path: Path) -> None:
-    three_estimators(tmp_path, seeds=6)
+def test_bold_says_what_it_could_have_told_and_which_rows_are_worse(tmp_path: Path) -> None:
+    three_estimators(tmp_path, seeds=8)
+    notes = report(tmp_path).tables[0].notes
+    (told,) = [note for note in notes if note.startswith("Told from the best row")]
+    assert "snas" in told and "darts (p " in told and "random (p " in told
+    (design,) = [note for note in notes if note.startswith("Bold: 3 rows on 8 shared seeds")]
+    assert "points worse" in design and "probability 0.8" in design
+
+
+def test_rows_that_scatter_too_much_to_be_told_apart_are_not_bold(tmp_path: Path) -> None:
+    children = np.random.default_rng(0).normal(60, 8, size=(2, 7))
+    for seed in range(7):
+        for name, row in zip(("snas", "random"), children, strict=True):
+            make_run(tmp_path, name, seed, search=60.0, child=float(row[seed]))
     table = report(tmp_path).tables[0]
-    assert sum(any(v.bold for v in row) for row in table.rows) == 3
-    assert any("it takes 7 seeds" in note for note in table.notes)
+    assert not any(value.bold for row in table.rows for value in row)
+    assert any("not the 5 that bold stands for" in note for note in table.notes)
+
+
+def test_a_row_with_failed_runs_takes_part_in_bold(tmp_path: Path) -> None:
+    for seed in range(8):
+        make_run(tmp_path, "random", seed, search=40.0, child=40.0 + 0.1 * seed)
+        status = {} if seed < 7 else {"status": "diverged", "reason": "nan"}
+        make_run(tmp_path, "snas", seed, search=60.0, child=60.0 + 0.1 * seed, **status)
+    table = report(tmp_path).tables[0]
+    # seven seeds of eight: p = 18 / 256, and the design could not tell 5 points
+    assert not any(value.bold for row in table.rows for value in row)
+    assert any(
+        note.startswith("Nothing is bold: 2 rows are not told apart") for note in table.notes
+    )
+
+
+def test_differences_are_from_a_row_that_the_accuracies_do_not_choose(tmp_path: Path) -> None:
+    for seed in range(9):
+        make_run(tmp_path, "enas", seed, search=50.0, child=90.0 + 0.1 * seed)
+        make_run(tmp_path, "snas", seed, search=60.0, child=95.0 if seed else 12.0)
+        make_run(tmp_path, "gdas", seed, search=60.0, child=80.0 + seed % 2)
+    (differences,) = [t for t in report(tmp_path).tables if "differences" in t.name]
+    assert "minus enas" in differences.columns[0].head
+    assert cell(differences, "snas", "difference").number == pytest.approx(95 - 90.5)
+    # 97.5 % of nine values: the second and the eighth hold 1 - 20 / 512 = .961 only
+    assert cell(differences, "snas", "interval").numbers["low"] == pytest.approx(12 - 90)
+    assert cell(differences, "snas", "p").number == pytest.approx(20 / 512)
+    assert cell(differences, "gdas", "p").number == pytest.approx(2 * 2 / 512)
+    assert cell(differences, "snas", "lost").text == "1/9"
+    assert differences.columns[-1].head == "Failed or collapsed (enas: 0/9)"
+
+
+def test_simultaneous_intervals_of_few_seeds_are_not_printed_and_the_note_says_from_when(
+    tmp_path: Path,
+) -> None:
+    three_estimators(tmp_path, seeds=6)
+    (differences,) = [t for t in report(tmp_path).tables if "differences" in t.name]
+    assert cell(differences, "snas", "interval").text == "—"
+    assert any("exist from 7 shared seeds on" in note for note in differences.notes)
 
 
 def test_best_of_n_is_chosen_by_search_accuracy_and_stands_apart(tmp_path: Path) -> None:

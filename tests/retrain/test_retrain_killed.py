@@ -13,6 +13,7 @@ import torch
 
 from nasbench_snas.registry import Registry
 from nasbench_snas.retrain.runner import retrain_folder, run_retraining
+from nasbench_snas.runs.binding import named_hash
 from nasbench_snas.runs.checkpoint import load_checkpoint
 from nasbench_snas.runs.folder import RunFolder
 from nasbench_snas.runs.options import RunOptions
@@ -25,8 +26,13 @@ def measured(folder: RunFolder) -> list[dict[str, Any]]:
     return [{k: v for k, v in e.items() if k not in TIMES} for e in folder.events()]
 
 
+def stored(folder: RunFolder) -> dict[str, Any]:
+    digest = named_hash(folder.run_id)
+    return load_checkpoint(folder.checkpoint_file, config_hash=digest)["retrain"]
+
+
 def network(folder: RunFolder) -> dict[str, torch.Tensor]:
-    state = load_checkpoint(folder.checkpoint_file, config_hash=None)["retrain"]
+    state = stored(folder)
     return {**state["network"], **{f"momentum.{k}": v for k, v in state["momenta"].items()}}
 
 
@@ -42,7 +48,7 @@ def test_resume_after_sigkill_is_bit_equal(
     )
     assert ended.returncode == -signal.SIGKILL
     killed, whole = retrain_folder(tmp_path / "a", config), retrain_folder(tmp_path / "b", config)
-    stopped_at = load_checkpoint(killed.checkpoint_file, config_hash=None)["retrain"]["step"]
+    stopped_at = stored(killed)["step"]
     assert stopped_at == (5 if checkpoint_seconds == 0 else 3)
     first = run_retraining(config, Registry(), killed, RunOptions())
     second = run_retraining(config, Registry(), whole, RunOptions())

@@ -21,6 +21,7 @@ from report_runs import make_run
 import nasbench_snas
 from nasbench_snas.errors import DataError
 from nasbench_snas.runs.results import export_results, load_rows
+from nasbench_snas.runs.rows import complete_row
 from nasbench_snas.runs.schema import COLUMNS, SCHEMA, TYPES, migrate
 
 
@@ -154,7 +155,7 @@ def test_a_folder_of_version_0_is_migrated_and_left_untouched(tmp_path: Path) ->
     before = (folder / "result.json").read_bytes()
     (row,) = load_rows(tmp_path)
     assert (row["search_valid_acc"], row["child_valid_acc"], row["child_gap"]) == (62.5, 50.0, 12.5)
-    assert (row["macs"], row["wall_s"], row["schema_version"]) == (1000.0, 12.5, 2)
+    assert (row["macs"], row["wall_s"], row["schema_version"]) == (1000.0, 12.5, 3)
     assert (folder / "result.json").read_bytes() == before
 
 
@@ -240,3 +241,17 @@ def test_ten_thousand_runs_load_in_seconds(tmp_path: Path) -> None:
     spent = time.process_time() - start
     assert len(frame) == 10_000 and frame.seed.nunique() == 10_000
     assert spent < 15.0, f"{spent:.1f} s of CPU time"
+
+
+def test_a_finished_run_without_a_status_is_damaged(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, seed=0)
+    (folder / "status.json").write_text('{"status": null, "reason": "", "updated": null}')
+    (row,) = load_rows(tmp_path)
+    assert row["status"] == "damaged"
+
+
+def test_a_number_in_a_column_of_texts_is_damage_and_not_a_missing_text() -> None:
+    for value in (float("inf"), float("nan"), 1.5):
+        with pytest.raises(DataError, match="status"):
+            complete_row({"run_id": "a", "status": value})
+    assert complete_row({"run_id": "a", "search_valid_acc": float("nan")})["status"] is None

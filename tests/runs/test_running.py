@@ -286,3 +286,20 @@ def test_a_full_disk_stops_a_run_which_continues_bit_equal(tmp_path: Path, whole
     assert not list(folder.path.rglob("*.tmp"))
     last = search(folder, plan())
     assert (metrics(folder), last["child_matrix"]) == whole
+
+
+@pytest.mark.parametrize("damage", ["gone", "another run's"])
+def test_a_run_that_only_lacks_its_result_does_not_bind_another_ones_probabilities(
+    tmp_path: Path, damage: str
+) -> None:
+    folder = RunFolder(tmp_path / plan().run_id)
+    search(folder, plan())
+    alpha = folder.path / "alpha.npz"
+    before = alpha.read_bytes()
+    for name in ("result.json", "status.json", "alpha.npz"):
+        (folder.path / name).unlink()
+    if damage != "gone":
+        alpha.write_bytes(before[:-5])
+    search(folder, plan())
+    assert alpha.read_bytes() == before
+    folder.verify()

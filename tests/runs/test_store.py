@@ -16,7 +16,8 @@ import torch
 from nasbench_snas.errors import CheckpointError
 from nasbench_snas.runs import folder as store_module
 from nasbench_snas.runs.checkpoint import load_checkpoint, save_checkpoint
-from nasbench_snas.runs.folder import RunFolder, find_run, read_events, run_folders, write_atomic
+from nasbench_snas.runs.events import read_events
+from nasbench_snas.runs.folder import RunFolder, find_run, run_folders, write_atomic
 
 STATE = {"weights": torch.arange(3.0), "epoch": 2, "nested": {"list": [1, 2]}}
 
@@ -131,7 +132,7 @@ def test_a_second_process_is_told_who_holds_the_run(tmp_path: Path) -> None:
 def test_a_run_is_found_by_an_unambiguous_beginning_of_its_name(tmp_path: Path) -> None:
     for name in ("snas-a-1", "snas-b-2", "_gradients"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "config.toml").write_text("")
+        (tmp_path / name / "config.toml").write_text("estimator.name = 'snas'")
     assert [f.run_id for f in run_folders(tmp_path)] == ["snas-a-1", "snas-b-2"]
     assert find_run(tmp_path, "snas-b").run_id == "snas-b-2"
     with pytest.raises(CheckpointError, match="several runs"):

@@ -15,8 +15,9 @@ from nasbench_snas.estimators.darts import DARTS
 from nasbench_snas.estimators.random import Random
 from nasbench_snas.estimators.reinforce import Reinforce
 from nasbench_snas.estimators.snas import SNAS
-from nasbench_snas.search.levels import Learner, UnrolledLoss, search_step
+from nasbench_snas.search.levels import Learner, search_step
 from nasbench_snas.search.objective import SupernetLoss
+from nasbench_snas.search.unrolled import UnrolledLoss
 from nasbench_snas.supernet.reference import ReferenceParent
 
 SPACE = Space(
@@ -141,7 +142,7 @@ def make_learner(
         parent=network,
         theta_optimizer=torch.optim.SGD(network.parameters(), lr=RATE),
         alpha_optimizer=torch.optim.SGD(dist.parameters(), lr=alpha_rate),
-        make_loss=lambda b: SupernetLoss(network, *b),
+        make_loss=lambda b, theta=True: SupernetLoss(network, *b),
         cost_term=lambda: None,
         generator=generator(5),
     )

@@ -34,6 +34,7 @@ def gradient(kind: str, draws: int) -> torch.Tensor:
     return total / draws
 
 
+@pytest.mark.equation(9, 11)
 def test_the_score_gradient_has_the_exact_one_as_its_mean() -> None:
     exact, score = gradient("exact", 1), gradient("score", 6000)
     assert float((score - exact).norm() / exact.norm()) < 0.05

@@ -104,3 +104,8 @@ def test_an_unknown_preset_and_an_uncalibrated_constraint_are_refused() -> None:
 
 def test_the_presets_are_listed_from_least_to_most_work() -> None:
     assert preset_names() == ["smoke", "small", "paper"]
+
+
+def test_a_value_that_is_nested_too_deeply_is_refused() -> None:
+    with pytest.raises(ConfigError, match="nested too deeply"):
+        resolve("snas", "snas-unit", assignments=["search.epochs=" + "[" * 3000])

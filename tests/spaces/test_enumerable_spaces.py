@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from itertools import product
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from nasbench_snas.architecture.genotype import CellGenotype, Edge, Genotype, from_choices
-from nasbench_snas.errors import ConfigError, DataError, GenotypeError, MissingDependencyError
+from nasbench_snas.errors import ConfigError, GenotypeError
 from nasbench_snas.spaces.nasbench201 import (
     OPERATIONS,
     NasBench201,
-    TopologyBenchmark,
     architecture_string,
     parse_architecture,
 )
@@ -25,6 +21,7 @@ from nasbench_snas.supernet.reference import ReferenceParent
 from nasbench_snas.supernet.skeleton import Head, Stem, parameter_count, residual_layers
 
 
+@pytest.mark.equation(18, 20)
 def test_unit_space_is_figure_six() -> None:
     space = SnasUnit().build(1, 10, 8)
     assert space.cells[0].edges == ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
@@ -111,42 +108,3 @@ def test_a_foreign_genotype_has_no_string() -> None:
     cell = CellGenotype(2, 3, (Edge("conv_3x3", 0, 2),), (2, 3, 4))
     with pytest.raises(GenotypeError):
         architecture_string(Genotype({"cell": cell}))
-
-
-def test_accuracies_need_the_package_and_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "nats_bench", None)
-    with pytest.raises(MissingDependencyError, match="nats_bench"):
-        TopologyBenchmark(tmp_path / "file")
-    monkeypatch.setitem(sys.modules, "nats_bench", SimpleNamespace(create=None))
-    with pytest.raises(DataError, match="no NATS-Bench file"):
-        TopologyBenchmark(tmp_path / "file")
-
-
-def test_accuracies_are_asked_for_with_the_benchmarks_string(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[object] = []
-
-    class Api:
-        def query_index_by_arch(self, text: str) -> int:
-            calls.append(text)
-            return 7
-
-        def get_more_info(
-            self, index: int, dataset: str, hp: str, is_random: bool
-        ) -> dict[str, float]:
-            calls.append((index, dataset, hp, is_random))
-            return {"test-accuracy": 93.5}
-
-    fake = SimpleNamespace(create=lambda *a, **k: Api())
-    monkeypatch.setitem(sys.modules, "nats_bench", fake)
-    text = "|none~0|+|none~0|none~1|+|none~0|nor_conv_1x1~1|none~2|"
-    benchmark = TopologyBenchmark(tmp_path)
-    assert benchmark.accuracy(parse_architecture(text)) == 93.5
-    assert calls == [text, (7, "cifar10", "200", False)]
-    with pytest.raises(DataError, match="valid-accuracy"):
-        benchmark.accuracy(parse_architecture(text), metric="valid-accuracy")
-    with pytest.raises(ConfigError):
-        benchmark.accuracy(parse_architecture(text), dataset="mnist")

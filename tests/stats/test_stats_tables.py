@@ -1,16 +1,14 @@
-"""Cell texts and bold rows: the rules, one by one."""
+"""Texts of cells: the rules, one by one."""
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 
-from nasbench_snas.errors import ConfigError, DataError
-from nasbench_snas.stats import bold_rows, failed_note, format_cell, iqm, supported_decimals
+from nasbench_snas.errors import ConfigError
+from nasbench_snas.stats import failed_note, format_cell, interquartile_mean, supported_decimals
 
-LEVELS = {"a": 10.0, "b": 50.0, "c": 90.0}
 TEN = [93.0, 93.1, 93.2, 93.3, 93.4, 93.5, 93.6, 93.7, 93.8, 93.9]
 
 
@@ -38,7 +36,7 @@ def test_no_plus_minus_below_five_seeds():
 
 def test_ten_seeds_also_show_the_iqm_and_the_interval_is_the_medians():
     cell = format_cell(TEN)
-    assert cell.iqm == pytest.approx(iqm(TEN).estimate)
+    assert cell.iqm == pytest.approx(interquartile_mean(TEN))
     assert cell.text == "93.45 ± 0.30 (10); IQM 93.45"
     assert "IQM" not in format_cell(TEN[:9]).text
     # 1 - 2 P(Bin(10, 1/2) <= 1) = 1 - 22 / 1024 = .979 for the second and the ninth value
@@ -102,73 +100,3 @@ def test_decimals_do_not_exceed_what_the_interval_supports(half, decimals):
 
 def test_wide_cells_lose_decimals_in_all_their_numbers():
     assert format_cell([50.0, 60.0, 70.0, 80.0, 90.0]).text == "70 ± 16 (5)"
-
-
-def settings(*names: str, **changes: dict[str, str]) -> dict[str, dict[str, str]]:
-    base = {"preset": "small", "space": "unit", "dataset": "digits", "device_class": "cpu"}
-    return {name: base | changes.get(name, {}) for name in names}
-
-
-def table(n: int = 8) -> dict[str, dict[int, float | None]]:
-    noise = np.random.default_rng(0).normal(scale=0.1, size=(3, n))
-    return {
-        "low": {s: 80 + noise[0, s] for s in range(n)},
-        "top": {s: 90 + noise[1, s] for s in range(n)},
-        "tie": {s: 90 + noise[1, s] - 0.001 * (-1) ** s for s in range(n)},
-    }
-
-
-def test_best_row_and_rows_that_cannot_be_told_from_it_are_bold():
-    result = bold_rows(table(), settings("low", "top", "tie"))
-    assert set(result.bold) == {"top", "tie"}
-    assert result.reason == ""
-    low = next(c for c in result.comparisons if c.row == "low")
-    assert low.p_holm == pytest.approx(4 / 256)
-
-
-@pytest.mark.parametrize(("n", "told"), [(6, True), (7, False)])
-def test_seeds_too_few_for_any_p_value_are_said(n, told):
-    # two comparisons: the smallest adjusted p-value is 4 / 64 with six seeds, 4 / 128 with seven
-    rows = {name: {s: level + 0.01 * s for s in range(n)} for name, level in LEVELS.items()}
-    result = bold_rows(rows, settings(*LEVELS))
-    assert result.bold == (("a", "b", "c") if told else ("c",))
-    assert ("0.062" in result.powerless and "it takes 7 seeds" in result.powerless) == told
-    assert bool(result.powerless) == told
-
-
-def test_lower_is_better_for_errors():
-    errors = {name: {s: 100 - v for s, v in row.items()} for name, row in table().items()}
-    result = bold_rows(errors, settings("low", "top", "tie"), higher_is_better=False)
-    assert set(result.bold) == {"top", "tie"}
-    assert bold_rows(errors, settings("low", "top", "tie")).bold == ("low",)
-
-
-def test_nothing_is_bold_below_six_seeds_and_the_reason_names_the_rows():
-    result = bold_rows(table(5), settings("low", "top", "tie"))
-    assert result.bold == () and "fewer than 6 seeds: low, top, tie" in result.reason
-    short = table() | {"tie": {0: 90.0}}
-    assert bold_rows(short, settings("low", "top", "tie")).bold == ()
-
-
-@pytest.mark.parametrize("key", ["preset", "space", "dataset", "device_class"])
-def test_nothing_is_bold_when_rows_differ_in_a_setting(key):
-    result = bold_rows(table(), settings("low", "top", "tie", low={key: "other"}))
-    assert result.bold == () and result.reason == f"rows differ in {key}"
-
-
-def test_rows_must_share_six_seeds_with_the_best():
-    rows = table() | {"tie": {s + 100: 89.0 for s in range(8)}}
-    result = bold_rows(rows, settings("low", "top", "tie"))
-    assert result.bold == () and "shared with top: tie" in result.reason
-
-
-def test_a_row_with_failed_runs_is_not_bold_and_the_reason_says_so():
-    rows = table()
-    rows["top"][3] = None
-    result = bold_rows(rows, settings("low", "top", "tie"))
-    assert result.bold == ("tie",) and "failed runs: top" in result.reason
-
-
-def test_a_row_without_settings_is_an_error():
-    with pytest.raises(DataError, match="device_class"):
-        bold_rows(table(), {"low": {}, "top": {}, "tie": {}})

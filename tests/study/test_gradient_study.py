@@ -308,3 +308,16 @@ def test_penalties_are_measured_apart_from_gradients() -> None:
     assert found["hard-concrete"] == {"l0": 0.0}
     assert "hard-concrete + penalty" not in found, "its penalty is off by default"
     assert found["fair-darts (zero_one=3.0)"] == {"zero_one": 3.0}, "what is asked for is measured"
+
+
+def test_too_few_draws_or_batches_are_refused_before_any_is_made() -> None:
+    from pydantic import ValidationError
+
+    for few in (1, 16, 19):
+        with pytest.raises(ValidationError, match="at least 20"):
+            StudySettings(theta_samples=few)
+    for few in (1, 2):
+        with pytest.raises(ValidationError, match="at least 3"):
+            StudySettings(batches=few)
+    assert StudySettings(theta_samples=0).theta_samples == 0
+    assert StudySettings(theta_samples=20).theta_samples == 20

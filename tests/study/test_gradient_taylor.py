@@ -29,6 +29,7 @@ def test_concrete_score_is_the_derivative_of_the_relaxed_density() -> None:
         torch.testing.assert_close(score, concrete_score(noise))
 
 
+@pytest.mark.equation(6, 7, 28)
 def test_gap_reproduces_the_order_and_direction_of_the_closed_form_study() -> None:
     linear = gap("identity", "linear")
     relu, tanh = gap("relu", "linear"), gap("tanh", "linear")
@@ -45,6 +46,7 @@ def test_gap_grows_from_the_initial_to_the_middle_stage() -> None:
     assert gap("tanh", "cross-entropy", "mid", tau=0.1) > 1.5 * early
 
 
+@pytest.mark.equation(7, 28)
 def test_difference_of_both_sides_is_the_score_of_the_taylor_remainder() -> None:
     problem = cell_problem("initial")
     dist = problem.distribution()

@@ -11,7 +11,8 @@ import torch
 
 from nasbench_snas.cli.main import main
 from nasbench_snas.errors import ConfigError, DataError
-from nasbench_snas.truth.own import Table, architectures
+from nasbench_snas.truth.own import architectures
+from nasbench_snas.truth.table import Table
 
 TINY = (
     "data.dataset=fake",
@@ -77,7 +78,7 @@ def test_a_small_space_is_tabulated_continued_and_compared_with_a_search(
     root = ["--root", str(tmp_path)]
     words = [*root, "tabulate", "--space", "snas-unit", "--shards", "2", *settings()]
     assert run(*words, "--shard", "0") == 0
-    (shard,) = tmp_path.glob("_tabular/*/shards/0.json")
+    (shard,) = tmp_path.glob("_tabular/*/shards/0-of-2.json")
     rows = json.loads(shard.read_text())
     shard.write_text(json.dumps(rows[:1]))  # as if it had been killed after the first
     assert run(*words) == 0
@@ -95,3 +96,20 @@ def test_a_small_space_is_tabulated_continued_and_compared_with_a_search(
     assert 0 <= values["test_regret"] <= 100
     assert values["test_regret"] == values["best_test_acc"] - values["derived_test_acc"]
     assert math.isnan(values["rank_correlation"]) or -1 <= values["rank_correlation"] <= 1
+
+
+@pytest.mark.parametrize("affine", [False, True])
+def test_a_table_of_nasbench201_trains_one_of_each_function(affine: bool) -> None:
+    from nasbench_snas.registry import Registry
+    from nasbench_snas.search.plan import plan_run
+    from nasbench_snas.truth.own import TablePlan, enumerated
+    from nasbench_snas.truth.published import published
+
+    more = [setting for setting in TINY if not setting.startswith("space.nodes")]
+    more += ["space.stages=1", "space.cells_per_stage=1", f"space.affine={str(affine).lower()}"]
+    registry = Registry()
+    config = plan_run(registry, "random", "nasbench201", assignments=more).config
+    _, choices, functions = enumerated(TablePlan(config, (0,), None, 1), registry)
+    assert len(choices) == 5**6
+    assert len(set(functions)) == (5234 if affine else 5044)
+    assert list(functions) == published().classes[int(affine)].tolist()

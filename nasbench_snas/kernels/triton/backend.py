@@ -3,9 +3,9 @@
 Convolutions, statistics, poolings, mix and sampling are Triton kernels (``depthwise.py``,
 ``norms.py``, ``mix.py``); 1x1 convolutions are batched matrix products, one for each
 stage of a source, and dense ones PyTorch's. Tables of what a launch does are made once per plan and
-kept with it; a step reads nothing back from the device and, once it has run, copies nothing to it,
-so that it can be captured in a CUDA graph. ``$NASBENCH_AUTOTUNE=1`` lets Triton measure
-alternatives. The speed on GPUs has not been measured.
+kept with it, those of all cells copied at once; a step reads nothing back from the device and, once
+it has run, copies nothing to it, so that it can be captured in a CUDA graph.
+``$NASBENCH_AUTOTUNE=1`` lets Triton measure alternatives. The speed on GPUs has not been measured.
 
 Primitives called one by one are those of plain PyTorch (they take index tensors on the device of
 the activations; plans of this backend stay on the host).
@@ -23,9 +23,15 @@ from nasbench_snas.kernels.reference import ReferenceKernels
 from nasbench_snas.kernels.sources import Slots, Source, SourceKernels
 from nasbench_snas.kernels.triton import mix
 from nasbench_snas.kernels.triton import source as triton_source
-from nasbench_snas.kernels.triton.launch import Launcher, accumulator, cdiv, power_of_2
+from nasbench_snas.kernels.triton.launch import (
+    Launcher,
+    accumulator,
+    cdiv,
+    power_of_2,
+    upload,
+)
 from nasbench_snas.kernels.triton.layout import Layout
-from nasbench_snas.kernels.triton.planner import layout_of
+from nasbench_snas.kernels.triton.planner import layouts_of
 
 
 class TritonKernels(ReferenceKernels):
@@ -55,45 +61,55 @@ class TritonKernels(ReferenceKernels):
         update: bool,
     ) -> list[Tensor]:  # fmt: skip
         """Run all candidates; see the protocol."""
-        layout = self._layout(source, len(x), len(out), x.device)
-        addresses = self._table(source, "addresses", _addresses(layout), x.device)
+        layout = self._layout(source, x.device)
+        addresses = self._addresses(source, x.device)
+        self._keep((source, addresses, z, mask))
         run = triton_source.new_pass(self.launch, source, layout, addresses, x, out.shape[-1])
         triton_source.forward(run, z, _by_entry(layout, mask), out, add, update)
-        return [run.y, run.stats, run.weights, run.index]
+        return [run.y, run.stats, run.weights, run.index, addresses]
 
     def source_backward(
         self, source: Source, kept: list[Tensor], x: Tensor, z: Tensor, mask: Tensor | None,
         g: Tensor, dz: Tensor, dx: Tensor, overwrite: bool, slots: Slots | None,
     ) -> None:  # fmt: skip
         """Run the candidates backwards; see the protocol."""
-        layout = self._layout(source, len(x), len(g), x.device)
-        addresses = self._table(source, "addresses", _addresses(layout), x.device)
-        offsets = addresses
-        if slots is not None:
-            offsets = self._table(source, "offsets", _offsets(layout, slots), x.device)
-        run = triton_source.Pass(self.launch, source, layout, addresses, x, *kept)
+        layout, addresses = self._layout(source, x.device), kept[-1]
+        offsets = addresses if slots is None else self._offsets(source, slots, x.device)
+        self._keep((source, addresses, offsets, z, mask))
+        run = triton_source.Pass(self.launch, source, layout, addresses, x, *kept[:-1])
         triton_source.backward(
             run, z, _by_entry(layout, mask), g, dz, dx, overwrite, slots, offsets
         )
 
-    def _layout(self, source: Source, rows: int, targets: int, where: torch.device) -> Layout:
+    def prepare(self, sources: Sequence[Source], device: torch.device) -> None:
+        """Plan sources; all their tables go to the device in one copy that nothing waits for."""
+        for source, layout in zip(sources, layouts_of(sources, device), strict=True):
+            source.cache[f"layout {device}"] = layout
+
+    def _layout(self, source: Source, where: torch.device) -> Layout:
         """Return a source's tables, made when first used."""
         key = f"layout {where}"
         if key not in source.cache:
-            source.cache[key] = layout_of(source, rows, targets, where)
+            self.prepare([source], where)
         layout: Layout = source.cache[key]
-        self._keep(layout)
         return layout
 
-    def _table(
-        self, source: Source, name: str, values: tuple[int, ...], where: torch.device
-    ) -> Tensor:
-        """Return ``values`` on the device; they are copied there when they change."""
-        key = f"{name} {where}"
-        if key not in source.cache or source.cache[key][0] != values:
-            source.cache[key] = values, torch.tensor(values or (0,)).to(where)
-        table: Tensor = source.cache[key][1]
-        self._keep(table)
+    def _addresses(self, source: Source, where: torch.device) -> Tensor:
+        """Return the addresses of the tensors of a cell's units; copied when one has moved."""
+        key, values = f"addresses {where}", _addresses(source)
+        known = source.shared.get(key)
+        if known is None or known[0] != values:
+            known = source.shared[key] = values, upload(values, where)
+        table: Tensor = known[1]
+        return table
+
+    def _offsets(self, source: Source, slots: Slots, where: torch.device) -> Tensor:
+        """Return where the gradients of a cell's units begin; copied when they lie elsewhere."""
+        key = f"offsets {where}"
+        known = source.shared.get(key)
+        if known is None or known[0] is not slots.offsets:
+            known = source.shared[key] = slots.offsets, upload(_offsets(source, slots), where)
+        table: Tensor = known[1]
         return table
 
     def _keep(self, what: Any) -> None:
@@ -130,24 +146,25 @@ def _by_entry(layout: Layout, mask: Tensor | None) -> Tensor | None:
     return mask[layout.entry_edges].contiguous()
 
 
-def _addresses(layout: Layout) -> tuple[int, ...]:
+def _addresses(source: Source) -> list[int]:
     """Return the addresses of all units' tensors, eight for each; see ``norms.py``."""
     values: list[int] = []
-    for unit in layout.units:
+    for unit in source.units:
         weights = unit.weights
         taps = weights[0] if len(weights) > 1 else None
-        tensors = (taps, weights[-1] if weights else None, unit.gamma, unit.beta, *unit.running)
+        running = unit.running if unit.norm else (None, None, None)
+        tensors = (taps, weights[-1] if weights else None, unit.gamma, unit.beta, *running)
         values += [0 if t is None else t.data_ptr() for t in tensors]
         values.append(0)
-    return tuple(values)
+    return values
 
 
-def _offsets(layout: Layout, slots: Slots) -> tuple[int, ...]:
+def _offsets(source: Source, slots: Slots) -> list[int]:
     """Return where the gradients of taps, 1x1 weights, gamma and beta of all units begin."""
     values: list[int] = []
-    for unit in layout.units:
+    for unit in source.units:
         weights = unit.weights
         taps = weights[0] if len(weights) > 1 else None
         tensors = (taps, weights[-1] if weights else None, unit.gamma, unit.beta)
         values += [0 if t is None else slots.offsets[id(t)] for t in tensors]
-    return tuple(values)
+    return values

@@ -33,7 +33,7 @@ def dense_forward(
         units: The source's units.
         y: All outputs.
     """
-    weights = [weight[dense.w_rows] for weight in units[dense.unit].weights]
+    weights = [weight[dense.w_rows].to(x.dtype) for weight in units[dense.unit].weights]
     chosen = None if stats is None else stats[dense.x_rows]
     r = functional.relu(_normed(x[dense.x_rows], chosen))
     y[dense.first : dense.first + len(r)] = convolve(dense.spec, r, weights)
@@ -54,10 +54,11 @@ def dense_backward(
         slots: Gradients of the weights, or None if nobody wants them.
     """
     with torch.enable_grad():
-        leaf = x.detach()[dense.x_rows]
-        u = _normed(leaf, None if stats is None else stats[dense.x_rows]).requires_grad_()
+        inputs = x.detach()[dense.x_rows]
+        u = _normed(inputs, None if stats is None else stats[dense.x_rows]).requires_grad_()
         leaves = [w.detach().requires_grad_(slots is not None) for w in units[dense.unit].weights]
-        out = convolve(dense.spec, functional.relu(u), [w[dense.w_rows] for w in leaves])
+        chosen = [leaf[dense.w_rows].to(x.dtype) for leaf in leaves]
+        out = convolve(dense.spec, functional.relu(u), chosen)
         wanted = [u, *leaves] if slots is not None else [u]
         dy = up[dense.first : dense.first + len(u)]
         du, *dws = torch.autograd.grad(out, wanted, dy)

@@ -51,7 +51,7 @@ def window(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def depthwise_forward(  # type: ignore[no-untyped-def]
-    x_ptr, stats_ptr, addresses_ptr, jobs_ptr, d_ptr, B, H, W, HO, WO, C: tl.constexpr,
+    x_ptr, stats_ptr, addresses_ptr, like_ptr, jobs_ptr, d_ptr, B, H, W, HO, WO, C: tl.constexpr,
     ST: tl.constexpr, NORM: tl.constexpr, KINDS: tl.constexpr, ACC: tl.constexpr,
     BW: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
@@ -70,7 +70,7 @@ def depthwise_forward(  # type: ignore[no-untyped-def]
     row = tl.load(jobs_ptr + g * 4)
     kind = tl.load(jobs_ptr + g * 4 + 1)
     edge = tl.load(jobs_ptr + g * 4 + 3)
-    taps_at = tl.load(addresses_ptr + tl.load(jobs_ptr + g * 4 + 2) * 8).to(x_ptr.dtype)
+    taps_at = tl.load(addresses_ptr + tl.load(jobs_ptr + g * 4 + 2) * 8).to(like_ptr.dtype)
     base = x_ptr + (row * B + b) * H * W * C
     scale = tl.full((BC,), 1.0, ACC)
     shift = tl.zeros((BC,), ACC)
@@ -163,8 +163,8 @@ def pooled(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def depthwise_input(  # type: ignore[no-untyped-def]
-    d_ptr, up_ptr, index_ptr, x_ptr, stats_ptr, addresses_ptr, targets_ptr, readers_ptr, dx_ptr,
-    sums_ptr, B, H, W, HO, WO, C: tl.constexpr, ST: tl.constexpr, NORM: tl.constexpr,
+    d_ptr, up_ptr, index_ptr, x_ptr, stats_ptr, addresses_ptr, like_ptr, targets_ptr, readers_ptr,
+    dx_ptr, sums_ptr, B, H, W, HO, WO, C: tl.constexpr, ST: tl.constexpr, NORM: tl.constexpr,
     KINDS: tl.constexpr, ADD: tl.constexpr, ACC: tl.constexpr, BW: tl.constexpr,
     BC: tl.constexpr,
 ):  # fmt: skip
@@ -205,23 +205,23 @@ def depthwise_input(  # type: ignore[no-untyped-def]
                 total += tl.load(at, mask=ok & inside[None, :], other=0.0).to(ACC)
         if KINDS & 4:
             if kind == 2:
-                taps = tl.load(addresses_ptr + unit * 8).to(x_ptr.dtype) + edge * 9 * C
+                taps = tl.load(addresses_ptr + unit * 8).to(like_ptr.dtype) + edge * 9 * C
                 total = readers_of(total, base, taps, h, w, c, inside, HO, WO, C, 3, 1, ST, ACC)
         if KINDS & 8:
             if kind == 3:
-                taps = tl.load(addresses_ptr + unit * 8).to(x_ptr.dtype) + edge * 25 * C
+                taps = tl.load(addresses_ptr + unit * 8).to(like_ptr.dtype) + edge * 25 * C
                 total = readers_of(total, base, taps, h, w, c, inside, HO, WO, C, 5, 1, ST, ACC)
         if KINDS & 16:
             if kind == 4:
-                taps = tl.load(addresses_ptr + unit * 8).to(x_ptr.dtype) + edge * 9 * C
+                taps = tl.load(addresses_ptr + unit * 8).to(like_ptr.dtype) + edge * 9 * C
                 total = readers_of(total, base, taps, h, w, c, inside, HO, WO, C, 3, 2, ST, ACC)
         if KINDS & 32:
             if kind == 5:
-                taps = tl.load(addresses_ptr + unit * 8).to(x_ptr.dtype) + edge * 25 * C
+                taps = tl.load(addresses_ptr + unit * 8).to(like_ptr.dtype) + edge * 25 * C
                 total = readers_of(total, base, taps, h, w, c, inside, HO, WO, C, 5, 2, ST, ACC)
         if KINDS & 64:
             if kind == 6:
-                taps = tl.load(addresses_ptr + unit * 8).to(x_ptr.dtype) + edge * 49 * C
+                taps = tl.load(addresses_ptr + unit * 8).to(like_ptr.dtype) + edge * 49 * C
                 total = readers_of(total, base, taps, h, w, c, inside, HO, WO, C, 7, 1, ST, ACC)
         if KINDS & 384:
             if (kind == 7) | (kind == 8):

@@ -26,12 +26,14 @@ class Launch:
         arguments: What it was given, in order (without the constants).
         constants: Its compile-time arguments.
         moved: Bytes it reads and writes, each operand once.
+        grid: Programs in each dimension.
     """
 
     kernel: Any
     arguments: tuple[Any, ...]
     constants: dict[str, Any]
     moved: int
+    grid: tuple[int, ...] = ()
 
 
 def cdiv(a: int, b: int) -> int:
@@ -77,13 +79,21 @@ def size_of(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
+def upload(values: Sequence[int], where: torch.device) -> Tensor:
+    """Return integers on a device (at least one); from pinned memory, so that nothing waits."""
+    table = torch.tensor(values or (0,), dtype=torch.int64)
+    if where.type != "cuda":
+        return table.to(where)
+    return table.pin_memory().to(where, non_blocking=True)
+
+
 def configurations() -> list[triton.Config]:
-    """Return what autotuning tries: warps and stages (block sizes are given by the shape)."""
-    return [
-        triton.Config({}, num_warps=warps, num_stages=stages, maxnreg=REGISTERS)
-        for warps in (1, 2, 4, 8)
-        for stages in (1, 2, 3)
-    ]
+    """Return what autotuning tries: warps (block sizes are given by the shape).
+
+    Stages of a software pipeline are not tried: these loops have no products to overlap with, and
+    every alternative is a compilation for each shape.
+    """
+    return [triton.Config({}, num_warps=warps, maxnreg=REGISTERS) for warps in (1, 2, 4, 8)]
 
 
 ACCUMULATED = {"depthwise_input": ["dx_ptr"], "mix_forward": ["out_ptr"]}
@@ -92,9 +102,9 @@ ACCUMULATED = {"depthwise_input": ["dx_ptr"], "mix_forward": ["out_ptr"]}
 UNTUNED = ("finish_moments",)
 """Kernels that change tensors which they only know by address: they cannot be run twice."""
 
-SHAPES = ("C", "CI", "CO", "ST", "KINDS", "B", "H", "W", "P", "N", "SIZE", "PARTS", "ADD", "NORM",
-          "MASK", "TRAIN", "BATCH")  # fmt: skip
-"""Arguments by which autotuned choices are kept."""
+SHAPES = ("C", "CO", "ST", "KINDS", "KK", "ADD", "NORM", "MASK", "TRAIN", "BATCH")
+"""Constants by which autotuned choices are kept: what a program does. Numbers of images and pixels
+only change how many programs there are, and each would be measured and compiled for again."""
 
 
 class Launcher:
@@ -135,7 +145,7 @@ class Launcher:
             tensors = [x for x in arguments if isinstance(x, Tensor)] if moved is None else moved()
             unique = {id(x): x for x in tensors}
             total = sum(size_of(x) for x in unique.values())
-            self.observer(Launch(kernel, arguments, constants, total))
+            self.observer(Launch(kernel, arguments, constants, total, tuple(grid)))
         if self.dry:
             return
         run, options = kernel, {**constants, "maxnreg": REGISTERS}

@@ -46,9 +46,9 @@ def norm_of(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def mix_forward(  # type: ignore[no-untyped-def]
-    z_ptr, entries_ptr, addresses_ptr, stats_ptr, order_ptr, starts_ptr, mask_ptr, y_ptr, x_ptr,
-    out_ptr, B, P, C: tl.constexpr, TRAIN: tl.constexpr, MASK: tl.constexpr, ADD: tl.constexpr,
-    ACC: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
+    z_ptr, entries_ptr, addresses_ptr, stats_ptr, like_ptr, order_ptr, starts_ptr, mask_ptr, y_ptr,
+    x_ptr, out_ptr, B, P, C: tl.constexpr, TRAIN: tl.constexpr, MASK: tl.constexpr,
+    ADD: tl.constexpr, ACC: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
     """Add to one block of a target's image all entries that go there (``order[starts[t]:…]``)."""
     program = tl.program_id(0)
@@ -68,7 +68,7 @@ def mix_forward(  # type: ignore[no-untyped-def]
         q = tl.load(order_ptr + position)
         entry = entries_ptr + q * 6
         mean, inverse, gamma, beta = norm_of(
-            entries_ptr, addresses_ptr, stats_ptr, out_ptr, q, c, inside, C, TRAIN, ACC
+            entries_ptr, addresses_ptr, stats_ptr, like_ptr, q, c, inside, C, TRAIN, ACC
         )
         weight = tl.load(z_ptr + tl.load(entry + 4)).to(ACC)
         if MASK:
@@ -84,7 +84,7 @@ def mix_forward(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def mix_dots(  # type: ignore[no-untyped-def]
-    entries_ptr, addresses_ptr, stats_ptr, mask_ptr, y_ptr, x_ptr, g_ptr, sums_ptr, B, P,
+    entries_ptr, addresses_ptr, stats_ptr, like_ptr, mask_ptr, y_ptr, x_ptr, g_ptr, sums_ptr, B, P,
     C: tl.constexpr, TRAIN: tl.constexpr, MASK: tl.constexpr, ACC: tl.constexpr,
     BP: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
@@ -96,7 +96,7 @@ def mix_dots(  # type: ignore[no-untyped-def]
     inside = c < C
     entry = entries_ptr + q * 6
     mean, _, _, _ = norm_of(
-        entries_ptr, addresses_ptr, stats_ptr, g_ptr, q, c, inside, C, TRAIN, ACC
+        entries_ptr, addresses_ptr, stats_ptr, like_ptr, q, c, inside, C, TRAIN, ACC
     )
     row = tl.load(entry)
     own = row >= 0

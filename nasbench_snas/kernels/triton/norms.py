@@ -63,7 +63,7 @@ def merged(  # type: ignore[no-untyped-def]
     return mean, squares / N
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["FIRST"])
 def finish_moments(  # type: ignore[no-untyped-def]
     parts_ptr, stats_ptr, addresses_ptr, owners_ptr, updates_ptr, like_ptr, FIRST, PARTS, PART, N,
     unbiased: tl.float64, momentum: tl.float64, C: tl.constexpr, TRAIN: tl.constexpr,
@@ -180,7 +180,7 @@ def norm_upstream(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def gather_weights(  # type: ignore[no-untyped-def]
-    addresses_ptr, rows_ptr, out_ptr, SIZE, CO: tl.constexpr, BM: tl.constexpr,
+    addresses_ptr, like_ptr, rows_ptr, out_ptr, SIZE, CO: tl.constexpr, BM: tl.constexpr,
 ):  # fmt: skip
     """Copy one block of a job's 1x1 weights, zero outside its columns.
 
@@ -192,17 +192,17 @@ def gather_weights(  # type: ignore[no-untyped-def]
     edge = tl.load(rows_ptr + g * 4 + 1)
     column = at % CO
     own = (column >= tl.load(rows_ptr + g * 4 + 2)) & (column < tl.load(rows_ptr + g * 4 + 3))
-    weight = tl.load(addresses_ptr + unit * 8 + 1).to(out_ptr.dtype) + edge * SIZE + at
+    weight = tl.load(addresses_ptr + unit * 8 + 1).to(like_ptr.dtype) + edge * SIZE + at
     value = tl.load(weight, mask=(at < SIZE) & own, other=0.0)
-    tl.store(out_ptr + g * SIZE + at, value, mask=at < SIZE)
+    tl.store(out_ptr + g * SIZE + at, value.to(out_ptr.dtype.element_ty), mask=at < SIZE)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["PARTS"])
 def add_matrices(  # type: ignore[no-untyped-def]
-    dw_ptr, lines_ptr, list_ptr, offsets_ptr, out_ptr, SIZE, CO: tl.constexpr, ACC: tl.constexpr,
-    BM: tl.constexpr,
+    dw_ptr, lines_ptr, list_ptr, offsets_ptr, out_ptr, SIZE, PARTS, CO: tl.constexpr,
+    ACC: tl.constexpr, BP: tl.constexpr, BM: tl.constexpr,
 ):  # fmt: skip
-    """Store one block of the gradient of one edge's 1x1 weights: the sum over its jobs.
+    """Store one block of the gradient of one edge's 1x1 weights: the sum over jobs and parts.
 
     ``lines[l]`` holds the unit, the edge, the first and last column, the first and last of its jobs
     in ``list``.
@@ -211,18 +211,23 @@ def add_matrices(  # type: ignore[no-untyped-def]
     at = tl.program_id(1) * BM + tl.arange(0, BM)
     column = at % CO
     ok = (at < SIZE) & (column >= tl.load(line + 2)) & (column < tl.load(line + 3))
-    total = tl.zeros((BM,), ACC)
+    totals = tl.zeros((BP, BM), ACC)
     for i in range(tl.load(line + 4), tl.load(line + 5)):
         job = tl.load(list_ptr + i)
-        total += tl.load(dw_ptr + job * SIZE + at, mask=ok, other=0.0).to(ACC)
+        for start in range(0, PARTS, BP):
+            part = start + tl.arange(0, BP)
+            place = dw_ptr + (job * PARTS + part)[:, None] * SIZE + at[None, :]
+            good = (part < PARTS)[:, None] & ok[None, :]
+            totals += tl.load(place, mask=good, other=0.0).to(ACC)
+    total = tl.sum(totals, 0)
     out = out_ptr + tl.load(offsets_ptr + tl.load(line) * 4 + 1) + tl.load(line + 1) * SIZE + at
     tl.store(out, total.to(out_ptr.dtype.element_ty), mask=ok)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["PARTS"])
 def add_vectors(  # type: ignore[no-untyped-def]
     taps_ptr, hat_ptr, lines_ptr, list_ptr, offsets_ptr, out_ptr, PARTS, C: tl.constexpr,
-    CO: tl.constexpr, KK: tl.constexpr, ACC: tl.constexpr, BC: tl.constexpr,
+    CO: tl.constexpr, KK: tl.constexpr, ACC: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
     """Store the gradient of one tap, gamma or beta: the sum over jobs (and parts) or entries.
 
@@ -236,16 +241,21 @@ def add_vectors(  # type: ignore[no-untyped-def]
     row = tl.load(line + 4)
     first = tl.load(line + 5)
     last = tl.load(line + 6)
-    total = tl.zeros((BC,), ACC)
     if tl.load(line) == 0:
         inside = c < C
+        totals = tl.zeros((BP, BC), ACC)
         for i in range(first, last):
             taps = taps_ptr + (tl.load(list_ptr + i) * PARTS * KK + which) * C + c
-            for part in range(0, PARTS):
-                total += tl.load(taps + part * KK * C, mask=inside, other=0.0)
+            for start in range(0, PARTS, BP):
+                part = start + tl.arange(0, BP)
+                good = (part < PARTS)[:, None] & inside[None, :]
+                at = taps[None, :] + part[:, None] * KK * C
+                totals += tl.load(at, mask=good, other=0.0)
+        total = tl.sum(totals, 0)
         tl.store(place + row * C + c, total.to(out_ptr.dtype.element_ty), mask=inside)
     else:
         inside = c < CO
+        total = tl.zeros((BC,), ACC)
         for i in range(first, last):
             hat = hat_ptr + (tl.load(list_ptr + i) * 2 + which) * CO + c
             total += tl.load(hat, mask=inside, other=0.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nasbench_snas.kernels.operands import UnitSpec
 from nasbench_snas.kernels.sources import Source
+from nasbench_snas.kernels.triton.launch import upload
 from nasbench_snas.kernels.triton.layout import (
     AVERAGE,
     IDENTITY,
@@ -44,7 +45,7 @@ class Tables:
 
     def to(self, where: torch.device) -> Tensor:
         """Return all tables, one after another."""
-        return torch.tensor(self._values, dtype=torch.int64).to(where)
+        return upload(self._values, where)
 
 
 @dataclass
@@ -73,14 +74,12 @@ class Planner:
 
     Args:
         source: The source.
-        rows: Its rows.
-        targets: How many nodes (times draws) the mix adds to.
     """
 
-    def __init__(self, source: Source, rows: int, targets: int) -> None:
-        self.source, self.sources, self.targets = source, rows, targets
-        self.candidates = source.candidates
-        self.units = tuple(unit for candidate in self.candidates for unit in candidate.units)
+    def __init__(self, source: Source) -> None:
+        self.source, self.sources = source, source.rows
+        self.candidates, self.units = source.candidates, source.units
+        self._number = {id(unit): number for number, unit in enumerate(source.units)}
         self.w_rows = [candidate.w_rows.tolist() for candidate in self.candidates]
         self.x_rows = [candidate.x_rows.tolist() for candidate in self.candidates]
         self.first_row: dict[tuple[int, int], int] = {}
@@ -93,7 +92,7 @@ class Planner:
         for number, candidate in enumerate(self.candidates):
             if candidate.kind == "identity":
                 self.first_row[number, 0] = self.gradient_rows
-                self.gradient_rows += rows
+                self.gradient_rows += self.sources
         self.hats = len(source.entries.table)
         for level, stage in enumerate(self.stages):
             self._own(stage, level)
@@ -102,10 +101,9 @@ class Planner:
             self.hats += len(stage.inner)
 
     def unit(self, number: int, depth: int) -> int:
-        """Return the number of a candidate's unit (-1: it has none)."""
-        if not self.candidates[number].units:
-            return -1
-        return sum(len(candidate.units) for candidate in self.candidates[:number]) + depth
+        """Return the number of a candidate's unit among those of the cell (-1: it has none)."""
+        units = self.candidates[number].units
+        return self._number[id(units[depth])] if units else -1
 
     def _stage(self, depth: int) -> Draft:
         """Return one stage with its jobs; its rows follow those before."""
@@ -200,8 +198,7 @@ class Planner:
             start, own = len(draft.readers), readers.get(row, [])
             draft.readers += own
             draft.targets.append([row, start, start + len(own), 0])
-        for _, kind, _, _ in draft.readers:
-            draft.kinds |= 1 << kind
+        draft.kinds = kinds_of(self.source, depth)
 
     def entries(self) -> tuple[list[list[int]], list[list[int]]]:
         """Return the tables of the entries and of the rows that the mix reads."""
@@ -264,20 +261,43 @@ class Planner:
                 yield stage.hats + t, owner[row]
 
 
-def layout_of(source: Source, rows: int, targets: int, where: torch.device) -> Layout:
-    """Return the tables of a source.
+def kinds_of(source: Source, depth: int) -> int:
+    """Return the bits of the kinds that a stage of any plan of this source can have.
 
-    Args:
-        source: The source.
-        rows: Its rows.
-        targets: How many nodes (times draws) the mix adds to.
-        where: Device of the tables.
+    They are constants of the kernels: taken from what the space offers, not from what is wanted
+    now, so that another architecture needs no other kernel. Kinds whose code is the same (the two
+    halves of 1x1 convolutions, the two poolings) come together.
     """
-    planner, tables = Planner(source, rows, targets), Tables()
+    kinds = 0
+    for offer in source.offers:
+        if len(offer.specs) > depth:
+            spec = offer.specs[depth]
+            if spec.kind == "depthwise":
+                kinds |= 1 << KINDS[spec.kernel, spec.dilation]
+            elif spec.kind != "dense":
+                kinds |= 3
+        elif depth == 0 and offer.kind == "pool":
+            kinds |= 1 << MAXIMUM | 1 << AVERAGE
+        elif depth == 0 and offer.kind == "identity":
+            kinds |= 1 << IDENTITY
+    return kinds
+
+
+def layouts_of(sources: Sequence[Source], where: torch.device) -> list[Layout]:
+    """Return the tables of sources, on a device; they are copied there together."""
+    tables = Tables()
+    drafts = [_drafted(source, tables) for source in sources]
+    memory = tables.to(where)
+    return [draft(memory) for draft in drafts]
+
+
+def _drafted(source: Source, tables: Tables) -> Callable[[Tensor], Layout]:
+    """Add the tables of a source; return what makes its layout of the copied ones."""
+    planner = Planner(source)
     entries, finals = planner.entries()
     matrices, vectors, members = planner.gradients(entries)
     order = sorted(range(len(entries)), key=lambda q: entries[q][3])
-    starts = [sum(line[3] < target for line in entries) for target in range(targets + 1)]
+    starts = [sum(line[3] < target for line in entries) for target in range(source.targets + 1)]
     edges = [] if source.entry_edges is None else source.entry_edges.tolist()
     common = {
         "pools": tables.add(planner.pools, 4), "entries": tables.add(entries, 6),
@@ -287,18 +307,21 @@ def layout_of(source: Source, rows: int, targets: int, where: torch.device) -> L
         "members": tables.add([members]), "entry_edges": tables.add([edges]),
     }  # fmt: skip
     stages = [_add_stage(tables, draft) for draft in planner.stages]
-    memory = tables.to(where)
-    kinds = [job[1] for draft in planner.stages for job in draft.jobs]
-    return Layout(
-        stages=tuple(
-            _stage(draft, found, memory, source.stride if depth == 0 else 1)
-            for depth, (draft, found) in enumerate(zip(planner.stages, stages, strict=True))
-        ),
-        units=planner.units, rows=planner.rows, gradient_rows=planner.gradient_rows,
-        first_pool=planner.first_pool, hats=planner.hats,
-        taps=max((SIDES[kind] ** 2 for kind in kinds if kind in SIDES), default=1),
-        **{name: find(memory) for name, find in common.items()},
-    )  # fmt: skip
+    specs = [spec for offer in source.offers for spec in offer.specs if spec.kind == "depthwise"]
+    drafts, taps = planner.stages, max((spec.kernel**2 for spec in specs), default=1)
+
+    def made(memory: Tensor) -> Layout:
+        return Layout(
+            stages=tuple(
+                _stage(draft, found, memory, source.stride if depth == 0 else 1)
+                for depth, (draft, found) in enumerate(zip(drafts, stages, strict=True))
+            ),
+            units=planner.units, rows=planner.rows, gradient_rows=planner.gradient_rows,
+            first_pool=planner.first_pool, hats=planner.hats, taps=taps,
+            **{name: find(memory) for name, find in common.items()},
+        )  # fmt: skip
+
+    return made
 
 
 def _add_stage(tables: Tables, draft: Draft) -> dict[str, Find]:

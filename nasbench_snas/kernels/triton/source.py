@@ -43,6 +43,9 @@ INPUT = 512
 BLOCK = 256
 """Weights that one program copies or adds."""
 
+PIXEL_PARTS, PIXELS = (64, 32, 16, 8, 4, 2, 1), 1024
+"""Numbers of parts that the pixels of a job are divided into, and pixels of a part at least."""
+
 
 @dataclass(frozen=True)
 class Pass:
@@ -69,6 +72,19 @@ class Pass:
     stats: Tensor
     weights: Tensor
     index: Tensor
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the type of weights and running statistics, which is not that of ``x`` where
+        activations are stored in 16 bits."""
+        return self.source.units[0].running[0]
+
+    @property
+    def pixel_parts(self) -> int:
+        """Parts of the pixels whose shares of the 1x1 weights' gradients are products of their own:
+        a product for each job alone would leave most of a GPU idle."""
+        values = self.y.shape[1] * self.y.shape[2] * self.y.shape[3]
+        return next(p for p in PIXEL_PARTS if values % p == 0 and (values >= p * PIXELS or p == 1))
 
     @property
     def acc(self) -> Any:
@@ -111,7 +127,7 @@ def forward(
     gathered = run.weights[0].numel() if run.weights.shape[0] else 0
     launch(
         norms.gather_weights, (layout.weights.shape[0], cdiv(gathered, BLOCK)), run.addresses,
-        layout.weights, run.weights, gathered,
+        run.like, layout.weights, run.weights, gathered,
         moved=lambda: [run.weights, run.weights[:]], CO=channels, BM=BLOCK,
     )  # fmt: skip
     _pool(run)
@@ -121,7 +137,7 @@ def forward(
     wide, pixels = blocks(channels)
     grid = (targets * batch * cdiv(height * width, pixels), cdiv(channels, wide))
     launch(
-        mix.mix_forward, grid, z, layout.entries, run.addresses, run.stats, layout.order,
+        mix.mix_forward, grid, z, layout.entries, run.addresses, run.stats, run.like, layout.order,
         layout.starts, z if mask is None else mask, run.y, run.x, out, batch, height * width,
         moved=lambda: [*_mixed(run), out, *([out[:]] if add else [])], C=channels,
         TRAIN=run.source.training, MASK=mask is not None, ADD=add, ACC=run.acc, BP=pixels, BC=wide,
@@ -159,9 +175,10 @@ def depthwise(run: Pass, stage: Stage) -> Tensor:
     wide, pixels = strip(channels, out_w)
     grid = (len(d) * batch * out_h * cdiv(out_w, pixels), cdiv(channels, wide))
     run.launch(
-        kernels.depthwise_forward, grid, x, run.stats, run.addresses, stage.jobs, d, batch, height,
-        width, out_h, out_w, moved=lambda: [_read(run, stage), d], C=channels, ST=stage.stride,
-        NORM=stage.normed, KINDS=stage.kinds & 127, ACC=run.acc, BW=pixels, BC=wide,
+        kernels.depthwise_forward, grid, x, run.stats, run.addresses, run.like, stage.jobs, d,
+        batch, height, width, out_h, out_w, moved=lambda: [_read(run, stage), d], C=channels,
+        ST=stage.stride, NORM=stage.normed, KINDS=stage.kinds & 127, ACC=run.acc, BW=pixels,
+        BC=wide,
     )  # fmt: skip
     return d
 
@@ -193,7 +210,7 @@ def _stage_forward(run: Pass, stage: Stage, update: bool) -> None:
         )  # fmt: skip
     run.launch(
         norms.finish_moments, (stage.owners.shape[0], cdiv(channels, wide)), moments, run.stats,
-        run.addresses, stage.owners, stage.updates, run.x, stage.first, parts, PART, values,
+        run.addresses, stage.owners, stage.updates, run.like, stage.first, parts, PART, values,
         values / max(1, values - 1), MOMENTUM, moved=lambda: [moments, run.stats[: stage.counted]],
         C=channels, TRAIN=run.source.training, UPDATE=update and run.source.training, ACC=run.acc,
         BC=wide,
@@ -220,7 +237,8 @@ def backward(
     _credits(run, z, mask, g, dz, up, hat)
     jobs, channels, c_out = run.weights.shape
     parts = cdiv(run.sizes[0] * run.sizes[3], LINES)
-    dw = torch.empty_like(run.weights)
+    pixel_parts = run.pixel_parts
+    dw = run.weights.new_empty((jobs, pixel_parts, channels, c_out))
     taps = run.empty(jobs, parts, layout.taps, channels)
     for stage in reversed(layout.stages):
         own = slice(stage.base, stage.base + stage.jobs.shape[0])
@@ -231,14 +249,14 @@ def backward(
     size, wide = channels * c_out, min(64, power_of_2(max(channels, c_out)))
     launch(
         norms.add_matrices, (layout.matrices.shape[0], cdiv(size, BLOCK)), dw, layout.matrices,
-        layout.members, offsets, slots.flat, size, moved=lambda: [dw, dw[:]], CO=c_out, ACC=run.acc,
-        BM=BLOCK,
+        layout.members, offsets, slots.flat, size, pixel_parts, moved=lambda: [dw, dw[:, 0]],
+        CO=c_out, ACC=run.acc, BP=min(16, power_of_2(pixel_parts)), BM=BLOCK,
     )  # fmt: skip
     grid = (layout.vectors.shape[0], cdiv(max(channels, c_out), wide))
     launch(
         norms.add_vectors, grid, taps, hat, layout.vectors, layout.members, offsets, slots.flat,
         parts, moved=lambda: [taps, hat], C=channels, CO=c_out, KK=layout.taps, ACC=run.acc,
-        BC=wide,
+        BP=min(16, power_of_2(parts)), BC=wide,
     )  # fmt: skip
 
 
@@ -253,13 +271,14 @@ def _credits(
     sums, every = run.empty(count, batch, 2, channels), power_of_2(channels)
     a, pr = run.empty(count, channels), run.empty(finals, 2, channels)
     launch(
-        mix.mix_dots, (count * batch, columns), layout.entries, run.addresses, run.stats, factors,
+        mix.mix_dots, (count * batch, columns), layout.entries, run.addresses, run.stats, run.like,
+        factors,
         run.y, run.x, g, sums, batch, height * width, moved=lambda: [*_mixed(run), g, sums],
         C=channels, TRAIN=train, MASK=masked, ACC=acc, BP=pixels, BC=wide,
     )  # fmt: skip
     launch(
         mix.mix_credit, (finals,), z, layout.entries, run.addresses, run.stats, layout.finals,
-        sums, g, dz, a, pr, hat, batch, batch * height * width,
+        sums, run.like, dz, a, pr, hat, batch, batch * height * width,
         moved=lambda: [sums, a, pr, a[:], a[:]], C=channels, TRAIN=train, ACC=acc,
         BB=max(1, min(16, 1024 // every)), BC=every,
     )  # fmt: skip
@@ -285,10 +304,12 @@ def _stage_backward(
         if stage.second:
             torch.bmm(own[half:], weights[rows : len(dd)], out=flat[rows:])
         if sums is not None:
-            d = depthwise(run, stage).flatten(1, 3).transpose(1, 2)
-            torch.bmm(d[:rows], own, out=sums[0][:rows])
+            many = run.pixel_parts
+            d = depthwise(run, stage).view(len(dd) * many, -1, x.shape[-1]).transpose(1, 2)
+            split, dw = own.reshape(rows * many, -1, up.shape[-1]), sums[0].flatten(0, 1)
+            torch.bmm(d[: rows * many], split, out=dw[: rows * many])
             if stage.second:
-                torch.bmm(d[rows:], own[half:], out=sums[0][rows:])
+                torch.bmm(d[rows * many :], split[half * many :], out=dw[rows * many :])
             _taps(run, stage, dd, sums[1])
     if not stage.normed:
         _input(run, stage, dd, up, dx, run.empty(0), not overwrite)
@@ -341,7 +362,7 @@ def _input(
     norm = stage.normed
     beside = 0 if norm else len(run.layout.pools)
     run.launch(
-        kernels.depthwise_input, grid, dd, up, run.index, x, run.stats, run.addresses,
+        kernels.depthwise_input, grid, dd, up, run.index, x, run.stats, run.addresses, run.like,
         stage.targets, stage.readers, dx, sums, batch, height, width, out_h, out_w,
         moved=lambda: [dd, _read(run, stage), dx, *([dx[:]] if add else []), sums,
                        up[:beside], run.index[:beside]], C=channels,
@@ -368,7 +389,7 @@ def _inner_norm(run: Pass, stage: Stage, t: Tensor, sums: Tensor, up: Tensor, ha
     run.launch(
         norms.norm_sums, (len(t), columns), sums, run.stats, stage.inner, pr, own, sums.shape[1],
         values, moved=lambda: [sums, pr, own], C=channels, BATCH=run.source.training, ACC=run.acc,
-        BN=16, BC=wide,
+        BN=max(16, min(128, 2048 // wide)), BC=wide,
     )  # fmt: skip
     run.launch(
         norms.norm_upstream, (len(t) * cdiv(values, pixels), columns), t, run.y, run.stats,

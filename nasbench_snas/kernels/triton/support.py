@@ -6,7 +6,7 @@ import importlib.util
 
 import torch
 
-DTYPES = (torch.float32, torch.bfloat16, torch.float64)
+DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 """Types the Triton kernels take; sums are always in float32 or better."""
 
 

@@ -72,6 +72,7 @@ class ChildOutput(NamedTuple):
     auxiliary: Tensor | None
 
 
+# Implements SNAS (1).
 class ChildCell(nn.Module):
     """One derived cell.
 

@@ -20,7 +20,7 @@ from nasbench_snas.supernet.fast.forward import (
     operands,
     source_of,
 )
-from nasbench_snas.supernet.fast.plan import CellPlan
+from nasbench_snas.supernet.fast.units import FastCell
 
 
 class Gradients:
@@ -35,20 +35,17 @@ class Gradients:
         self.buffers: dict[int, Tensor] = {}
         self.slots: Slots | None = None
 
-    def allocate(self, plan: CellPlan) -> None:
-        """Make the buffers of all parameters that ``plan`` uses as parts of one tensor."""
-        candidates = [source.candidate for source in plan.inputs]
-        candidates += [c for source in plan.sources if source for c in source.candidates]
-        units = [unit for candidate in candidates for unit in candidate.units]
-        used = {id(p): p for u in units for p in u.own_parameters}
-        if not self.wanted or not used:
+    def allocate(self, cell: FastCell) -> None:
+        """Make the buffers of all parameters of ``cell`` as parts of one tensor.
+
+        They lie where they always do, whatever operations run.
+        """
+        parameters = cell.tensors()
+        if not self.wanted or not parameters:
             return
-        offsets, total = {}, 0
-        for key, parameter in used.items():
-            offsets[key] = total
-            total += -(-parameter.numel() // 4) * 4  # rows of 16 bytes
-        self.slots = Slots(next(iter(used.values())).new_zeros(total), offsets)
-        self.buffers = {key: self.slots.of(parameter) for key, parameter in used.items()}
+        offsets, total = cell.slots()
+        self.slots = Slots(parameters[0].new_zeros(total), offsets)
+        self.buffers = {id(parameter): self.slots.of(parameter) for parameter in parameters}
 
     def of(self, parameter: Tensor) -> Tensor:
         """Return the buffer of ``parameter``."""
@@ -121,7 +118,8 @@ def backward_source(
     sources = run.kernels.sources
     if sources is not None:
         sources.source_backward(
-            source_of(run, record.plan), [tape.tensors[place] for place in record.kept],
+            source_of(run.cell, run.training, record.plan),
+            [tape.tensors[place] for place in record.kept],
             tape.tensors[record.x], z, run.mask, g, dz, dx, overwrite, gradients.slots,
         )  # fmt: skip
         return
@@ -155,7 +153,7 @@ def run_backward(
         g[-1] = g_out
     targets = g.flatten(0, 1)
     if run.kernels.sources is not None:
-        gradients.allocate(run.plan)
+        gradients.allocate(run.cell)
     dinputs: list[Tensor] = []
     for source in reversed(range(len(tape.sources))):
         record = tape.sources[source]
@@ -193,8 +191,8 @@ def _backward_preprocess(
     dx = torch.empty_like(x)
     if sources is not None and not isinstance(record, UnitRecord):
         sources.source_backward(
-            source_of(run, plan), [tape.tensors[place] for place in record], x, plan.ones, None, g,
-            torch.empty_like(plan.ones), dx, True, gradients.slots,
+            source_of(run.cell, run.training, plan), [tape.tensors[place] for place in record], x,
+            plan.ones, None, g, torch.empty_like(plan.ones), dx, True, gradients.slots,
         )  # fmt: skip
         return dx
     if not isinstance(record, UnitRecord):

@@ -20,7 +20,7 @@ from torch import Tensor
 from nasbench_snas.kernels.folded import FoldedKernels
 from nasbench_snas.kernels.operands import Candidate, Entries, Fold, Norm
 from nasbench_snas.kernels.protocol import Kernels
-from nasbench_snas.kernels.sources import CandidatePlan, Source
+from nasbench_snas.kernels.sources import CandidatePlan, Offer, Source
 from nasbench_snas.supernet.fast.plan import CellPlan, InputPlan, SourcePlan
 from nasbench_snas.supernet.fast.units import FastCell
 
@@ -98,16 +98,21 @@ class CellRun:
     recompute: bool
 
 
-def source_of(run: CellRun, plan: SourcePlan | InputPlan) -> Source:
+def source_of(cell: FastCell, training: bool, plan: SourcePlan | InputPlan) -> Source:
     """Return a source (or an input's preprocessing) for backends that run it as a whole."""
     cache = plan.entries.cache
     if "source" not in cache:
         if isinstance(plan, SourcePlan):
-            parts = (plan.candidates, plan.entries, plan.entry_edges, plan.stride)
-            cache["source"] = Source(*parts, run.training)
+            edges: Tensor | None = plan.entry_edges
+            parts = (plan.candidates, plan.entries, edges, plan.stride)
+            offers, targets = plan.offers, plan.targets
         else:
             stride = plan.candidate.specs[0].stride
-            cache["source"] = Source((plan.candidate,), plan.entries, None, stride, run.training)
+            own: tuple[CandidatePlan, ...] = (plan.candidate,)
+            offers, targets = (Offer("conv", "", plan.candidate.specs),), plan.rows
+            parts = (own, plan.entries, None, stride)
+        units = (cell.every, cell.backend_cache)
+        cache["source"] = Source(*parts, training, offers, plan.rows, targets, *units)
     source: Source = cache["source"]
     return source
 
@@ -167,7 +172,7 @@ def forward_source(
     sources = run.kernels.sources
     if sources is not None:
         kept = sources.source_forward(
-            source_of(run, plan), tape.tensors[x], z, run.mask, out, True, update
+            source_of(run.cell, run.training, plan), tape.tensors[x], z, run.mask, out, True, update
         )
         return SourceRecord(plan, plan.entries, x, kept=[tape.put(tensor) for tensor in kept])
     mask = None if run.mask is None else run.mask[plan.entry_edges].contiguous()
@@ -232,7 +237,7 @@ def forward_input(
     size = (rows, batch, spec.size(height), spec.size(width), unit.weights[-1].shape[-1])
     adapted = value.new_empty(size)
     kept = sources.source_forward(
-        source_of(run, plan), value, plan.ones, None, adapted, False, update
+        source_of(run.cell, run.training, plan), value, plan.ones, None, adapted, False, update
     )
     return tape.put(adapted), [tape.put(tensor) for tensor in kept]
 

@@ -32,6 +32,7 @@ class CellFunction(torch.autograd.Function):
         tape.tensors = []
         return out
 
+    # Implements SNAS (6, 21, 23, 25, 26, 27, 32).
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> Any:

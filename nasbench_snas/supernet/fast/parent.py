@@ -26,7 +26,7 @@ from nasbench_snas.kernels.cpu.backend import CpuKernels
 from nasbench_snas.kernels.operands import EPS, MOMENTUM
 from nasbench_snas.kernels.protocol import Kernels
 from nasbench_snas.supernet.fast.compiled import CellUse, CompiledCell, CompiledFunction
-from nasbench_snas.supernet.fast.forward import CellRun
+from nasbench_snas.supernet.fast.forward import CellRun, source_of
 from nasbench_snas.supernet.fast.function import CellFunction
 from nasbench_snas.supernet.fast.norm import NormFunction
 from nasbench_snas.supernet.fast.packing import Packing, pack_all, unpack_all
@@ -36,8 +36,9 @@ from nasbench_snas.supernet.modules import ResidualReduction
 from nasbench_snas.supernet.reference import ReferenceParent
 from nasbench_snas.supernet.skeleton import positions
 
-PLANS_KEPT = 64
-"""Plans of a cell that are kept for reuse (soft weights always need the same one)."""
+PLANS_KEPT = 8
+"""Plans kept for reuse, for each cell: soft weights always need the same ones (in training and in
+evaluation), and those of one-hot weights seldom come again."""
 
 
 class FastParent(nn.Module):
@@ -48,6 +49,8 @@ class FastParent(nn.Module):
         generator: Source of the initial weights; they are those of the reference parent.
         kernels: The backend.
         recompute: Whether cells keep only their inputs and are run again in the backward pass.
+        storage: Type in which activations are stored inside and between cells (bfloat16 or
+            float16); weights, statistics and sums keep the parent's own. None: all are of one type.
 
     Attributes:
         packing: Where the reference parent's tensors lie.
@@ -60,8 +63,15 @@ class FastParent(nn.Module):
         *,
         kernels: Kernels,
         recompute: bool = False,
+        storage: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        if storage is not None and kernels.sources is None:
+            raise ConfigError(
+                f"kernels {kernels.name!r} cannot store activations in {storage}.",
+                "Only Triton's kernels do, on CUDA.",
+            )
+        self.storage = storage
         reference = ReferenceParent(space, generator)
         self.space, self.kernels, self.recompute = space, kernels, recompute
         self.stem, self.blocks, self.head = reference.stem, reference.blocks, reference.head
@@ -100,12 +110,14 @@ class FastParent(nn.Module):
     ) -> Tensor:
         """Return the logits of ``S`` weighted architectures on one batch.
 
-        Autocast has no effect: the kernels work on tensors of one type, that of the weights.
+        Autocast has no effect: activations are of the type of the weights, or of ``storage``.
 
         Args:
             images: Normalised images, shape ``(B, in_channels, resolution, resolution)``.
             z: Weights of the operations, shape ``(S, E, K)``; any real values.
-            all_operations: Run operations of weight zero as well; see the reference parent.
+            all_operations: Run operations of weight zero as well; see the reference parent. A mask
+                on the host while ``z`` is on a device says which operations have other weights,
+                too, so that nothing is read back.
             edge_mask: Factors of every edge's output, shape ``(cells, edges, B)``, or None.
 
         Returns:
@@ -121,7 +133,8 @@ class FastParent(nn.Module):
                 f"weights of shape {tuple(z.shape)} do not fit space {self.space.name!r}.",
                 f"Expected (draws, {wanted[0]}, {wanted[1]}): draws, edges, operations.",
             )
-        with torch.autocast(images.device.type, enabled=False):
+        kind = images.device.type
+        with torch.autocast(kind if kind in ("cpu", "cuda") else "cpu", enabled=False):
             return self._logits(images, z, all_operations, edge_mask)
 
     def _logits(
@@ -129,12 +142,15 @@ class FastParent(nn.Module):
     ) -> Tensor:
         draws = z.shape[0]
         if isinstance(all_operations, Tensor):
-            used = (all_operations | (z.detach() != 0)).cpu()
+            known = all_operations.device.type == "cpu" != z.device.type
+            used = all_operations if known else (all_operations | (z.detach() != 0)).cpu()
         elif all_operations:
             used = torch.ones(z.shape, dtype=torch.bool)
         else:
             used = (z.detach() != 0).cpu()
+        self._prepare(z, used)
         x = self._stem(images, draws)
+        x = x if self.storage is None else x.to(self.storage)
         history, seen = [x, x], 0
         for index, layer in enumerate(self.space.layers):
             if layer.kind == "cell":
@@ -146,9 +162,10 @@ class FastParent(nn.Module):
                 x = self._cell(cell, inputs, z[:, rows], used[:, rows], mask)
                 seen += 1
             else:
-                x = self._residual(self.blocks[str(index)], x, draws)
+                wide = x.to(self.head.linear.weight.dtype)
+                x = self._residual(self.blocks[str(index)], wide, draws).to(x.dtype)
             history = [history[-1], x]
-        return self._head(x, draws)
+        return self._head(x.to(self.head.linear.weight.dtype), draws)
 
     def _cell(
         self,
@@ -167,7 +184,7 @@ class FastParent(nn.Module):
                 f"The batch has one image, and cell {cell.position.index} one pixel.",
                 "Use a larger batch, or fewer cells.",
             )
-        flat = z.to(inputs[0].dtype).reshape(-1)
+        flat = z.to(self.head.linear.weight.dtype).reshape(-1)
         compiled = self._compiled.get(cell.position.index)
         if compiled is not None:
             use = CellUse(
@@ -178,22 +195,58 @@ class FastParent(nn.Module):
             return fused
         return self._interpreted(cell, inputs, flat, used, mask)
 
+    def _prepare(self, z: Tensor, used: Tensor) -> None:
+        """Plan all cells of a pass before it runs, so that their tables go to the device at once.
+
+        Only for backends that run sources as a whole; others plan when a cell is reached.
+        """
+        sources, draws = self.kernels.sources, used.shape[0]
+        if sources is None:
+            return
+        rows, fresh = [1, 1], []
+        for index, layer in enumerate(self.space.layers):
+            own = rows[-1]
+            if layer.kind == "cell":
+                cell = self.cells[str(index)]
+                if not isinstance(cell, FastCell):
+                    raise TypeError("cells are FastCells")
+                shared = tuple(r == 1 for r in rows[-cell.position.cell.num_inputs :])
+                like = z.detach().to(self.head.linear.weight.dtype)
+                plan, new = self._plan(cell, shared, like, used[:, self.space.rows[layer.cell]])
+                if new:
+                    parts = [part for part in (*plan.inputs, *plan.sources) if part is not None]
+                    fresh += [source_of(cell, self.training, part) for part in parts]
+                own = draws
+            rows = [rows[-1], own]
+        if fresh:
+            sources.prepare(fresh, z.device)
+        while len(self._plans) > PLANS_KEPT * len(self.cells):
+            self._plans.popitem(last=False)
+
+    def _plan(
+        self, cell: FastCell, shared: tuple[bool, ...], like: Tensor, used: Tensor
+    ) -> tuple[CellPlan, bool]:
+        """Return the plan of a cell, and whether it has just been made."""
+        pattern = bytes(used.flatten().tolist())
+        index = cell.position.index
+        key = (index, shared, self.training, used.shape, pattern, like.device, like.dtype)
+        plan = self._plans.get(key)
+        if plan is not None:
+            self._plans.move_to_end(key)
+            return plan, False
+        wanted = [[[k for k, on in enumerate(row) if on] for row in draw] for draw in used.tolist()]
+        plan = plan_cell(cell, shared, wanted, self.training, self.kernels, like)
+        self._plans[key] = plan
+        return plan, True
+
     def _interpreted(
         self, cell: FastCell, inputs: list[Tensor], z: Tensor, used: Tensor, mask: Tensor | None
     ) -> Tensor:
         """Run a cell kernel by kernel; ``z`` is flat."""
         draws, shared = used.shape[0], tuple(x.shape[0] == 1 for x in inputs)
-        pattern = bytes(used.flatten().tolist())
-        key = (cell.position.index, shared, self.training, used.shape, pattern, z.device, z.dtype)
-        plan = self._plans.get(key)
-        if plan is None:
-            wanted = [
-                [[k for k, on in enumerate(row) if on] for row in draw] for draw in used.tolist()
-            ]
-            plan = plan_cell(cell, shared, wanted, self.training, self.kernels, z.detach())
-            self._plans[key] = plan
-            while len(self._plans) > PLANS_KEPT:
-                self._plans.popitem(last=False)
+        plan, _ = self._plan(cell, shared, z.detach(), used)
+        while len(self._plans) > PLANS_KEPT * len(self.cells):
+            self._plans.popitem(last=False)
         run = CellRun(cell, self.kernels, plan, draws, self.training, mask, self.recompute)
         result: Tensor = CellFunction.apply(run, len(inputs), z, *inputs, *cell.tensors())
         return result

@@ -14,7 +14,7 @@ from torch import Tensor, device
 
 from nasbench_snas.kernels.operands import Entries, UnitSpec
 from nasbench_snas.kernels.protocol import Kernels
-from nasbench_snas.kernels.sources import CandidatePlan
+from nasbench_snas.kernels.sources import CandidatePlan, Offer
 from nasbench_snas.supernet.fast.units import FastCell, Unit
 
 Wanted = Sequence[Sequence[Sequence[int]]]
@@ -29,6 +29,9 @@ class SourcePlan:
     entries: Entries
     entry_edges: Tensor
     stride: int
+    offers: tuple[Offer, ...]
+    rows: int
+    targets: int
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class InputPlan:
     candidate: CandidatePlan
     entries: Entries
     ones: Tensor
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -125,16 +129,15 @@ def plan_input(
     if not isinstance(unit, Unit) or unit.spec is None:
         raise TypeError("a preprocessing is a Unit with a specification")
     every, index = list(range(rows)), kernels.indices
-    starts = index([*every, rows], where)
+    starts, own = index([*every, rows], where), index(every, where)
     candidate = CandidatePlan(
-        "conv", "", (unit.spec,), (unit,), starts[:-1], index([0] * rows, where),
-        starts, starts[:-1], starts,
+        "conv", "", (unit.spec,), (unit,), own, index([0] * rows, where), starts, own, starts,
         index([row for row in every for _ in range(repeats)], where),
         index([0] * (rows * repeats), where),
     )  # fmt: skip
     table = [x for row in every for x in (0, row, row if training else 0, row, row, 0)]
     entries = Entries(index(table, where).view(-1, 6), (starts,), (rows,))
-    return InputPlan(candidate, entries, like.new_ones(rows))
+    return InputPlan(candidate, entries, like.new_ones(rows), rows)
 
 
 def plan_source(
@@ -164,6 +167,7 @@ def plan_source(
     candidates: list[CandidatePlan] = []
     table: list[list[int]] = []
     entry_edges: list[int] = []
+    counts: list[int] = []
     for k, operation in enumerate(cell.operations):
         if operation.kind == "zero":
             continue
@@ -199,6 +203,7 @@ def plan_source(
         updates.sort(key=lambda update: update[0])
         index = kernels.indices
         chain = index(range(len(rows.keys) + 1), where)
+        counts.append(starts[-1])
         candidates.append(
             CandidatePlan(
                 kind="identity" if identity else "pool" if operation.kind == "pool" else "conv",
@@ -208,7 +213,7 @@ def plan_source(
                 x_rows=index([key[0] for key in rows.keys], where),
                 w_rows=index([weight_row.get(key[1], 0) for key in rows.keys], where),
                 chain=chain,
-                every=chain[:-1],
+                every=index(range(len(rows.keys)), where),
                 starts=index(starts, where),
                 update_rows=index([row for _, row, _ in updates], where),
                 update_weights=index([edge for _, _, edge in updates], where),
@@ -219,9 +224,29 @@ def plan_source(
     entries = Entries(
         kernels.indices([x for line in table for x in line], where).view(-1, 6),
         tuple(candidate.starts for candidate in candidates),
-        tuple(int(candidate.starts[-1]) for candidate in candidates),
+        tuple(counts),
     )
-    return SourcePlan(tuple(candidates), entries, kernels.indices(entry_edges, where), stride)
+    edge_of = kernels.indices(entry_edges, where)
+    targets = cell.position.cell.num_nodes * draws
+    offers = offers_of(cell, stride)
+    rows_in = 1 if shared else draws
+    return SourcePlan(tuple(candidates), entries, edge_of, stride, offers, rows_in, targets)
+
+
+def offers_of(cell: FastCell, stride: int) -> tuple[Offer, ...]:
+    """Return all operations of a cell as a source of this stride has them, but for zero."""
+    offers = []
+    for operation in cell.operations:
+        if operation.kind == "zero":
+            continue
+        if operation.kind == "pool":
+            offers.append(Offer("pool", operation.pool, ()))
+        elif operation.kind == "skip" and stride == 1:
+            offers.append(Offer("identity", "", ()))
+        else:
+            units = tuple(cell.operation_units(operation.name))
+            offers.append(Offer("conv", "", _specs(units, stride)))
+    return tuple(offers)
 
 
 def _specs(units: tuple[Unit, ...], stride: int) -> tuple[UnitSpec, ...]:

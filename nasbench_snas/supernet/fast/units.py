@@ -6,6 +6,8 @@ A unit is one ReLU-convolution-norm; its weights for every edge are the rows of 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -155,10 +157,27 @@ class FastCell(nn.Module):
             if units:
                 self.units[operation.name] = nn.ModuleList(units)
         self.every = tuple(module for module in self.modules() if isinstance(module, Unit))
+        self.backend_cache: dict[str, Any] = {}
+        self._slots: tuple[dict[int, int], int] = {}, 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles have other tensors: they begin without what is known of these."""
+        return {**self.__dict__, "backend_cache": {}, "_slots": ({}, 0)}
 
     def tensors(self) -> list[Tensor]:
         """Return all parameters (``parameters()`` walks over the modules at every call)."""
         return [p for unit in self.every for p in unit._parameters.values() if p is not None]
+
+    def slots(self) -> tuple[dict[int, int], int]:
+        """Return where each parameter's gradient begins in one tensor, by ``id``, and its size."""
+        parameters = self.tensors()
+        if [id(parameter) for parameter in parameters] != list(self._slots[0]):
+            offsets, total = {}, 0
+            for parameter in parameters:
+                offsets[id(parameter)] = total
+                total += -(-parameter.numel() // 8) * 8  # rows of 16 bytes, also of 16-bit numbers
+            self._slots = offsets, total
+        return self._slots
 
     def _units(
         self, operation: Operation, edges: int, channels: int, pool_norm: bool

@@ -123,6 +123,7 @@ def assert_equal(space, kernels, batch=2, draws=1, one_hot=False, train=True, se
         torch.testing.assert_close(buffers[name], want, rtol=1e-9, atol=1e-12, msg=name)
 
 
+@pytest.mark.equation(2, 27)
 @pytest.mark.parametrize("one_hot", [False, True])
 @pytest.mark.parametrize("draws", [1, 3])
 def test_the_darts_parent_equals_the_reference(kernels, draws, one_hot):

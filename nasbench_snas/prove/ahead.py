@@ -42,7 +42,7 @@ _SIZES = {"C", "CO", "KK", "BC", "BW", "BP", "BN"}
 
 _TYPES = {
     torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float64: "*fp64", torch.int64: "*i64",
-    torch.uint8: "*u8",
+    torch.uint8: "*u8", torch.float16: "*fp16",
 }  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def variants(
         kernels.concrete_backward(kernels.concrete_forward(noise[0], noise, 1.0), noise, 1.0)
     found: dict[str, Variant] = {}
     for launch in launches:
-        variant = _variant(launch)
+        variant = variant_of(launch)
         chosen = [(n, v) for n, v in variant.constants.items() if sizes or n not in _SIZES]
         found.setdefault(f"{launch.kernel.__name__} {variant.signature} {chosen}", variant)
     return list(found.values())
@@ -118,7 +118,8 @@ def _run_parents(kernels: TritonKernels, channels: int, dtype: torch.dtype) -> N
         parent(images, z, all_operations=True).sum().backward()
 
 
-def _variant(launch: Launch) -> Variant:
+def variant_of(launch: Launch) -> Variant:
+    """Return the types and constants of a launch."""
     names = [name for name in launch.kernel.arg_names if name not in launch.constants]
     signature = {name: "constexpr" for name in launch.kernel.arg_names}
     for name, value in zip(names, launch.arguments, strict=True):

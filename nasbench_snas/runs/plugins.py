@@ -1,0 +1,122 @@
+"""The plug-ins that a run used: recorded by name, version and digest, compared when it goes on.
+
+Nothing in a folder makes code run. A plug-in comes from ``--plugin``, ``NASBENCH_PLUGINS``, the
+entry point of an installed package or ``register``; the record says which one the run had. The
+digest is of the source file, and no part of a run's identity.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from nasbench_snas.errors import CheckpointError, ConfigError, PluginError
+from nasbench_snas.registry import Entry, Kind, Registry
+from nasbench_snas.runs.folder import RunFolder, read_json
+from nasbench_snas.settings.toml import read_toml
+
+logger = logging.getLogger("nasbench_snas")
+BUILT_IN = "built-in"
+_KINDS: tuple[Kind, ...] = ("estimator", "space")
+
+
+def plugin_record(registry: Registry, kind: Kind, name: str) -> dict[str, Any]:
+    """Return the record of an estimator or space: kind, name, version, digest and origin.
+
+    Raises:
+        PluginError: It is unknown or broken.
+    """
+    entry = registry.entry(kind, name)
+    cls = registry.estimator(name) if kind == "estimator" else registry.space(name)
+    return {
+        "kind": kind,
+        "name": name,
+        "version": getattr(cls, "version", None),
+        "digest": _digest(entry),
+        "origin": entry.origin,
+    }
+
+
+def recorded_plugins(folder: RunFolder) -> list[dict[str, Any]]:
+    """Return what the last start of a run recorded; else what its settings name, without digests.
+
+    A folder whose files cannot be read has recorded nothing.
+    """
+    try:
+        last = read_json(folder.path / "env.json")[-1]
+        found = [dict(used) for used in last["plugins"]]
+        if all(used["kind"] in _KINDS and isinstance(used["name"], str) for used in found):
+            return found
+    except (CheckpointError, LookupError, TypeError, ValueError):
+        pass
+    try:
+        settings = read_toml(folder.config_file)
+        return [
+            {"kind": kind, "name": str(settings[kind]["name"])}
+            for kind in _KINDS
+            if kind in settings
+        ]
+    except (ConfigError, LookupError, TypeError):
+        return []
+
+
+def check_plugins(
+    folder: RunFolder,
+    registry: Registry,
+    kinds: Iterable[Kind] = _KINDS,
+    *,
+    built_in: bool = False,
+) -> None:
+    """Say which plug-ins of a run are not the ones that it used.
+
+    Args:
+        folder: The run.
+        registry: What is here.
+        kinds: The kinds that are needed.
+        built_in: Whether another source of a built-in one is said, too.
+
+    Raises:
+        PluginError: One is not here; the message says how to give it.
+    """
+    for used in recorded_plugins(folder):
+        if used["kind"] not in kinds:
+            continue
+        try:
+            entry = registry.entry(used["kind"], used["name"])
+        except PluginError as error:
+            raise PluginError(
+                f"run {folder.run_id} used {_told(used)}, which is not here.",
+                "Its recorded data can be listed and reported without it (ls, show, report).",
+                "Give it with --plugin FILE|MODULE or NASBENCH_PLUGINS, or install its package.",
+            ) from error
+        now, before = _digest(entry), used.get("digest")
+        if before and now and before != now and (built_in or entry.origin != BUILT_IN):
+            logger.warning(
+                "run %s used %s; here is another one: digest %s (%s)",
+                folder.run_id,
+                _told(used),
+                now,
+                entry.origin,
+            )
+
+
+def _told(used: dict[str, Any]) -> str:
+    version, digest, origin = (used.get(key) for key in ("version", "digest", "origin"))
+    details = [
+        "" if version is None else f"version {version}",
+        f"digest {digest}" if digest else "",
+        f"from {origin}" if origin else "",
+    ]
+    known = ", ".join(part for part in details if part)
+    return f"{used['kind']} {used['name']!r}" + (f" ({known})" if known else "")
+
+
+def _digest(entry: Entry) -> str | None:
+    """Return the digest of an entry's source file, or None if it has none."""
+    try:
+        content = entry.file.read_bytes() if entry.file else None
+    except OSError:
+        return None
+    return None if content is None else hashlib.blake2b(content, digest_size=8).hexdigest()

@@ -1,0 +1,101 @@
+"""Figures of searches in a known space: regret over epochs and seconds, parent against known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..tables.selection import Comparable, Run
+from ..tables.truth import known_datasets, truth_of
+from .search import draw_curves
+from .style import Drawing, legend, looks, panels, watermark
+
+History = Mapping[str, list[dict[str, Any]]]
+
+
+def regret(group: Comparable, history: History) -> Drawing | None:
+    """Return the regret of the most probable architecture over epochs and seconds, or None."""
+    names = known_datasets(group)
+    if not names:
+        return None
+    figure, axes = panels(2, width=3.3, height=2.7)
+    styles = looks([variant.label for variant in group.variants])
+    for axis, (label, key) in zip(axes, (("epoch", "epoch"), ("seconds", "elapsed")), strict=True):
+        for variant in group.variants:
+            curves = []
+            for run in variant.runs:
+                events = [e for e in history.get(str(run["run_id"]), []) if e.get("truth")]
+                if events:
+                    x = np.array([e.get(key, np.nan) for e in events], dtype=np.float64)
+                    y = [e["truth"]["regret"][names[0]] for e in events]
+                    curves.append((x, np.array(y, dtype=np.float64)))
+            draw_curves(axis, curves, [], variant.label, styles[variant.label])
+        axis.set_xlabel(label)
+        axis.set_ylim(bottom=0)
+    axes[0].set_ylabel(f"regret on {names[0]} (points)")
+    legend(figure, axes[0])
+    watermark(axes, group.provisional)
+    caption = (
+        "Known accuracy of the best architecture minus that of the most probable one, at the end "
+        "of every epoch; the child of best-of-N may be another. Thin: seeds; thick: median; band: "
+        "its interval from order statistics, where the seeds give one."
+    )
+    return _drawing("regret", "Regret", caption, figure, group)
+
+
+def parent_and_known(group: Comparable) -> Drawing | None:
+    """Return the parent's accuracy of the sample against the known one, a panel a row, or None.
+
+    The first seed of each row that measured it is shown.
+    """
+    shown: dict[str, Run] = {}
+    for variant in group.variants:
+        for run in variant.runs:
+            if truth_of(run).get("parent_acc"):
+                shown.setdefault(variant.label, run)
+    if not shown:
+        return None
+    styles = looks([variant.label for variant in group.variants])
+    figure, axes = panels(len(shown), width=2.4, height=2.5)
+    for axis, (label, run) in zip(axes, shown.items(), strict=True):
+        known, ours = _pairs(run)
+        look = styles[label]
+        axis.scatter(known, ours, s=7, color=look.colour, alpha=0.6, linewidth=0)
+        tau = truth_of(run)["datasets"][known_datasets(group)[0]].get("tau")
+        told = "" if tau is None else f", tau {tau:.2f}"
+        axis.set_title(f"{label}, seed {run['seed']}{told}", fontsize=7)
+        axis.set_xlabel("known accuracy (%)")
+    axes[0].set_ylabel("accuracy with the parent's weights (%)")
+    watermark(axes, group.provisional)
+    caption = (
+        "A fixed sample of architectures, stratified by known accuracy: accuracy with inherited "
+        "weights and running statistics at the end of the search against the known one."
+    )
+    return _drawing("truth", "Parent against known accuracy", caption, figure, group)
+
+
+def _pairs(run: Run) -> tuple[list[float], list[float]]:
+    """Return known and inherited accuracies of a run's sample."""
+    from nasbench_snas.registry import Registry
+
+    family = Registry().space(str(run["space"]))
+    known = family(**json.loads(run["space_params"] or "{}")).known()
+    if known is None:
+        return [], []
+    return known.accuracies(known.datasets[0], known.sample()), truth_of(run)["parent_acc"]
+
+
+def _drawing(kind: str, title: str, caption: str, figure: Any, group: Comparable) -> Drawing:
+    ids = tuple(sorted(str(run["run_id"]) for run in group.runs))
+    return Drawing(
+        f"{kind}-{group.slug}",
+        kind,
+        title,
+        f"{caption} {group.subject}.",
+        figure,
+        ids,
+        group.provisional,
+    )
