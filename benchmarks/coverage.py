@@ -93,12 +93,13 @@ def row(pool: Pool, n: int) -> dict[str, object]:
 
 
 def main() -> None:
-    """Make what is missing, and write the table once all rows are there."""
+    """Make what is missing, and write the table of the rows that there are."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--n", type=int, nargs="+", default=[512])
     parser.add_argument("--part", default="0/1")
+    parser.add_argument("--collect", action="store_true", help="Make nothing, write the table.")
     options = parser.parse_args()
     torch.set_num_threads(1)
     registry, (index, parts) = Registry(), map(int, options.part.split("/"))
@@ -106,7 +107,7 @@ def main() -> None:
     found = []
     for number, (n, stage, variant) in enumerate(cases):
         file = options.folder / "rows" / f"{n}-{stage}-{slug(variant.label)}.json"
-        if not file.exists() and number % parts == index:
+        if not file.exists() and number % parts == index and not options.collect:
             started = time.process_time()
             values = row(pool(options.folder, registry, stage, variant), n)
             values["seconds"] = time.process_time() - started
@@ -115,7 +116,8 @@ def main() -> None:
             print(json.dumps(values), flush=True)
         if file.exists():
             found.append(json.loads(file.read_text()))
-    if options.out and len(found) == len(cases):
+    print(f"{len(found)} of {len(cases)} rows", flush=True)
+    if options.out and found:
         names = list(dict.fromkeys(key for values in found for key in values))
         with options.out.open("w", newline="") as out:
             writer = csv.DictWriter(out, names)

@@ -33,7 +33,7 @@ class DisARMIW(DisARMSB):
     evaluations = "2 F forward, 2 F backward for theta, for each pair"
     bias = "unbiased"
     claims = {"draw": "coupled:disarm_iw", "noise": "uniform"}
-    conformance_variants = ({"pairs": 3},)
+    conformance_variants = ({"pairs": 2}, {"pairs": 3}, {"pairs": 4})
     n = 2
 
     def __init__(self, pairs: int = 1) -> None:

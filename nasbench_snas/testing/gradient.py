@@ -262,7 +262,8 @@ def unequal_test(bench: Bench, count: int, seed: int = 0) -> Hotelling:
 
     What is drawn once in 10^10 draws moves the other coordinates, by as little.
     """
-    chosen = bench.dist.alpha.detach()[0] > CLOSED / 2
+    (alpha,) = bench.dist.parameters()
+    chosen = alpha.detach()[0] > CLOSED / 2
     chosen &= chosen.sum(dim=-1, keepdim=True) > 1
     keep = chosen.flatten().numpy()
     draws = draw(bench, count, seed=seed).alpha[:, keep]

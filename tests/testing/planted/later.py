@@ -193,4 +193,43 @@ LATER: tuple[Error, ...] = (
         "return losses - loss(dist.mode()[:, None])",
         "return losses - 0.02 * losses - loss(dist.mode()[:, None])",
     ),
+    planted("coupled-snas-default", "snas", "tau_end: float = 0.03", "tau_end: float = 0.01"),
+    planted("coupled-redge-default", "redge", "t1: float = 0.5", "t1: float = 0.1"),
+    planted(
+        "coupled-carms-ratio",
+        "carms",
+        "product / torch.where(possible, joint, 1)",
+        "0.97 * product / torch.where(possible, joint, 1)",
+    ),
+    planted("coupled-carms-copula", "carms", "** (self.n - 1), chosen", "** self.n, chosen"),
+    planted(
+        "coupled-disarm-iw-weight",
+        "disarm_iw",
+        "before * torch.maximum(s, 1 - s)",
+        "before * torch.maximum(s, 0.97 - s)",
+    ),
+    planted(
+        "coupled-double-cv-mean-term",
+        "double_cv",
+        "losses + scores - restored",
+        "losses + scores - 0.97 * restored",
+    ),
+    planted(
+        "coupled-rodeo-own-term",
+        "rodeo",
+        "score_term(probs * around[..., 1], log_probs)",
+        "score_term(0.97 * probs * around[..., 1], log_probs)",
+    ),
+    planted(
+        "coupled-indecater-scale",
+        "indecater",
+        "score_term(table, dist.probs[:, None])",
+        "score_term(0.97 * table, dist.probs[:, None])",
+    ),
+    planted(
+        "coupled-proxyless-zero-rule",
+        "proxyless",
+        'self.mode == "full" and self.zeros',
+        'self.mode == "full" and not self.zeros',
+    ),
 )
