@@ -14,7 +14,8 @@ from nasbench_snas.runs.schema import NOT_RECORDED
 from nasbench_snas.search.plan import PlannedRun, as_begun, complete, plan_run
 from nasbench_snas.search.runner import RunOptions, run_search
 
-WORDS = ("search.epochs=2", "data.max_train_images=64", "search.batch_size=16")
+WHOLE = "child.selection_fraction=0"  # earlier versions selected by no images of their own
+WORDS = ("search.epochs=2", "data.max_train_images=64", "search.batch_size=16", WHOLE)
 
 
 def plans() -> tuple[PlannedRun, PlannedRun]:
@@ -30,7 +31,7 @@ def run(root: Path, plan: PlannedRun, epochs: int) -> None:
 
 
 def test_a_recorded_name_of_before_is_still_computed() -> None:
-    plan = plan_run(Registry(), "snas", "snas-unit", assignments=["search.epochs=2"])
+    plan = plan_run(Registry(), "snas", "snas-unit", assignments=["search.epochs=2", WHOLE])
     data = plan.config.data.model_copy(update={"content": None})
     before = complete(Registry(), plan.config.model_copy(update={"data": data}), {})
     assert before.run_id == "snas-snas-unit-smoke-s0-5973ec39" != plan.run_id
