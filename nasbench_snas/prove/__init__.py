@@ -1,3 +1,3 @@
 """What only a GPU can show, in one command: equality, determinism, resuming, times."""
 
-__all__: list[str] = []
+__all__ = ["record", "run"]
