@@ -207,5 +207,5 @@ def test_a_captured_step_dispatches_a_small_part_of_an_eager_one(
             search.one_step()
         counts.append((operations.count, len(launched)))
     (eager, kernels), (captured_ones, none) = counts
-    assert kernels > 200 and none == 0, counts
+    assert kernels > 150 and none == 0, counts
     assert 0 < 2 * captured_ones < eager, counts  # a CPU's optimisers take tensors one by one
