@@ -9,6 +9,7 @@ import pytest
 from report_runs import make_run
 from test_report_other_tables import make_retraining
 
+from nasbench_snas.errors import DataError
 from nasbench_snas.reports.build import ReportOptions, build_report
 from nasbench_snas.reports.render.latex import latex
 from nasbench_snas.reports.render.text import markdown
@@ -81,14 +82,12 @@ def test_unrolled_runs_with_another_hessian_have_a_row_of_their_own(tmp_path: Pa
     assert cell(table, "hessian=finite", "child_valid_acc").number == 60.0
 
 
-def test_two_runs_of_one_seed_are_two_rows_and_neither_is_overwritten(tmp_path: Path) -> None:
-    for seed in range(3):
-        make_run(tmp_path, "snas", seed, child=50.0)
-    make_run(tmp_path, "snas", 1, child=70.0, name="snas-darts-cnn-smoke-s1-zz")
-    table = tables(tmp_path)[0]
-    assert cell(table, "snas †", "child_valid_acc").number == 50.0
-    again = cell(table, "snas, repeat 2 of its seeds", "child_valid_acc")
-    assert again.number == 70.0 and len(again.runs) == 1
+def test_two_runs_of_one_seed_that_differ_are_an_error_that_names_both(tmp_path: Path) -> None:
+    first = make_run(tmp_path, "snas", 1, child=50.0)
+    other = make_run(tmp_path, "snas", 1, child=70.0, name=f"copy-{first.name}")
+    with pytest.raises(DataError, match="are the same run under two names, and differ") as raised:
+        tables(tmp_path)
+    assert str(first) in str(raised.value) and str(other) in str(raised.value)
 
 
 def test_retrained_cells_of_other_searches_share_no_row_and_a_smoke_search_no_difference(

@@ -63,6 +63,8 @@ def finish_search(root: Path, plan: PlannedRun) -> None:
         preset=config.preset,
         constraint=config.constraint,
         result={
+            "config_hash": plan.run_id.rpartition("-")[2],
+            "estimator_version": Registry().estimator(config.estimator.name).version,
             "level": config.search.level,
             "comparison": config.comparison(),
             "estimator_params": json.dumps(config.estimator.parameters, sort_keys=True),
