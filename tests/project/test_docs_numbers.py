@@ -140,3 +140,14 @@ def test_the_readmes_example_is_the_example_page() -> None:
             known = re.findall(r"[\d.]+", theirs)
             for number in re.findall(r"[\d.]+", ours):
                 assert number in known, (name, ours, theirs)
+
+
+def test_the_first_command_prints_one_thing_on_all_pages() -> None:
+    def printed(page: Path) -> list[str]:
+        text = page.read_text(encoding="utf-8")
+        start = text.index("preset smoke: scikit-learn digits")
+        return text[start : text.index("\n```", start)].splitlines()
+
+    whole = printed(DOCS / "quickstart.md")
+    short = [line for line in printed(ROOT / "README.md") if line != "…"]
+    assert len(whole) > len(short) > 10 and set(short) <= set(whole)
