@@ -163,6 +163,12 @@ class ChildSettings(BaseModel):
         return values
 
 
+def digest_of_identity(identity: Mapping[str, Any]) -> str:
+    """Return the first eight hex digits of the blake2 hash of what decides a result."""
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+
+
 class RunConfig(BaseModel):
     """Everything that decides the result of one search."""
 
@@ -218,8 +224,7 @@ class RunConfig(BaseModel):
 
     def digest(self, estimator_version: int) -> str:
         """Return the first eight hex digits of the identity's blake2 hash."""
-        text = json.dumps(self.identity(estimator_version), sort_keys=True, separators=(",", ":"))
-        return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+        return digest_of_identity(self.identity(estimator_version))
 
     def run_id(self, estimator_version: int) -> str:
         """Return the name of the run's folder."""

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "reports"))
-from report_runs import make_run
+from report_runs import config_of, make_run
 
 import nasbench_snas
 from nasbench_snas.errors import DataError
@@ -224,12 +224,17 @@ def many_runs(root: Path, count: int) -> None:
     """Write folders with what loading reads: settings, result, status, environment."""
     first = make_run(root, "snas", 0, epochs=1)
     config, result = ((first / name).read_text() for name in ("config.toml", "result.json"))
+    digest = first.name.rpartition("-")[2]
     for seed in range(1, count):
-        folder = root / f"snas-darts-cnn-smoke-s{seed}-{seed:08x}"
+        own = config.replace("\nseed = 0 ", f"\nseed = {seed} ", 1)
+        hashed = config_of(own).digest(1)
+        folder = root / f"snas-darts-cnn-smoke-s{seed}-{hashed}"
         folder.mkdir()
-        (folder / "config.toml").write_text(config.replace("\nseed = 0 ", f"\nseed = {seed} ", 1))
-        (folder / "result.json").write_text(result.replace('"seed": 0,', f'"seed": {seed},'))
-        for name in ("status.json", "env.json"):
+        (folder / "config.toml").write_text(own)
+        (folder / "result.json").write_text(
+            result.replace('"seed": 0,', f'"seed": {seed},').replace(digest, hashed)
+        )
+        for name in ("status.json", "env.json", "events.jsonl"):
             os.link(first / name, folder / name)
 
 
