@@ -72,7 +72,8 @@ class Proxyless(Pathwise):
 
     def make_distribution(self, space: Space, generator: torch.Generator) -> Distribution:
         """Return the default distribution, and remember which operations are zero."""
-        self.zeros = [k for k, op in enumerate(space.operation_specs) if op.kind == "zero"]
+        candidates = getattr(space, "operation_specs", ())  # a function of one's own has no zero
+        self.zeros = [k for k, op in enumerate(candidates) if op.kind == "zero"]
         return super().make_distribution(space, generator)
 
     def noise(

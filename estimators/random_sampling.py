@@ -17,7 +17,7 @@ class RandomSampling(Random):
     """Uniform single paths, one random child.
 
     Args:
-        n: Architectures per draw.
+        n: Architectures per draw. Default 1.
     """
 
     name = "random-sampling"

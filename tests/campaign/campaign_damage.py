@@ -108,7 +108,7 @@ def _half(chance: random.Random, tree: Path) -> str:
 
 
 def _no_image(chance: random.Random, tree: Path) -> str:
-    chance.choice(sorted(tree.rglob("*.png"))).write_bytes(chance.randbytes(200))
+    chance.choice(sorted((tree / "train").rglob("*.png"))).write_bytes(chance.randbytes(200))
     return "refused"
 
 

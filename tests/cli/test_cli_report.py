@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "reports"))
 from report_runs import make_run
 
 from nasbench_snas.cli.main import nasbench
-from nasbench_snas.errors import ConfigError, DataError, ReportRefusedError
+from nasbench_snas.errors import ConfigError, ReportRefusedError, UnknownRunError
 
 
 def call(root: Path, *arguments: str) -> Result:
@@ -85,7 +85,7 @@ def test_stores_of_two_machines_are_merged(tmp_path: Path) -> None:
         (("--table", "9"), ConfigError),
         (("--format", "docx"), ConfigError),
         (("--ci", "95"), ConfigError),
-        (("no-such-run",), DataError),
+        (("no-such-run",), UnknownRunError),
     ],
 )
 def test_wrong_use_is_an_error_of_its_kind(

@@ -15,7 +15,7 @@ from nasbench_snas.cli.main import known_error, main
 from nasbench_snas.errors import CheckpointError, ConfigError, DataError
 from nasbench_snas.runs.checkpoint import load_checkpoint
 from nasbench_snas.settings.seed_list import parse_seeds
-from nasbench_snas.truth.own import Table
+from nasbench_snas.truth.table import Table
 
 RUN = ["run", "-e", "snas", "-s", "darts-cnn", "--dry-run"]
 LONG = "x" * 5000

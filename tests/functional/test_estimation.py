@@ -22,6 +22,7 @@ MISFITS = {
     "hard-concrete",
     "pc-darts",
     "random",
+    "random-sampling",
     "regularized-evolution",
 }
 STATEFUL = {"aimle", "double-cv", "rebar", "reinforce", "relax", "rodeo"}

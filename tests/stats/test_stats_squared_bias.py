@@ -212,15 +212,19 @@ def test_squared_bias_is_covered_between_zero_and_large(law, shape, bias, d, tri
     variances = np.geomspace(1.0, CONDITION[shape], d)
     shift = np.full(d, bias * math.sqrt(variances.sum() / 200 / d))
     square = float(shift @ shift)
-    two = one = 0
+    two = one = printed = 0
     for _ in range(trials):
         rows = shift + np.sqrt(variances) * LAWS[law](rng, (200, d))
         summary = summarise_gradient(accumulate(rows + 1, 50), Reference.exact(np.ones(d)))
+        if math.isnan(summary.bias_sq.low):  # too few effective draws: nothing is claimed
+            continue
+        printed += 1
         two += summary.bias_sq.covers(square)
         one += summary.excluded_relative_bias**2 * d >= square * (1 - 1e-12)
-    slack = 4 * math.sqrt(0.95 * 0.05 / trials)
-    assert two / trials > 0.935 - slack, two / trials
-    assert one / trials > 0.935 - slack, one / trials
+    assert printed > trials / 3
+    slack = 4 * math.sqrt(0.95 * 0.05 / printed)
+    assert two / printed > 0.935 - slack, two / printed
+    assert one / printed > 0.935 - slack, one / printed
 
 
 def test_slope_of_equal_variances_is_little_above_it_with_more_coordinates_than_blocks():

@@ -77,7 +77,8 @@ class Pass:
     def like(self) -> Tensor:
         """A tensor of the type of weights and running statistics, which is not that of ``x`` where
         activations are stored in 16 bits."""
-        return self.source.units[0].running[0]
+        units = self.source.units
+        return units[0].running[0] if units else self.stats
 
     @property
     def pixel_parts(self) -> int:

@@ -132,8 +132,8 @@ ERRORS = (
     planted(
         "proxyless-laws-swapped",
         "proxyless",
-        'if self.law == "exact" else',
-        'if self.law == "published" else',
+        'by_pair = self.law == "published"',
+        'by_pair = self.law == "exact"',
     ),
     planted(
         "proxyless-warm-pair",
