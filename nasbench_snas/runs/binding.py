@@ -127,10 +127,10 @@ def broken_settings(path: Path, *, config_hash: str = "", version: int | None = 
     """
     try:
         text = (path / "config.toml").read_text(encoding="utf-8")
-        values = tomllib.loads(text)
+        tables = _tables(_bare_of(text)[0])
     except (OSError, ValueError, RecursionError) as error:
         return f"config.toml cannot be read: {error}"
-    if not values:
+    if not tables:
         return "config.toml is empty"
     wanted = {named_hash(path.name), config_hash} - {""}
     if len(wanted) > 1:
@@ -138,7 +138,7 @@ def broken_settings(path: Path, *, config_hash: str = "", version: int | None = 
     try:
         fits = not wanted or _fits(text, next(iter(wanted)), version)
     except ConfigError:
-        known = {"estimator", "space", "genotype"} & values.keys()
+        known = {"estimator", "space", "genotype"} & tables
         return "" if known else "config.toml holds no settings of a run"  # of another release
     if fits:
         return ""
@@ -155,14 +155,26 @@ def _fits(text: str, wanted: str, version: int | None) -> bool:
         return retraining_from_toml(text).digest() == wanted
     from nasbench_snas.settings.run import digest_of_identity
 
-    seed = _SEED.search(text)
-    bare = text if seed is None else f"{text[: seed.start()]}seed = 0{text[seed.end() :]}"
-    own = {} if seed is None else {"seed": int(seed[1])}
+    bare, own = _bare_of(text)
     versions = ESTIMATOR_VERSIONS if version is None else (version,)
     return any(digest_of_identity(_identity(bare, n) | own) == wanted for n in versions)
 
 
 _SEED = re.compile(r"^seed = (\d{1,15})\b", re.MULTILINE)  # the first is that of the run
+
+
+def _bare_of(text: str) -> tuple[str, dict[str, int]]:
+    """Return settings with seed 0, and the seed: runs that differ in it share what is parsed."""
+    seed = _SEED.search(text)
+    if seed is None:
+        return text, {}
+    return f"{text[: seed.start()]}seed = 0{text[seed.end() :]}", {"seed": int(seed[1])}
+
+
+@lru_cache(maxsize=512)
+def _tables(text: str) -> frozenset[str]:
+    """Return the names at the top of a text in TOML; raises as :func:`tomllib.loads`."""
+    return frozenset(tomllib.loads(text))
 
 
 @lru_cache(maxsize=512)

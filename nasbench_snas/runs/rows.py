@@ -125,7 +125,7 @@ def _typed(name: str, value: Any) -> Any:
         return None
     if kind == "object" and not isinstance(value, float):
         text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-        if any("\ud800" <= character <= "\udfff" for character in text):
+        if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
             raise DataError(f"{name} holds half a character.", "Expected Unicode text.")
         return text
     number = isinstance(value, int | float) and not isinstance(value, bool)
