@@ -45,8 +45,8 @@ def from_names(chosen: Iterable[tuple[str, int, int]], name: str = "") -> Genoty
     return Genotype({CELL: cell}, name, space={"name": SPACE})
 
 
-def architecture_string(genotype: Genotype) -> str:
-    """Return the benchmark's string of a genotype of this space; a dropped edge is ``none``.
+def choices(genotype: Genotype) -> tuple[int, ...]:
+    """Return the place in :data:`NAMES` of each edge's operation; a dropped edge is ``none``.
 
     Raises:
         GenotypeError: The genotype is not one of this space.
@@ -63,12 +63,18 @@ def architecture_string(genotype: Genotype) -> str:
             f"edges {cell.edges} are not possible in NAS-Bench-201.",
             f"Expected at most one of {', '.join(OWN_NAMES)} between two nodes.",
         )
-    groups = []
-    for target in range(1, NODES + 1):
-        names = [chosen.get((source, target), "none") for source in range(target)]
-        steps = [f"{NAMES[OWN_NAMES.index(n)]}~{source}" for source, n in enumerate(names)]
-        groups.append(f"|{'|'.join(steps)}|")
-    return "+".join(groups)
+    return tuple(OWN_NAMES.index(chosen.get(edge, "none")) for edge in EDGES)
+
+
+def string_of(chosen: Sequence[int]) -> str:
+    """Return the benchmark's string of each edge's place in :data:`NAMES`."""
+    steps = [f"{NAMES[k]}~{source}" for k, (source, _) in zip(chosen, EDGES, strict=True)]
+    return f"|{steps[0]}|+|{'|'.join(steps[1:3])}|+|{'|'.join(steps[3:])}|"
+
+
+def architecture_string(genotype: Genotype) -> str:
+    """Return the benchmark's string of a genotype of this space; raises as :func:`choices`."""
+    return string_of(choices(genotype))
 
 
 def parse_architecture(text: str) -> Genotype:

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 def command(session: Session, run: str, as_json: bool) -> None:
     """Show RUN (a search or a retraining): a folder, its name, or an unambiguous beginning."""
     from nasbench_snas.reports.tables.damage import with_damage
-    from nasbench_snas.runs.folder import find_any_run
+    from nasbench_snas.runs.folder import locate_any_run
     from nasbench_snas.runs.index import index_row
     from nasbench_snas.runs.rows import RowLoader
 
-    folder = find_any_run(session.root, run, verify=False)
+    folder = locate_any_run(session.root, run)
     status = index_row(folder)
     result = None if status["status"] == "damaged" else folder.result()
     if result is not None:

@@ -221,6 +221,11 @@ class RunFolder:
         if why := damage(self.path, result, self.status()):
             raise self._damaged(why)
 
+    def verified(self) -> RunFolder:
+        """Return the folder; raises as :meth:`verify`."""
+        self.verify()
+        return self
+
     def _damaged(self, why: str) -> CheckpointError:
         return CheckpointError(
             f"run {self.run_id} is damaged: {why}.",
@@ -313,25 +318,44 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def find_run(root: Path, name: str, *, verify: bool = True) -> RunFolder:
+def find_run(root: Path, name: str) -> RunFolder:
     """Return the run called ``name``: a path, a run id, or an unambiguous beginning of one.
-
-    Args:
-        root: The run store.
-        name: What was given.
-        verify: Refuse a run whose parts do not belong together.
 
     Raises:
         UnknownRunError: There is none, or several.
-        CheckpointError: It is damaged.
+        CheckpointError: Its parts do not belong together.
     """
-    folder = _find_run(root, name)
-    if verify:
-        folder.verify()
-    return folder
+    return _locate(root, name).verified()
 
 
-def _find_run(root: Path, name: str) -> RunFolder:
+def find_any_run(root: Path, name: str) -> RunFolder:
+    """Return the run that :func:`locate_any_run` finds; raises a :class:`CheckpointError` too if
+    its parts do not belong together.
+    """
+    return locate_any_run(root, name).verified()
+
+
+def locate_any_run(root: Path, name: str) -> RunFolder:
+    """Return the search or, below ``_retrain``, the retraining called ``name``, damaged or not.
+
+    A whole name of either kind wins over a beginning; a beginning is looked for among retrainings
+    first (they begin with the name of their search).
+
+    Raises:
+        UnknownRunError: There is none, or several.
+    """
+    if name.strip() and is_file(root / name / "config.toml"):
+        return RunFolder(root / name)
+    if run_folders(root / RETRAININGS):
+        try:
+            return _locate(root / RETRAININGS, name)
+        except UnknownRunError as error:
+            if error.several:
+                raise
+    return _locate(root, name)
+
+
+def _locate(root: Path, name: str) -> RunFolder:
     if not name.strip():
         raise UnknownRunError(name, root)
     direct = Path(name)
@@ -344,32 +368,3 @@ def _find_run(root: Path, name: str) -> RunFolder:
     if len(found) == 1:
         return found[0]
     raise UnknownRunError(name, root, [f.run_id for f in (found or folders)], several=bool(found))
-
-
-def find_any_run(root: Path, name: str, *, verify: bool = True) -> RunFolder:
-    """Return the search or, below ``_retrain``, the retraining called ``name``; see
-    :func:`find_run`.
-
-    A whole name of either kind wins over a beginning; a beginning is looked for among retrainings
-    first (they begin with the name of their search).
-
-    Raises:
-        UnknownRunError: There is none, or several.
-        CheckpointError: It is damaged.
-    """
-    folder = _find_any_run(root, name)
-    if verify:
-        folder.verify()
-    return folder
-
-
-def _find_any_run(root: Path, name: str) -> RunFolder:
-    if name.strip() and is_file(root / name / "config.toml"):
-        return RunFolder(root / name)
-    if run_folders(root / RETRAININGS):
-        try:
-            return _find_run(root / RETRAININGS, name)
-        except UnknownRunError as error:
-            if error.several:
-                raise
-    return _find_run(root, name)

@@ -15,14 +15,12 @@ from __future__ import annotations
 
 from functools import cache
 
+from nasbench_snas.architecture.nasbench201 import EDGES
 from nasbench_snas.truth.forms import NONE, POOL, SKIP, Form, form_of
 
 CONV_1X1, CONV_3X3 = 2, 3
 DIGITS = (NONE, SKIP, CONV_1X1, CONV_3X3, POOL)
 """Kinds of edges, numbered as the digits of a key."""
-
-EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
-"""Source and target of each digit of a key: the order of the architecture string."""
 
 
 def canonical(key: str, *, shift: bool, scaled: bool = False) -> Form:

@@ -13,13 +13,15 @@ from collections.abc import Sequence
 
 from nasbench_snas.architecture.genotype import Genotype
 from nasbench_snas.architecture.nasbench201 import (
-    CELL,
     EDGES,
     NAMES,
-    OWN_NAMES,
     TUPLE_EDGES,
     TUPLE_NAMES,
+    choices,
+    from_compact,
     from_names,
+    parse_architecture,
+    string_of,
 )
 from nasbench_snas.errors import GenotypeError
 
@@ -44,8 +46,7 @@ def read_key(text: str) -> str:
 
 def key_to_string(key: str) -> str:
     """Return the architecture string of a key."""
-    steps = [f"{NAMES[int(d)]}~{source}" for d, (source, _) in zip(key, EDGES, strict=True)]
-    return f"|{steps[0]}|+|{'|'.join(steps[1:3])}|+|{'|'.join(steps[3:])}|"
+    return string_of([int(digit) for digit in key])
 
 
 def string_to_key(text: str) -> str:
@@ -54,17 +55,7 @@ def string_to_key(text: str) -> str:
     Raises:
         GenotypeError: An operation is unknown, or the steps are not complete and in order.
     """
-    names = re.findall(r"\|?([a-z_0-9]+)~\d", text)
-    for name in names:
-        if name not in NAMES:
-            raise GenotypeError(f"unknown operation {name!r}.", f"Known: {', '.join(NAMES)}")
-    key = "".join(str(NAMES.index(name)) for name in names)
-    if len(key) != len(EDGES) or key_to_string(key) != text.strip():
-        raise GenotypeError(
-            f"{text!r} is not an architecture string.",
-            "Expected |a~0|+|b~0|c~1|+|d~0|e~1|f~2|, the steps in this order.",
-        )
-    return key
+    return genotype_to_key(parse_architecture(text))
 
 
 def genotype_to_key(genotype: Genotype) -> str:
@@ -73,19 +64,7 @@ def genotype_to_key(genotype: Genotype) -> str:
     Raises:
         GenotypeError: It is not one of this space.
     """
-    cell = genotype.cells.get(CELL)
-    if cell is None or (cell.num_inputs, cell.num_nodes) != (1, 3):
-        raise GenotypeError(
-            "the genotype is not one of NAS-Bench-201.",
-            f"Expected one cell named {CELL!r} with one input and 3 nodes.",
-        )
-    chosen = {(edge.source, edge.target): edge.operation for edge in cell.edges}
-    if len(chosen) != len(cell.edges) or not set(chosen.values()) <= set(OWN_NAMES):
-        raise GenotypeError(
-            f"edges {cell.edges} are not possible in NAS-Bench-201.",
-            f"Expected at most one of {', '.join(OWN_NAMES)} between two nodes.",
-        )
-    return "".join(str(OWN_NAMES.index(chosen.get(edge, "none"))) for edge in EDGES)
+    return "".join(map(str, choices(genotype)))
 
 
 def key_to_genotype(key: str) -> Genotype:
@@ -103,10 +82,7 @@ def tuple_to_key(values: Sequence[int]) -> str:
     Raises:
         GenotypeError: It has not six entries between 0 and 4.
     """
-    if len(values) != len(EDGES) or not all(0 <= value < len(NAMES) for value in values):
-        raise GenotypeError(f"{tuple(values)} is not a tuple of six operations 0 to 4.")
-    chosen = {e: TUPLE_NAMES[int(v)] for e, v in zip(TUPLE_EDGES, values, strict=True)}
-    return "".join(str(NAMES.index(chosen[edge])) for edge in EDGES)
+    return genotype_to_key(from_compact(values))
 
 
 def key_to_tuple(key: str) -> tuple[int, ...]:
