@@ -14,6 +14,7 @@ from report_runs import make_run
 
 from nasbench_snas.reports.build import Report, ReportOptions, build_report
 from nasbench_snas.reports.render.latex import document, escape, latex
+from nasbench_snas.reports.tables.estimators import _gradient
 from nasbench_snas.reports.tables.model import DELTA, MEASURED, MISSING, Table, Value
 from nasbench_snas.reports.tables.published import published_table
 
@@ -219,6 +220,12 @@ def test_estimators_have_gradient_and_child_side_by_side(tmp_path: Path) -> None
     assert cell(table, "snas", "child_gap").text == "10.00, 10.00"
     assert cell(table, "random", "relative_mse").text == cell(table, "darts", "n").text == MISSING
     assert cell(table, "random", "child_valid_acc").number == pytest.approx(20.0)
+
+
+def test_a_negative_estimate_of_a_square_enters_the_error_as_it_is() -> None:
+    study = {"run_id": "s", "relative_bias_sq": -0.5, "bias_sq": -1.0, "var_trace": 4.0}
+    values = _gradient({**study, "forward_equivalents": 10.0, "cos_to_ref": 1.0})
+    assert values[3].number == pytest.approx(-0.5 + 2.0 * 10 / 100)
 
 
 def test_latex_escapes_every_special_character() -> None:

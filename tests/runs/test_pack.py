@@ -99,7 +99,15 @@ def test_runs_are_chosen_by_name(store: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../up/result.json", "/abs/x/result.json", "a/b.py", "x/y/z/result.json"]
+    "name",
+    [
+        "../up/result.json",
+        "../result.json",
+        "_retrain/../result.json",
+        "/abs/x/result.json",
+        "a/b.py",
+        "x/y/z/result.json",
+    ],
 )
 def test_entries_that_are_no_records_are_refused(tmp_path: Path, name: str) -> None:
     file = tmp_path / "made.tar.xz"
