@@ -37,7 +37,9 @@ Examples:
 @click.option("--temperatures", metavar="LIST", help="For estimators that anneal one.")
 @click.option("--samples", type=int, help="Draws of each estimator at most. [default: 2048]")
 @click.option("--until-se", type=float, help="Stop at this relative standard error.")
-@click.option("--max-time", metavar="TIME", help="Stop after so long: 90, 15m, 2h.")
+@click.option(
+    "--max-time", type=_options.Seconds(), metavar="TIME", help="Stop after so long: 90, 15m, 2h."
+)
 @click.option("--reference", metavar="exact|mc:N", help="What is compared with. [default: exact]")
 @click.option("--claims", is_flag=True, default=None, help="Measure the paper's own claims too.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Copy of figures.")
@@ -111,7 +113,7 @@ def _settings(options: dict[str, Any]) -> Any:
     if options["estimators"]:
         values["estimators"] = list(options["estimators"])
     if options["max_time"] is not None:
-        values["max_time"] = _seconds(options["max_time"])
+        values["max_time"] = options["max_time"]
     check_values(flatten(values))
     try:
         settings = StudySettings.model_validate(values)
@@ -127,15 +129,6 @@ def _number(kind: type, text: str, option: str) -> Any:
         return kind(text.strip())
     except ValueError as error:
         raise ConfigError(f"--{option}: {text!r} is not a number.") from error
-
-
-def _seconds(text: str) -> float:
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
-    try:
-        return float(number) * unit
-    except ValueError as error:
-        raise ConfigError(f"--max-time {text!r}: expected 90, 15m or 2h.") from error
 
 
 @contextmanager

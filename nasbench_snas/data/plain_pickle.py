@@ -15,8 +15,6 @@ _ARRAYS = {
     *((f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")),
     *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
 }
-
-
 _DAMAGED = (OSError, EOFError, ValueError, TypeError, LookupError, AttributeError)
 
 
@@ -38,15 +36,7 @@ def read_plain(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             content = _Plain(file, encoding="latin1").load()
         items = content.items()
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        AttributeError,
-    ) as error:
+    except _DAMAGED as error:
         raise DataError(f"cannot read {path}: {error}") from error
     except (pickle.UnpicklingError, ImportError, MemoryError) as error:
         raise DataError(

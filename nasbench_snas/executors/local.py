@@ -13,6 +13,7 @@ from typing import IO
 
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.executors.interpreter import safe_environment
+from nasbench_snas.executors.room import Room
 from nasbench_snas.executors.task import Outcome, Task, last_error
 from nasbench_snas.runs.folder import RunFolder
 
@@ -38,6 +39,10 @@ class LocalExecutor:
         gpus_per_run: GPUs of a process.
         threads: Threads of a process; 0: an equal share of the processors.
         poll_seconds: Time between looks at the processes.
+
+    Raises:
+        ConfigError: A number is negative.
+        MissingDependencyError: A run needs more GPUs than there are.
     """
 
     def __init__(
@@ -47,12 +52,10 @@ class LocalExecutor:
         threads: int = 0,
         poll_seconds: float = 0.2,
     ) -> None:
-        if jobs < 0 or threads < 0 or gpus_per_run < 0:
-            raise ConfigError("jobs, threads and gpus_per_run must not be negative.")
-        self._free_gpus = list(visible_gpus())
-        self._gpus_per_run = max(int(gpus_per_run), 1) if self._free_gpus else 0
-        by_gpu = len(self._free_gpus) // self._gpus_per_run if self._gpus_per_run else 1
-        self.jobs = jobs or max(by_gpu, 1)
+        if threads < 0:
+            raise ConfigError("threads must not be negative.")
+        self._room = Room(jobs, gpus_per_run)
+        self.jobs = self._room.jobs
         self.threads = threads or max((os.cpu_count() or 1) // self.jobs, 1)
         self._poll = poll_seconds
 
@@ -76,14 +79,13 @@ class LocalExecutor:
 
     def _start(self, waiting: deque[Task], running: list[_Running]) -> None:
         for _ in range(len(waiting)):
-            if len(running) >= self.jobs or len(self._free_gpus) < self._gpus_per_run:
+            if self._room.is_full(len(running)):
                 return
             task = waiting.popleft()
             if RunFolder(task.folder).is_locked():
                 waiting.append(task)  # somebody else is at it: look again later
                 continue
-            gpus = tuple(self._free_gpus[: self._gpus_per_run])
-            del self._free_gpus[: self._gpus_per_run]
+            gpus = self._room.take()
             errors = tempfile.TemporaryFile()
             process = subprocess.Popen(
                 task.command,
@@ -106,20 +108,5 @@ class LocalExecutor:
         item.errors.seek(0)
         message = last_error(item.errors.read())
         item.errors.close()
-        self._free_gpus.extend(item.gpus)
+        self._room.give_back(item.gpus)
         return Outcome(item.task, item.process.returncode, message)
-
-
-def visible_gpus() -> tuple[str, ...]:
-    """Return the GPUs that this process may use, without initialising CUDA."""
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None:
-        return tuple(name for name in chosen.split(",") if name not in ("", "-1"))
-    try:
-        listing = subprocess.run(
-            ["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=30, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ()
-    lines = [line for line in listing.stdout.splitlines() if line.startswith("GPU ")]
-    return tuple(str(index) for index in range(len(lines)))

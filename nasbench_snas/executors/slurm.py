@@ -20,7 +20,7 @@ import submitit
 
 from nasbench_snas.errors import ConfigError, MissingDependencyError
 from nasbench_snas.executors.interpreter import safe_children
-from nasbench_snas.executors.local import visible_gpus
+from nasbench_snas.executors.room import Room
 from nasbench_snas.executors.task import Outcome, Task, finish, start, wait_until_free
 
 
@@ -74,7 +74,8 @@ class SlurmExecutor:
             ``timeout_min``.
 
     Raises:
-        MissingDependencyError: There is no Slurm on this machine.
+        MissingDependencyError: There is no Slurm on this machine, or (``cluster="local"``) a run
+            needs more GPUs than there are.
         ConfigError: A parameter is unknown.
     """
 
@@ -104,11 +105,7 @@ class SlurmExecutor:
         except NameError as error:  # submitit's complaint about a name it does not know
             raise ConfigError(f"executor 'slurm': {error}") from error
         self._poll = poll_seconds
-        self._local = self._executor.cluster == "local"
-        self._gpus = list(visible_gpus()) if self._local else []
-        self._share = max(int(gpus_per_run), 1) if self._gpus else 0
-        by_gpu = len(self._gpus) // self._share if self._share else 1
-        self.jobs = jobs or max(by_gpu, 1)
+        self._room = Room(jobs, gpus_per_run) if self._executor.cluster == "local" else None
 
     def run(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
         """Run all tasks; see :class:`nasbench_snas.executors.Executor`."""
@@ -116,23 +113,19 @@ class SlurmExecutor:
         jobs: dict[Task, tuple[Any, tuple[str, ...]]] = {}
         while waiting or jobs:
             with safe_children():
-                while waiting and not (self._local and self._is_full(len(jobs))):
-                    gpus = tuple(self._gpus[: self._share])
-                    del self._gpus[: self._share]
+                while waiting and not (self._room and self._room.is_full(len(jobs))):
+                    gpus = self._room.take() if self._room else ()
                     task = waiting.popleft()
                     job = self._executor.submit(_Run(gpus), task.command, task.folder)
                     jobs[task] = job, gpus
             for task, (job, gpus) in list(jobs.items()):
                 if job.done():
                     del jobs[task]
-                    self._gpus.extend(gpus)
+                    if self._room:
+                        self._room.give_back(gpus)
                     yield self._outcome(task, job)
             if jobs:
                 time.sleep(self._poll)
-
-    def _is_full(self, running: int) -> bool:
-        """Whether this machine has no room for a further job."""
-        return running >= self.jobs or len(self._gpus) < self._share
 
     @staticmethod
     def _outcome(task: Task, job: Any) -> Outcome:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from nasbench_snas.errors import DataError, MissingDependencyError, NasbenchError
+from nasbench_snas.errors import DataError, ExitCode, MissingDependencyError, NasbenchError
 from nasbench_snas.executors import Executor, Outcome, Task
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder
@@ -25,8 +25,8 @@ from nasbench_snas.search.plan import PlannedRun, as_begun, plan_run
 from nasbench_snas.settings.parameters import config_error
 from nasbench_snas.settings.toml import read_toml
 
-_REFUSED = (2, 3)
-"""Exit codes that say so: settings; data, package or hardware."""
+_REFUSED = (ExitCode.USAGE, ExitCode.MISSING)
+"""Exit codes of what would be refused again: settings; data, package or hardware."""
 
 
 class SweepSettings(BaseModel):

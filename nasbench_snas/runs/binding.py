@@ -127,7 +127,7 @@ def broken_settings(path: Path, *, config_hash: str = "", version: int | None = 
     """
     try:
         text = (path / "config.toml").read_text(encoding="utf-8")
-        tables = _tables(_bare_of(text)[0])
+        tables = _tables(without_seed(text)[0])
     except (OSError, ValueError, RecursionError) as error:
         return f"config.toml cannot be read: {error}"
     if not tables:
@@ -155,7 +155,7 @@ def _fits(text: str, wanted: str, version: int | None) -> bool:
         return retraining_from_toml(text).digest() == wanted
     from nasbench_snas.settings.run import digest_of_identity
 
-    bare, own = _bare_of(text)
+    bare, own = without_seed(text)
     versions = ESTIMATOR_VERSIONS if version is None else (version,)
     return any(digest_of_identity(_identity(bare, n) | own) == wanted for n in versions)
 
@@ -163,7 +163,7 @@ def _fits(text: str, wanted: str, version: int | None) -> bool:
 _SEED = re.compile(r"^seed = (\d{1,15})\b", re.MULTILINE)  # the first is that of the run
 
 
-def _bare_of(text: str) -> tuple[str, dict[str, int]]:
+def without_seed(text: str) -> tuple[str, dict[str, int]]:
     """Return settings with seed 0, and the seed: runs that differ in it share what is parsed."""
     seed = _SEED.search(text)
     if seed is None:

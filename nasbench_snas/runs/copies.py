@@ -41,7 +41,8 @@ def merge_copies(rows: Sequence[Row]) -> list[Row]:
             continue
         one, two = (RunFolder(Path(str(r["folder"]))) for r in (other, row))
         chosen = further(one, two)
-        if chosen is two or (_same_result(one, two) and two.run_id == row["run_id"]):
+        same = _result_of(one) == _result_of(two)
+        if chosen is two or (same and two.run_id == row["run_id"]):
             kept[key] = row
     return list(kept.values())
 
@@ -65,10 +66,9 @@ def _hashes(rows: Sequence[Row]) -> list[str]:
     return [value or (known[0] if len(known) == 1 else "") for value in found]
 
 
-def _same_result(one: RunFolder, other: RunFolder) -> bool:
-    files = [folder.path / "result.json" for folder in (one, other)]
-    contents = [file.read_bytes() if file.is_file() else b"" for file in files]
-    return contents[0] == contents[1]
+def _result_of(folder: RunFolder) -> bytes:
+    file = folder.path / "result.json"
+    return file.read_bytes() if file.is_file() else b""
 
 
 def further(one: RunFolder, other: RunFolder) -> RunFolder:
@@ -82,10 +82,7 @@ def further(one: RunFolder, other: RunFolder) -> RunFolder:
     whole = [_is_whole(folder) for folder in (one, other)]
     if whole[0] != whole[1]:
         return one if whole[0] else other
-    results = [
-        file.read_bytes() if (file := folder.path / "result.json").is_file() else b""
-        for folder in (one, other)
-    ]
+    results = [_result_of(folder) for folder in (one, other)]
     if all(results) and results[0] != results[1]:
         raise DataError(
             _where(one, other),

@@ -194,11 +194,7 @@ class RunFolder:
         Raises:
             CheckpointError: It is damaged, or other parts of the run do not belong to it.
         """
-        file = self.path / "result.json"
-        result = read_object(file) if file.exists() else None
-        if result is not None and (why := damage(self.path, result, self.status())):
-            raise self._damaged(why)
-        return result
+        return self.verify() if (self.path / "result.json").exists() else None
 
     def write_result(self, result: Mapping[str, Any], status: Status, reason: str = "") -> None:
         """Write ``result.json``, bound to the other parts of the run, and the last status."""
@@ -214,24 +210,26 @@ class RunFolder:
         if status == "done":
             self.set_status(status, **last)
 
-    def verify(self) -> None:
-        """Raise a :class:`CheckpointError` if parts of the run do not belong together."""
+    def verify(self) -> dict[str, Any] | None:
+        """Return :meth:`result`; the parts of a run that has not finished are compared, too.
+
+        Raises:
+            CheckpointError: Parts of the run do not belong together.
+        """
         file = self.path / "result.json"
         result = read_object(file) if file.exists() else None
         if why := damage(self.path, result, self.status()):
-            raise self._damaged(why)
+            raise CheckpointError(
+                f"run {self.run_id} is damaged: {why}.",
+                "Its parts do not belong together; nothing was changed.",
+                "Restore the file from a copy, or move the folder away and make the run again.",
+            )
+        return result
 
     def verified(self) -> RunFolder:
         """Return the folder; raises as :meth:`verify`."""
         self.verify()
         return self
-
-    def _damaged(self, why: str) -> CheckpointError:
-        return CheckpointError(
-            f"run {self.run_id} is damaged: {why}.",
-            "Its parts do not belong together; nothing was changed.",
-            "Restore the file from a copy, or move the folder away and make the run again.",
-        )
 
     def add_environment(self, record: Mapping[str, Any]) -> None:
         """Append the record of one (re)start to ``env.json``."""
@@ -308,6 +306,17 @@ def run_folders(root: Path) -> list[RunFolder]:
         return []
     found = (p for p in root.iterdir() if not p.name.startswith(("_", ".")))
     return [RunFolder(p) for p in sorted(found) if is_file(p / "config.toml")]
+
+
+def stored_runs(root: Path) -> Iterator[tuple[str, RunFolder]]:
+    """Yield stage and folder of what a store has to report: searches, retrainings, ended studies."""
+    for stage, part in (("search", root), ("retrain", root / RETRAININGS)):
+        for folder in run_folders(part):
+            yield stage, folder
+    studies = root / STUDIES
+    for path in sorted(studies.iterdir()) if studies.is_dir() else ():
+        if (path / "result.json").is_file():
+            yield "gradients", RunFolder(path)
 
 
 def is_file(path: Path) -> bool:

@@ -100,8 +100,7 @@ def index_row(folder: RunFolder) -> dict[str, Any]:
     stage = {RETRAININGS: "retrain", STUDIES: "gradients"}.get(folder.path.parent.name, "search")
     row: dict[str, Any] = {"run_id": folder.run_id, "stage": stage}
     try:
-        folder.verify()
-        status, result = folder.status(), folder.result() or {}
+        result, status = folder.verify() or {}, folder.status()
         if status.get("status") == "done" and not result:
             raise CheckpointError(f"run {folder.run_id} is damaged: result.json is missing.")
         _check_types(status, result)

@@ -1,7 +1,7 @@
 """Packed runs: the records of many run folders in one small file that a repository can hold.
 
 A pack is a ``.tar.xz`` of run folders without checkpoints, logs and locks. It is the same bytes for
-the same runs. What it holds are records: settings, events, results, environments. Absolute paths
+the same runs. What it holds are records: settings, events, results, environments, and the samples of studies. Absolute paths
 in them are shortened to their last part; uncommitted changes of the checkout are left out (their
 digest stays). A pack stands for a run store wherever results are read; unpacked into a store, its
 finished runs are finished there. Imports no torch.
@@ -9,7 +9,6 @@ finished runs are finished there. Imports no torch.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import lzma
@@ -24,7 +23,14 @@ from typing import Any
 
 from nasbench_snas.data.catalogue import default_cache_dir
 from nasbench_snas.errors import ConfigError, DataError
-from nasbench_snas.runs.folder import RETRAININGS, STUDIES, RunFolder, run_folders, write_atomic
+from nasbench_snas.runs.binding import BOUND, digest_of
+from nasbench_snas.runs.folder import (
+    RETRAININGS,
+    STUDIES,
+    RunFolder,
+    stored_runs,
+    write_atomic,
+)
 
 SUFFIX = ".tar.xz"
 RECORDS = (
@@ -33,8 +39,8 @@ RECORDS = (
     "result.json",
     "events.jsonl",
     "env.json",
-    "genotype.json",
-    "alpha.npz",
+    "tabular.json",
+    *BOUND,
 )
 """Files of a run folder that a pack keeps."""
 _PATHS = re.compile(rb'^((?:root|cache_dir) = )"(?:[^"]*[/\\])([^"/\\]+)"', re.MULTILINE)
@@ -60,14 +66,14 @@ def pack(root: Path, file: Path, names: Collection[str] = ()) -> int:
     """
     if not file.name.endswith(SUFFIX):
         raise ConfigError(f"{file} is no name of a pack.", fix=f"Use a name that ends in {SUFFIX}.")
-    folders = list(_folders(root))
-    unknown = set(names) - {folder.name for _, folder in folders}
+    folders = [folder for _, folder in stored_runs(root)]
+    unknown = set(names) - {folder.run_id for folder in folders}
     if unknown:
         raise ConfigError(
             f"no run called {', '.join(sorted(unknown))} in {root}.",
             fix="`nasbench ls runs` lists them; names are given in full.",
         )
-    chosen = [(part, f) for part, f in folders if not names or f.name in names]
+    chosen = [folder.path for folder in folders if not names or folder.run_id in names]
     if not chosen:
         raise DataError(
             f"there are no runs in {root}.",
@@ -75,11 +81,11 @@ def pack(root: Path, file: Path, names: Collection[str] = ()) -> int:
         )
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:xz", preset=9) as archive:
-        for part, folder in chosen:
+        for folder in chosen:
             for name in RECORDS:
                 if (folder / name).is_file():
                     data = _bare(name, (folder / name).read_bytes())
-                    entry = tarfile.TarInfo(str(PurePosixPath(part, folder.name, name)))
+                    entry = tarfile.TarInfo((folder / name).relative_to(root).as_posix())
                     entry.size, entry.mode = len(data), 0o644
                     archive.addfile(entry, io.BytesIO(data))
     write_atomic(file, buffer.getvalue())
@@ -124,7 +130,7 @@ def store_of(path: Path) -> Path:
     if not is_pack(path):
         return path
     try:
-        digest = hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
+        digest = digest_of(path.read_bytes())
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}.") from error
     place = default_cache_dir() / "packs" / digest
@@ -142,17 +148,6 @@ def store_of(path: Path) -> Path:
     return place
 
 
-def _folders(root: Path) -> Iterator[tuple[str, Path]]:
-    for part in ("", RETRAININGS):
-        for folder in run_folders(root / part):
-            yield part, folder.path
-    studies = root / STUDIES
-    if studies.is_dir():
-        for path in sorted(studies.iterdir()):
-            if (path / "result.json").is_file():
-                yield STUDIES, path
-
-
 def _bare(name: str, data: bytes) -> bytes:
     """Return a record without what belongs to one machine."""
     if name == "config.toml":
@@ -167,8 +162,14 @@ def _bare(name: str, data: bytes) -> bytes:
             start["command"] = [_last_part(str(word)) for word in words]
             if isinstance(start.get("git"), dict):
                 start["git"].pop("diff", None)
-        return (json.dumps(starts, indent=1) + "\n").encode()
+        return _text(starts)
+    if name == "tabular.json" and isinstance(values := _json(data), dict):
+        return _text({**values, "table": _last_part(str(values.get("table", "")))})
     return data
+
+
+def _text(value: Any) -> bytes:
+    return (json.dumps(value, indent=1) + "\n").encode()
 
 
 def _last_part(word: str) -> str:

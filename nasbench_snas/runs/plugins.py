@@ -7,13 +7,13 @@ digest is of the source file, and no part of a run's identity.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterable
 from typing import Any
 
 from nasbench_snas.errors import CheckpointError, ConfigError, PluginError
 from nasbench_snas.registry import Entry, Kind, Registry
+from nasbench_snas.runs.binding import digest_of
 from nasbench_snas.runs.folder import RunFolder, read_json
 from nasbench_snas.settings.toml import read_toml
 
@@ -34,7 +34,7 @@ def plugin_record(registry: Registry, kind: Kind, name: str) -> dict[str, Any]:
         "kind": kind,
         "name": name,
         "version": getattr(cls, "version", None),
-        "digest": _digest(entry),
+        "digest": source_digest(entry),
         "origin": entry.origin,
     }
 
@@ -91,7 +91,7 @@ def check_plugins(
                 "Its recorded data can be listed and reported without it (ls, show, report).",
                 "Give it with --plugin FILE|MODULE or NASBENCH_PLUGINS, or install its package.",
             ) from error
-        now, before = _digest(entry), used.get("digest")
+        now, before = source_digest(entry), used.get("digest")
         if before and now and before != now and (built_in or entry.origin != BUILT_IN):
             logger.warning(
                 "run %s used %s; here is another one: digest %s (%s)",
@@ -113,10 +113,10 @@ def _told(used: dict[str, Any]) -> str:
     return f"{used['kind']} {used['name']!r}" + (f" ({known})" if known else "")
 
 
-def _digest(entry: Entry) -> str | None:
+def source_digest(entry: Entry) -> str | None:
     """Return the digest of an entry's source file, or None if it has none."""
     try:
         content = entry.file.read_bytes() if entry.file else None
     except OSError:
         return None
-    return None if content is None else hashlib.blake2b(content, digest_size=8).hexdigest()
+    return None if content is None else digest_of(content)

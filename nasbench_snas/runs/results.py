@@ -13,14 +13,14 @@ pandas only where a table is asked for.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasbench_snas.errors import ConfigError, DataError
 from nasbench_snas.outside import csv_line, unguarded
 from nasbench_snas.runs.copies import further, merge_copies
-from nasbench_snas.runs.folder import RunFolder, run_folders, write_atomic
+from nasbench_snas.runs.folder import RunFolder, stored_runs, write_atomic
 from nasbench_snas.runs.pack import store_of
 from nasbench_snas.runs.rows import RowLoader
 from nasbench_snas.runs.schema import COLUMNS, TYPES, Row
@@ -50,7 +50,7 @@ def load_rows(roots: str | Path | Iterable[str | Path] = "runs") -> list[Row]:
     paths = [Path(roots)] if isinstance(roots, str | Path) else [Path(root) for root in roots]
     found: dict[tuple[str, str], RunFolder] = {}
     for root in _distinct(paths):
-        for stage, folder in _folders(root):
+        for stage, folder in stored_runs(root):
             other = found.setdefault((stage, folder.run_id), folder)
             if other is not folder:
                 found[stage, folder.run_id] = further(other, folder)
@@ -160,18 +160,6 @@ def _distinct(paths: Sequence[Path]) -> list[Path]:
                 "Make a run with `nasbench run -e snas -s darts-cnn`, or pass --root.",
             )
     return [path for path in {path.resolve(): path for path in paths}.values()]
-
-
-def _folders(root: Path) -> Iterator[tuple[str, RunFolder]]:
-    for folder in run_folders(root):
-        yield "search", folder
-    for folder in run_folders(root / "_retrain"):
-        yield "retrain", folder
-    studies = root / "_gradients"
-    if studies.is_dir():
-        for path in sorted(studies.iterdir()):
-            if path.is_dir() and (path / "result.json").is_file():
-                yield "gradients", RunFolder(path)
 
 
 def _join_parents(rows: Sequence[Row]) -> None:

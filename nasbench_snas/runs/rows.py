@@ -5,7 +5,6 @@ Imports no torch.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import shlex
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasbench_snas.errors import CheckpointError, DataError, NasbenchError
-from nasbench_snas.runs.binding import plain
+from nasbench_snas.runs.binding import plain, without_seed
 from nasbench_snas.runs.folder import RunFolder, read_object
 from nasbench_snas.runs.index import index_row
 from nasbench_snas.runs.schema import COLUMNS, NOT_RECORDED, TYPES, Row, migrate
@@ -86,15 +85,10 @@ class RowLoader:
             raise CheckpointError(f"cannot read {folder.config_file}: {error}") from error
         if stage == "retrain":
             return _retraining_columns(text)
-        lines = [line.rsplit("  # ", 1)[0] for line in text.splitlines()]
-        seeds = [line for line in lines[:12] if line.startswith("seed =")]
-        key = "\n".join(line for line in lines if line not in seeds)
-        if key not in self._settings:
-            self._settings[key] = setting_columns(text)
-        row = dict(self._settings[key])
-        if seeds:
-            row["seed"] = int(seeds[0].partition("=")[2])
-        return row
+        bare, seed = without_seed(text)
+        if bare not in self._settings:
+            self._settings[bare] = setting_columns(bare)
+        return self._settings[bare] | seed
 
     def _is_stale(self, row: Row) -> bool | None:
         """Whether the estimator's source has changed since the run; None if that is unknown."""
@@ -192,6 +186,8 @@ def _retraining_columns(text: str) -> Row:
 
 def _setting(config: RunConfig, *, with_constraint: bool = True) -> str:
     """Return the hash of what the rows of one table share."""
+    from nasbench_snas.settings.run import digest_of_identity
+
     values = config.identity(0)
     if not with_constraint:
         values = {k: v for k, v in values.items() if k not in ("cost", "constraint")}
@@ -199,8 +195,7 @@ def _setting(config: RunConfig, *, with_constraint: bool = True) -> str:
         values.pop(key, None)
     for key in ("alpha", "level", "unrolled_hessian"):
         values["search"].pop(key, None)
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+    return digest_of_identity(values)
 
 
 def _environment(folder: RunFolder) -> Row:
@@ -246,15 +241,12 @@ def _derived(row: Row) -> Row:
 
 
 def _installed_sources() -> dict[str, str]:
-    """Return a hash of the source file of every installed estimator (nothing is imported)."""
+    """Return the digest of the source of every installed estimator (nothing is imported)."""
     from nasbench_snas.registry import Registry
+    from nasbench_snas.runs.plugins import source_digest
 
-    sources = {}
-    for entry in Registry().estimators():
-        if entry.file is not None and entry.file.is_file():
-            content = entry.file.read_bytes()
-            sources[entry.name] = hashlib.blake2b(content, digest_size=8).hexdigest()
-    return sources
+    found = {entry.name: source_digest(entry) for entry in Registry().estimators()}
+    return {name: digest for name, digest in found.items() if digest is not None}
 
 
 def _study_rows(folder: RunFolder) -> Iterator[Row]:

@@ -26,9 +26,6 @@ class Tracker(Protocol):
         """Record one event."""
 
 
-_PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb"}
-
-
 def require_tracker(name: str) -> None:
     """Check that a tracker (or ``none``) could be opened, without opening it.
 
@@ -38,10 +35,16 @@ def require_tracker(name: str) -> None:
     """
     if name == "none":
         return
-    if name not in _PACKAGES:
-        raise ConfigError(f"unknown tracker {name!r}.", f"Known: {', '.join(_PACKAGES)}")
-    if importlib.util.find_spec(_PACKAGES[name]) is None:
-        raise _missing(name, _PACKAGES[name])
+    _maker(name)
+    if importlib.util.find_spec(name) is None:
+        raise _missing(name, name)
+
+
+def _maker(name: str) -> Callable[[RunFolder, RunConfig], Tracker]:
+    makers = {"tensorboard": TensorBoardTracker, "wandb": WandbTracker}  # named as their packages
+    if name not in makers:
+        raise ConfigError(f"unknown tracker {name!r}.", f"Known: {', '.join(makers)}")
+    return makers[name]
 
 
 def _missing(name: str, package: str | None) -> MissingDependencyError:
@@ -58,14 +61,9 @@ def open_tracker(name: str, folder: RunFolder, config: RunConfig) -> Tracker:
         ConfigError: There is no such tracker.
         MissingDependencyError: Its package is not installed.
     """
-    makers: dict[str, Callable[[RunFolder, RunConfig], Tracker]] = {
-        "tensorboard": TensorBoardTracker,
-        "wandb": WandbTracker,
-    }
-    if name not in makers:
-        raise ConfigError(f"unknown tracker {name!r}.", f"Known: {', '.join(makers)}")
+    make = _maker(name)
     try:
-        return _Guarded(name, makers[name](folder, config))
+        return _Guarded(name, make(folder, config))
     except ImportError as error:
         raise _missing(name, error.name) from error
     except Exception as error:

@@ -219,8 +219,7 @@ class RunConfig(BaseModel):
         for key in ("estimator", "estimator_version", "seed"):
             values.pop(key)
         values["search"].pop("alpha")
-        text = json.dumps(values, sort_keys=True, separators=(",", ":"))
-        return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+        return digest_of_identity(values)
 
     def digest(self, estimator_version: int) -> str:
         """Return the first eight hex digits of the identity's blake2 hash."""

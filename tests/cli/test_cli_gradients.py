@@ -82,7 +82,6 @@ def test_study_prints_its_rows_as_json(tmp_path: Path) -> None:
         ["--set", "unknown=1"],
         ["--reference", "guess"],
         ["--temperatures", "cold"],
-        ["--max-time", "soon"],
         ["-e", "snass"],
     ],
 )

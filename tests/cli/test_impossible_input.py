@@ -145,7 +145,7 @@ def test_impossible_terminals(
 
 
 @pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "x"])
-@pytest.mark.parametrize("command", ["run", "retrain"])
+@pytest.mark.parametrize("command", ["run", "retrain", "gradients"])
 def test_impossible_times(capsys: pytest.CaptureFixture[str], command: str, seconds: str) -> None:
     code, text = told(capsys, command, "--max-time", seconds)
     assert code == 2

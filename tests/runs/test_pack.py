@@ -16,6 +16,8 @@ from report_runs import make_run
 
 from nasbench_snas.cli.main import nasbench
 from nasbench_snas.errors import ConfigError, DataError
+from nasbench_snas.runs.folder import RunFolder, write_atomic
+from nasbench_snas.runs.index import read_index
 from nasbench_snas.runs.pack import pack, store_of, unpack
 from nasbench_snas.runs.results import load_rows
 
@@ -70,6 +72,23 @@ def test_paths_of_the_machine_and_uncommitted_changes_stay_behind(
     )
     assert "/home/me" not in text and "secret change" not in text
     assert 'root = "images"  # file' in text and "data.root=images" in text and '"a/b"' in text
+
+
+def test_a_study_and_a_comparison_are_whole_in_a_pack(store: Path, tmp_path: Path) -> None:
+    study = RunFolder(store / "_gradients" / "snas-unit-01234567")
+    write_atomic(study.config_file, "samples = 128\n")
+    write_atomic(study.path / "samples.npz", b"moments")
+    study.write_result({"rows": []}, "done")
+    compared = next(store.glob("snas-*")) / "tabular.json"
+    compared.write_text('{"table": "/home/me/table.csv", "test_regret": 1.5}')
+    file, other = tmp_path / "some.tar.xz", tmp_path / "other"
+    assert pack(store, file) == 4
+    assert unpack(file, other) == (4, 0) and unpack(file, other) == (0, 4)
+    assert {row["status"] for row in read_index(other)} == {"done"}
+    assert json.loads((other / compared.relative_to(store)).read_text()) == {
+        "table": "table.csv",
+        "test_regret": 1.5,
+    }
 
 
 def test_unpacked_runs_are_finished_and_equal_ones_stay(store: Path, tmp_path: Path) -> None:

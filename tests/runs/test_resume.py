@@ -126,7 +126,7 @@ def test_a_finished_run_is_not_repeated_and_a_changed_folder_is_refused(tmp_path
     (folder / "status.json").write_text('{"status": "interrupted"}')
     third = run(tmp_path, "never", estimator="random", level="joint")
     assert third.returncode == 1
-    assert "does not match these settings" in third.stderr
+    assert "config.toml is not what the run was made with" in third.stderr
     assert "Traceback" not in third.stderr
 
 
