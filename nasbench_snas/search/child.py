@@ -82,6 +82,21 @@ def accuracy(parent: nn.Module, z: Tensor, batches: Iterable[tuple[Tensor, Tenso
     return 100.0 * right.cpu() / seen
 
 
+def accuracies(parent: nn.Module, z: Tensor, batches: Batches, per_pass: int = 8) -> Tensor:
+    """Return :func:`accuracy` of many architectures, ``per_pass`` in one pass over the batches.
+
+    Args:
+        parent: The network.
+        z: Weights, shape ``(N, E, K)``.
+        batches: Yields the batches anew at each call.
+        per_pass: Architectures of one pass.
+
+    Raises:
+        DivergedError: Logits are NaN or infinite.
+    """
+    return torch.cat([accuracy(parent, part, batches()) for part in z.split(per_pass)])
+
+
 @own_modes()
 @torch.no_grad()
 def recalibrate(parent: nn.Module, z: Tensor, batches: Iterable[tuple[Tensor, Tensor]]) -> None:

@@ -60,7 +60,7 @@ class Derives(Progress):
             ConfigError: The rule is best-of-N, and no images are set apart to select by.
         """
         rule = self.derive_rule
-        if rule == "best-of-N":
+        if rule == SELECTED:
             return self.selected().z
         return derive(rule, self.space, self.dist, stream(self.seed, "derive", self.home))
 

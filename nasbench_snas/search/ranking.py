@@ -13,12 +13,9 @@ Reference: Yu et al. 2020, arXiv:1902.08142, section 4.1 (Kendall's tau of share
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import Any, Protocol
 
-import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor, nn
 
 from nasbench_snas.api import Distribution
@@ -26,16 +23,14 @@ from nasbench_snas.architecture.distributions import one_hot
 from nasbench_snas.architecture.known import KnownSpace, Standing
 from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.data.batches import Batch
-from nasbench_snas.search.child import accuracy
+from nasbench_snas.search.child import accuracies
 from nasbench_snas.search.images import SearchImages
+from nasbench_snas.stats.agreement import agreement
 
 SHARE = 0.2
 """Largest share of a search's forward passes."""
 MOST_EPOCHS = 10
 FEWEST_IMAGES = 64
-TOP = 0.1
-"""Share of the sample whose overlap is measured."""
-_PER_PASS = 8
 
 
 class Searched(Protocol):
@@ -120,19 +115,10 @@ class Ranking:
             "parent_acc": self.last.get("parent_acc"),
         }
 
-    def sampled(self) -> Tensor:
-        """Return the sample, shape ``(N, E)``."""
-        return self._sample
-
     def _measure(self) -> dict[str, Any]:
         size = self._search.dist.num_operations
         z = one_hot(self._sample, size, torch.float32)
-        device = next(self._search.parent.parameters()).device
-        values = [
-            float(value)
-            for part in z.to(device).split(_PER_PASS)
-            for value in accuracy(self._search.parent, part, self._batches())
-        ]
+        values = accuracies(self._search.parent, z, self._batches).tolist()
         compared = {
             name: agreement(values, self.known.accuracies(name, self._sample))
             for name in self.known.datasets
@@ -169,19 +155,3 @@ def plan(passes: float, epochs: int, most_images: int) -> tuple[int, int]:
     wanted = min(FEWEST_IMAGES, most_images)
     number = int(min(MOST_EPOCHS, epochs, max(passes // wanted, 1)))
     return number, int(min(max(passes // number, 1), most_images))
-
-
-def agreement(ours: Sequence[float], known: Sequence[float]) -> dict[str, float | None]:
-    """Return Kendall's tau-b, Spearman's rho and the overlap of the best tenth.
-
-    Correlations are None where all values are equal. The overlap is the share of our best tenth
-    (ties by place in the sample) that is among the best tenth known; chance gives a tenth.
-    """
-    top = max(round(TOP * len(ours)), 1)
-    best = [set(np.argsort(-np.asarray(v), kind="stable")[:top].tolist()) for v in (ours, known)]
-    constant = np.ptp(ours) == 0 or np.ptp(known) == 0
-    return {
-        "tau": None if constant else float(stats.kendalltau(ours, known).statistic),
-        "spearman": None if constant else float(stats.spearmanr(ours, known).statistic),
-        "overlap": len(best[0] & best[1]) / top,
-    }

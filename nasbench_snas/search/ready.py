@@ -24,8 +24,6 @@ from nasbench_snas.settings.parameters import create
 from nasbench_snas.settings.run import RunConfig
 
 _LOG = logging.getLogger("nasbench_snas")
-
-
 _UNKNOWN = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
 
 
@@ -76,5 +74,7 @@ def check_ready(
 
 def unlike(plans: Iterable[PlannedRun]) -> list[PlannedRun]:
     """Return the plans that differ in more than their seed, the first of each kind."""
-    kinds = {plan.config.model_copy(update={"seed": 0}).model_dump_json(): plan for plan in plans}
+    kinds: dict[str, PlannedRun] = {}
+    for plan in plans:
+        kinds.setdefault(plan.config.model_copy(update={"seed": 0}).model_dump_json(), plan)
     return list(kinds.values())

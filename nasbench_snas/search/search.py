@@ -38,7 +38,7 @@ from nasbench_snas.search.resource import ResourceTerm
 from nasbench_snas.search.state import restore, state_of
 from nasbench_snas.search.temperatures import check_temperatures
 from nasbench_snas.search.totals import StepTotals
-from nasbench_snas.search.views import view_weights
+from nasbench_snas.search.views import SELECTED, view_weights
 from nasbench_snas.seeding import stream
 from nasbench_snas.settings.parameters import create
 from nasbench_snas.settings.run import RunConfig, SearchSettings
@@ -91,7 +91,7 @@ class Search(Derives):
             estimator_class, config.estimator.parameters, "estimator"
         )
         check_temperatures(config.estimator.parameters, torch.float32)
-        if self.derive_rule == "best-of-N":
+        if self.derive_rule == SELECTED:
             self.selection_part()  # refused now, not after the training
         alpha_init = stream(self.seed, "alpha-init")
         self.dist: Distribution = self.estimator.make_distribution(self.space, alpha_init)

@@ -13,7 +13,6 @@ part instead of one minibatch, and inherited statistics instead of the minibatch
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -21,10 +20,7 @@ from torch import Tensor, nn
 
 from nasbench_snas.api import Distribution
 from nasbench_snas.architecture.distributions import one_hot
-from nasbench_snas.search.child import accuracy
-
-_PER_PASS = 8
-"""Candidates of one pass through the parent."""
+from nasbench_snas.search.child import Batches, accuracies
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ def best_of(
     generator: torch.Generator,
     *,
     candidates: int,
-    batches: Callable[[], Iterable[tuple[Tensor, Tensor]]],
+    batches: Batches,
 ) -> Selection:
     """Return the best of ``candidates`` architectures drawn from ``dist``.
 
@@ -73,7 +69,7 @@ def best_of(
     drawn = dist.hard(dist.noise(1, candidates, generator))[0]
     rows = list(dict.fromkeys(tuple(row) for row in drawn.argmax(dim=-1).tolist()))
     z = one_hot(torch.tensor(rows), dist.num_operations, torch.float32).to(drawn.device)
-    values = torch.cat([accuracy(parent, part, batches()) for part in z.split(_PER_PASS)])
+    values = accuracies(parent, z, batches)
     best = int(values.argmax())
     return Selection(
         z=z[best],

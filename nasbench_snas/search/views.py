@@ -1,15 +1,15 @@
 """Views of a parent network: which architecture weights it is validated with, and derivation.
 
 Six views, all without retraining: a ``soft`` sample at the current temperature, a ``hard``
-sample, the ``mean`` (probabilities), ``argmax`` over all operations including ``none``, and
-``top2`` (DARTS, arXiv:1806.09055, section 2.4: the two strongest edges of each node by their best
-operation other than ``none``),
-and ``best-of-N``, where that is the rule (see :mod:`nasbench_snas.search.selection`).
+sample, the ``mean`` (probabilities), ``argmax`` over all operations including ``none``, ``top2``
+(DARTS, arXiv:1806.09055, section 2.4: the two strongest edges of each node by their best operation
+other than ``none``), and ``best-of-N``, where that is the rule (see
+:mod:`nasbench_snas.search.selection`).
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from nasbench_snas.api import Distribution, Estimator
 from nasbench_snas.architecture.space import Space
 
 ViewName = Literal["soft", "hard", "mean", "argmax", "top2"]
-SELECTED = "best-of-N"
+SELECTED: Final = "best-of-N"
 VIEWS: tuple[ViewName, ...] = ("soft", "hard", "mean", "argmax", "top2")
 SAMPLED = ("soft", "hard")
 

@@ -1,6 +1,7 @@
 """Statistics of the suite: seeds, tables and gradient draws.
 
-Arrays go in, frozen dataclasses come out. Two halves that share the interval type:
+Arrays go in, frozen dataclasses come out. Besides the agreement of two rankings
+(:mod:`~nasbench_snas.stats.agreement`), two halves that share the interval type:
 
 * one number a seed: :mod:`~nasbench_snas.stats.means`, :mod:`~nasbench_snas.stats.median`,
   :mod:`~nasbench_snas.stats.robust`, :mod:`~nasbench_snas.stats.paired`,
@@ -62,6 +63,7 @@ __all__ = [
     "Reference",
     "Scatter",
     "VarianceParts",
+    "agreement",
     "bold",
     "bold_rows",
     "break_even_budget",

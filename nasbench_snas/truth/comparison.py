@@ -12,8 +12,7 @@ from dataclasses import asdict
 from multiprocessing import get_context
 from typing import Any
 
-import torch
-
+from nasbench_snas.compute.threads import threads_for
 from nasbench_snas.registry import Registry
 from nasbench_snas.truth.course import Purse
 from nasbench_snas.truth.landscape import (
@@ -99,16 +98,14 @@ def _parts(
 
 def _part(settings: LandscapeSettings, plugins: Plugins, rate: float, name: str) -> dict[str, Any]:
     """Return all that is measured of one method."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # results do not depend on the machine, and tensors are small
     start = time.process_time()
     registry = Registry(plugins=plugins[0], environment_plugins=plugins[1])
     landscape = Landscape(settings, registry, published())
-    course, gradients = landscape.compare(name), []
-    if settings.draws:
-        gradients = gradient_quality(landscape, name, exact_points(landscape, rate))
-    by_seconds = landscape.by_seconds(name) if name in BY_SECONDS else None
-    torch.set_num_threads(threads)
+    with threads_for(1):  # results do not depend on the machine, and tensors are small
+        course, gradients = landscape.compare(name), []
+        if settings.draws:
+            gradients = gradient_quality(landscape, name, exact_points(landscape, rate))
+        by_seconds = landscape.by_seconds(name) if name in BY_SECONDS else None
     return {
         "name": name,
         "course": course,

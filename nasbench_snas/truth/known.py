@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
-import torch
 from torch import Tensor
 
 from nasbench_snas.architecture.known import Standing
+from nasbench_snas.architecture.nasbench201 import EDGES, NAMES
 from nasbench_snas.truth.published import DATASETS, published
-
-SAMPLE = 200
-"""Architectures that rank correlations are measured on."""
+from nasbench_snas.truth.rows import rows_of, stratified
 
 
 class PublishedSpace:
@@ -30,7 +26,7 @@ class PublishedSpace:
 
     def accuracies(self, dataset: str, choices: Tensor) -> list[float]:
         """Return accuracies in percent; see :class:`KnownSpace`."""
-        values = published().mean(dataset)[_index(choices)]
+        values = published().mean(dataset)[rows_of(choices, len(NAMES))]
         return [float(value) for value in values]
 
     def standing(self, dataset: str, choice: Tensor) -> Standing:
@@ -45,18 +41,4 @@ class PublishedSpace:
 
     def sample(self) -> Tensor:
         """Return one architecture of each of 200 equal ranges of CIFAR-10 ranks, shape (200, 6)."""
-        return _sample().clone()
-
-
-def _index(choices: Tensor) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    weights = 5 ** torch.arange(choices.shape[1] - 1, -1, -1)
-    index: np.ndarray[tuple[int], np.dtype[np.int64]] = (choices.cpu() * weights).sum(1).numpy()
-    return index
-
-
-@cache
-def _sample() -> Tensor:
-    order = np.argsort(published().mean(DATASETS[0]), kind="stable")
-    generator = np.random.default_rng(0)
-    chosen = torch.tensor([int(generator.choice(part)) for part in np.array_split(order, SAMPLE)])
-    return torch.stack([chosen // 5**place % 5 for place in range(5, -1, -1)], dim=1)
+        return stratified(published().mean(DATASETS[0]), len(NAMES), len(EDGES))

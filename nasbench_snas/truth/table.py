@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats as scipy_stats
 from torch import Tensor
 
 from nasbench_snas.architecture.distributions import one_hot
 from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.errors import DataError
 from nasbench_snas.outside import unguarded
-from nasbench_snas.search.child import accuracy
+from nasbench_snas.search.child import accuracies
 from nasbench_snas.search.search import Search
+from nasbench_snas.stats.agreement import agreement
 from nasbench_snas.truth.own import ground
 
 
@@ -104,24 +103,18 @@ def compare(search: Search, table: Table, draws_per_pass: int = 16) -> dict[str,
             f"setting {ground(config)}; the table: setting {table.setting}.",
             "Make a table with the space and data settings of the search.",
         )
-    inherited = np.concatenate(list(_inherited(search, table, draws_per_pass)))
+    z = one_hot(table.choices, search.space.num_operations, torch.float32)
+    inherited = accuracies(search.parent, z, search.valid_batches, draws_per_pass).tolist()
+    ranks = agreement(inherited, table.valid.tolist())
     derived = search.derived().argmax(dim=-1).cpu()
     match = np.flatnonzero((table.choices == derived).all(dim=1).numpy())
     best, ours = float(table.test.max()), float(table.test[match[0]]) if len(match) else None
-    constant = np.ptp(inherited) == 0 or np.ptp(table.valid) == 0
-    kendall, spearman = scipy_stats.kendalltau, scipy_stats.spearmanr
     return {
         "n": len(table.valid),
         "table_seeds": table.seeds,
         "best_test_acc": best,
         "derived_test_acc": ours,
         "test_regret": None if ours is None else best - ours,
-        "rank_correlation": None if constant else float(kendall(inherited, table.valid).statistic),
-        "spearman": None if constant else float(spearman(inherited, table.valid).statistic),
+        "rank_correlation": ranks["tau"],
+        "spearman": ranks["spearman"],
     }
-
-
-def _inherited(search: Search, table: Table, size: int) -> Iterator[np.ndarray[Any, Any]]:
-    for block in table.choices.split(size):
-        z = one_hot(block, search.space.num_operations, torch.float32).to(search.device)
-        yield accuracy(search.parent, z, search.valid_batches()).numpy()

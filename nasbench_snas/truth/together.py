@@ -17,11 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nasbench_snas.architecture.space import Space
+from nasbench_snas.data.batches import Batch
 from nasbench_snas.errors import DivergedError
 from nasbench_snas.supernet.modules import Pool
 from nasbench_snas.supernet.reference import MixedEdge, ReferenceCell, ReferenceParent
-
-Batch = tuple[Tensor, Tensor]
 
 
 def together_possible(space: Space) -> bool:

@@ -27,14 +27,11 @@ from torch import Tensor
 
 from nasbench_snas.architecture.known import Standing
 from nasbench_snas.errors import DataError, GenotypeError
+from nasbench_snas.truth.rows import Array, rows_of, stratified
 
 FILE = Path(__file__).with_name("snas_unit.npz")
 OPERATIONS = ("none", "skip_connect", "conv_3x3")
 EDGES, CHANNELS, DATASET = 6, 4, "digits"
-SAMPLE = 200
-"""Architectures that rank correlations are measured on."""
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class UnitTable:
@@ -108,11 +105,11 @@ class UnitTable:
 
     def accuracies(self, dataset: str, choices: Tensor) -> list[float]:
         """Return accuracies in percent; see :class:`KnownSpace`."""
-        return [float(value) for value in self.means[_index(choices)]]
+        return [float(value) for value in self.means[rows_of(choices, len(OPERATIONS))]]
 
     def standing(self, dataset: str, choice: Tensor) -> Standing:
         """Return where an architecture stands; see :class:`KnownSpace`."""
-        accuracy = float(self.means[_index(choice[None])[0]])
+        accuracy = float(self.means[rows_of(choice[None], len(OPERATIONS))[0]])
         regret = float(self.means.max()) - accuracy
         percentile = 100.0 * float((self.means < accuracy - 1e-9).mean())
         return Standing(accuracy, regret, percentile, self.error, regret <= self.margin)
@@ -123,10 +120,7 @@ class UnitTable:
 
     def sample(self) -> Tensor:
         """Return one architecture of each of 200 equal ranges of ranks, shape (200, 6)."""
-        order = np.argsort(self.means, kind="stable")
-        generator = np.random.default_rng(0)
-        chosen = [int(generator.choice(part)) for part in np.array_split(order, SAMPLE)]
-        return torch.tensor([[int(digit) for digit in key_of(number)] for number in chosen])
+        return stratified(self.means, len(OPERATIONS), EDGES)
 
     def record(self, key: str) -> dict[str, Any]:
         """Return what the table says of an architecture, as plain values.
@@ -174,12 +168,6 @@ def index_of(key: str) -> int:
     if len(key) != EDGES or set(key) - set("012"):
         raise GenotypeError(f"{key!r} is no architecture of snas-unit.", "Expected six digits 0-2.")
     return int(key, len(OPERATIONS))
-
-
-def _index(choices: Tensor) -> Array:
-    weights = len(OPERATIONS) ** torch.arange(EDGES - 1, -1, -1)
-    index: Array = (choices.cpu() * weights).sum(dim=1).numpy()
-    return index
 
 
 @cache

@@ -15,8 +15,9 @@ from nasbench_snas.architecture.known import Standing
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder
 from nasbench_snas.search.plan import plan_run
-from nasbench_snas.search.ranking import FEWEST_IMAGES, Ranking, agreement, plan
+from nasbench_snas.search.ranking import FEWEST_IMAGES, Ranking, plan
 from nasbench_snas.search.runner import RunOptions, run_search
+from nasbench_snas.stats.agreement import agreement
 from nasbench_snas.truth.published import published
 
 TINY = ["data.max_train_images=300", "search.epochs=2", "child.candidates=4", "child.samples=1"]

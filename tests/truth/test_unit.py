@@ -70,8 +70,16 @@ def test_noise_between_seeds_is_found_and_widens_what_may_be_the_best(tmp_path: 
     right = 100 * np.sqrt(2 * 4) / 400  # variance 4 of each of two counts
     assert table.deviation[0] == pytest.approx(right, rel=0.35)
     assert table.margin > 2 * table.error
-    among = [table.standing("digits", torch.tensor([2, 2, d, 0, 0, 0])) for d in (2, 1)]
-    assert all(at.among_best == (at.regret <= table.margin) for at in among)
+    found = {
+        key: table.standing("digits", torch.tensor([int(digit) for digit in key]))
+        for key in ("222000", "221000", "122000")  # half a point, and five, behind but for noise
+    }
+    assert [at.among_best for at in found.values()] == [True, True, False]
+    assert found["221000"].regret > 0
+    write_table(source)  # without noise one step is enough
+    pack_unit(source, {"epochs": 7}, target)
+    second = UnitTable(target).standing("digits", torch.tensor([2, 2, 1, 0, 0, 0]))
+    assert not second.among_best
 
 
 @pytest.mark.parametrize(("count", "value"), [(2, 1.645), (3, 1.92), (6, 2.23), (10, 2.42)])

@@ -35,6 +35,7 @@ _GAP = r"\s|\\(?=\r?\n)|#[^\n]*|\x1b\[[0-9;]*m"
 _LIVE = re.compile(rf"(?:{_GAP})*")
 _MARKED = re.compile(rf"(?:\n[ \t]*(?:#|//|[>*+%;])+[ \t]?|{_GAP})*")
 _SCALARS = re.compile(r"(?:u?int\d*|intp|long|float\d*|double|half|tensor|Tensor|str_|str)_?")
+_KEYWORD = re.compile(r"(?:dtype|device)\s*=\s*[\w.:'\"]{1,40}")
 _LISTS = ("array", "asarray", "list", "tuple", "tensor", "Tensor")
 _RANGES = ("range", "xrange", "arange")
 _WORDS: dict[str, Any] = {"None": None, "null": None, "NaN": float("nan"), "nan": float("nan")}
@@ -210,8 +211,7 @@ class Reader:
         places: list[Place] = []
         after = self.skip(opened + 1)
         while self.text[after : after + 1] != ")":
-            keyword = re.compile(r"(?:dtype|device)\s*=\s*[\w.:'\"]{1,40}").match(self.text, after)
-            if keyword is not None:
+            if (keyword := _KEYWORD.match(self.text, after)) is not None:
                 after = keyword.end()
             else:
                 value, place, after = self.value(after, depth + 1)
