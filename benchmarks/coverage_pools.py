@@ -35,7 +35,7 @@ from nasbench_snas.testing.bench import Bench
 from nasbench_snas.testing.exact import enumerate_architectures, exact_moments
 from nasbench_snas.testing.examine import depends_on_samples_only, target_of
 from nasbench_snas.testing.losses import ToyLoss
-from nasbench_snas.testing.problems import STEPS, Stage, cell_problem
+from nasbench_snas.testing.problems import Stage, cell_problem
 from nasbench_snas.testing.proofs import exact
 
 POOL, NOISES, PASS, WARM = 50_000, 400_000, 4_000, 64
@@ -120,15 +120,6 @@ def rows(registry: Registry) -> list[Variant]:
     small = StudySettings(estimators=tuple(SMALL.values()), **cold)
     kept = [v for v in found if v.name not in SMALL] + variants(small, registry)[0]
     return [v for v in kept if "penalty" not in v.label]
-
-
-def pools(folder: Path, only: str = "") -> Iterator[Pool]:
-    """Yield all pools, made now or before."""
-    registry = Registry()
-    for stage in STEPS:
-        for variant in rows(registry):
-            if only in variant.label:
-                yield pool(folder, registry, stage, variant)
 
 
 def pool(folder: Path, registry: Registry, stage: Stage, variant: Variant) -> Pool:

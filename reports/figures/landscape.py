@@ -11,11 +11,7 @@ from matplotlib.figure import Figure
 from ..tables.landscape import label
 from .style import INK, SIZE, looks, panels
 
-_PANELS = (
-    ("Score functions", ("score",)),
-    ("Marginalising, evolution, random", None),
-    ("Relaxed *", ("relaxed",)),
-)
+_PANELS = ("Score functions", "Marginalising, evolution, random", "Relaxed *")
 _EXACT = "exact"
 
 
@@ -28,7 +24,7 @@ def draw(result: Mapping[str, Any]) -> Figure:
     exact = [m for m in result["methods"] if m["estimator"] == _EXACT]
     rest = [m for m in result["methods"] if m["estimator"] != _EXACT]
     kinds = [_kind(method) for method in rest]
-    for number, (axis, (title, _)) in enumerate(zip(axes, _PANELS, strict=True)):
+    for number, (axis, title) in enumerate(zip(axes, _PANELS, strict=True)):
         chosen = [m for m, kind in zip(rest, kinds, strict=True) if kind == number]
         _panel(axis, chosen, exact)
         axis.set_title(title, fontsize=SIZE)
@@ -38,6 +34,7 @@ def draw(result: Mapping[str, Any]) -> Figure:
 
 
 def _kind(method: Mapping[str, Any]) -> int:
+    """Return which of the panels a method stands in."""
     if method["relaxed"]:
         return 2
     return 0 if method["family"] == "score" else 1

@@ -84,7 +84,7 @@ def search_progress(group: Comparable, history: Mapping[str, list[dict[str, Any]
         "count with the accuracy of guessing from their last record on. After Figure 3 of the "
         "paper."
     )
-    return _drawing("3", "search-progress", "Search progress", caption, figure, group)
+    return drawing("3", "search-progress", "Search progress", caption, figure, group)
 
 
 def _images_seen(
@@ -231,7 +231,7 @@ def entropy(group: Comparable, history: Mapping[str, list[dict[str, Any]]]) -> D
         "their median; band: its pointwise interval from order statistics, at least 95 %, from six "
         "seeds on. Failed runs are named, and in no line. After Figure 4 of the paper."
     )
-    return _drawing("4", "entropy", "Entropy of the architecture", caption, figure, group)
+    return drawing("4", "entropy", "Entropy of the architecture", caption, figure, group)
 
 
 def _choices(run: Run) -> int | None:
@@ -244,9 +244,10 @@ def _choices(run: Run) -> int | None:
         return None
 
 
-def _drawing(
+def drawing(
     kind: str, name: str, title: str, caption: str, figure: Any, group: Comparable
 ) -> Drawing:
+    """Return the drawing of a group with the ids of all its runs, failed ones too."""
     runs = (run for variant in group.variants for run in (*variant.runs, *variant.failed))
     ids = tuple(sorted(str(run["run_id"]) for run in runs))
     number = f"Figure {kind}. " if kind.isdigit() else ""

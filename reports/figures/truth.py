@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from nasbench_snas.errors import NasbenchError
+
 from ..tables.selection import Comparable, Run
 from ..tables.truth import known_datasets, truth_of
-from .search import draw_curves
-from .style import Drawing, legend, looks, panels, watermark
+from .search import draw_curves, drawing
+from .style import Drawing, legend, looks, panels, row_label, watermark
+
+_LOG = logging.getLogger("nasbench_snas")
 
 History = Mapping[str, list[dict[str, Any]]]
 
@@ -32,7 +37,7 @@ def regret(group: Comparable, history: History) -> Drawing | None:
                     x = np.array([e.get(key, np.nan) for e in events], dtype=np.float64)
                     y = [e["truth"]["regret"][names[0]] for e in events]
                     curves.append((x, np.array(y, dtype=np.float64)))
-            draw_curves(axis, curves, [], variant.label, styles[variant.label])
+            draw_curves(axis, curves, [], row_label(variant), styles[variant.label])
         axis.set_xlabel(label)
         axis.set_ylim(bottom=0)
     axes[0].set_ylabel(f"regret on {names[0]} (points)")
@@ -40,28 +45,35 @@ def regret(group: Comparable, history: History) -> Drawing | None:
     watermark(axes, group.provisional)
     caption = (
         "Known accuracy of the best architecture minus that of the most probable one, at the end "
-        "of every epoch; the child of best-of-N may be another. Thin: seeds; thick: median; band: "
-        "its interval from order statistics, where the seeds give one."
+        "of every epoch; the child of best-of-N may be another. Thin: finished seeds; thick: their "
+        "median; band: its interval from order statistics, where the seeds give one. Failed runs "
+        "are named, and in no line."
     )
-    return _drawing("regret", "Regret", caption, figure, group)
+    return drawing("regret", "regret", "Regret", caption, figure, group)
 
 
 def parent_and_known(group: Comparable) -> Drawing | None:
     """Return the parent's accuracy of the sample against the known one, a panel a row, or None.
 
-    The first seed of each row that measured it is shown.
+    The first seed of each row that measured it is shown. Without the plug-in of its space what is
+    known is not at hand: the figure is left out, and that is said.
     """
     shown: dict[str, Run] = {}
     for variant in group.variants:
         for run in variant.runs:
             if truth_of(run).get("parent_acc"):
                 shown.setdefault(variant.label, run)
+    try:
+        pairs = {label: _pairs(run) for label, run in shown.items()}
+    except NasbenchError as error:
+        _LOG.warning("no figure truth of %s: %s", group.subject, error)
+        return None
     if not shown:
         return None
     styles = looks([variant.label for variant in group.variants])
     figure, axes = panels(len(shown), width=2.4, height=2.5)
     for axis, (label, run) in zip(axes, shown.items(), strict=True):
-        known, ours = _pairs(run)
+        known, ours = pairs[label]
         look = styles[label]
         axis.scatter(known, ours, s=7, color=look.colour, alpha=0.6, linewidth=0)
         tau = truth_of(run)["datasets"][known_datasets(group)[0]].get("tau")
@@ -74,7 +86,7 @@ def parent_and_known(group: Comparable) -> Drawing | None:
         "A fixed sample of architectures, stratified by known accuracy: accuracy with inherited "
         "weights and running statistics at the end of the search against the known one."
     )
-    return _drawing("truth", "Parent against known accuracy", caption, figure, group)
+    return drawing("truth", "truth", "Parent against known accuracy", caption, figure, group)
 
 
 def _pairs(run: Run) -> tuple[list[float], list[float]]:
@@ -86,16 +98,3 @@ def _pairs(run: Run) -> tuple[list[float], list[float]]:
     if known is None:
         return [], []
     return known.accuracies(known.datasets[0], known.sample()), truth_of(run)["parent_acc"]
-
-
-def _drawing(kind: str, title: str, caption: str, figure: Any, group: Comparable) -> Drawing:
-    ids = tuple(sorted(str(run["run_id"]) for run in group.runs))
-    return Drawing(
-        f"{kind}-{group.slug}",
-        kind,
-        title,
-        f"{caption} {group.subject}.",
-        figure,
-        ids,
-        group.provisional,
-    )

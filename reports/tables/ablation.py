@@ -15,11 +15,11 @@ from typing import Any
 from nasbench_snas.errors import NasbenchError
 from nasbench_snas.settings.layers import flatten
 from nasbench_snas.settings.run import from_toml
-from nasbench_snas.stats.paired import compare_family
 
 from . import rules
-from .measure import interval_text, seeds_value
-from .model import MEASURED, MISSING, Column, Table, Value, number, slug, text
+from .differences import compared_with, comparison_cells
+from .measure import counted_values, seeds_value
+from .model import MEASURED, MISSING, Column, Table, Value, slug, text
 from .selection import FAILED, PROVISIONAL, Run, chance_level
 
 _COLUMN = "child_valid_acc"
@@ -53,24 +53,16 @@ def _table(key: tuple[str, ...], members: Sequence[Run], confidence: float) -> T
     values = {"base": _values(groups[base][1])} | {
         label: _values(groups[name][1]) for label, name in others.items()
     }
-    known = {
-        label: {s: v for s, v in ((s, chance if v is None else v) for s, v in own.items()) if v}
-        for label, own in values.items()
-    }
-    paired = {
-        label: own
-        for label, own in known.items()
-        if label == "base" or len(own.keys() & known["base"].keys()) >= 2
-    }
-    compared = {}
-    if len(paired) > 1:
-        compared = {c.row: c for c in compare_family(paired, "base", confidence=confidence)}
+    known = {label: counted_values(own, chance) for label, own in values.items()}
+    compared = {c.row: c for c in compared_with(known, "base", confidence)}
     body = []
     for label, name in {"base": base, **others}.items():
         runs = groups[name][1]
         ids = tuple(str(run["run_id"]) for run in runs)
         cell = seeds_value(values[label], ids, confidence=confidence, failed_value=chance)
-        body.append((text(label, runs=ids), text(str(len(runs))), cell, *_gain(compared, label)))
+        found = compared.get(label)
+        gain = comparison_cells(found, ids) if found else [Value(MISSING)] * 3
+        body.append((text(label, runs=ids), text(str(len(runs))), cell, *gain))
     estimator, space, dataset, preset = key
     provisional = preset in PROVISIONAL
     return Table(
@@ -141,15 +133,3 @@ def _values(runs: Sequence[Run]) -> dict[int, float | None]:
         int(run["seed"]): None if run["status"] in FAILED else run[_COLUMN]
         for run in sorted(runs, key=lambda run: run["status"] not in FAILED)
     }
-
-
-def _gain(compared: Mapping[str, Any], label: str) -> list[Value]:
-    found = compared.get(label)
-    if found is None:
-        return [Value(MISSING)] * 3
-    p = found.p_holm
-    return [
-        number(found.median, sign=True),
-        text(interval_text(found.interval, sign=True) or MISSING),
-        Value(MISSING, detail="too few shared seeds") if p is None else Value(f"{p:.3f}", p),
-    ]

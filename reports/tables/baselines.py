@@ -47,7 +47,11 @@ def sampled_mean(found: Comparable) -> float | None:
 
 def relative(values: Mapping[int, float | None], base: float) -> dict[int, float | None]:
     """Return the relative improvement over ``base`` of each seed, percent."""
-    return {s: None if v is None else 100 * (v - base) / base for s, v in values.items()}
+    return {seed: _above(value, base) for seed, value in values.items()}
+
+
+def _above(value: float | None, base: float) -> float | None:
+    return None if value is None else 100 * (value - base) / base
 
 
 def further_columns(found: Comparable) -> list[Column]:
@@ -70,14 +74,14 @@ def further_columns(found: Comparable) -> list[Column]:
 
 def further_values(variant: Variant, found: Comparable, confidence: float) -> list[Value]:
     """Return the cells of :func:`further_columns`."""
-    base, chance = sampled_mean(found), variant.chance
+    base = sampled_mean(found)
     cells = [_selected(variant)] if _selects(found) else []
     if base:
         gain = seeds_value(
             relative(variant.by_seed("child_valid_acc"), base),
             variant.ids,
             confidence=confidence,
-            failed_value=None if chance is None else 100 * (chance - base) / base,
+            failed_value=_above(variant.chance, base),
             failed=variant.failed_ids,
         )
         cells.append(gain)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from nasbench_snas.stats.cells import format_cell, supported_decimals
 from nasbench_snas.stats.median import smallest_sample
 from nasbench_snas.stats.paired import PairedComparison, compare_family
@@ -27,14 +29,9 @@ def differences(found: Comparable, confidence: float) -> Table | None:
     if len(rows) < 2:
         return None
     baseline = _baseline(variants)
-    kept = {
-        name: values
-        for name, values in rows.items()
-        if name == baseline or len(values.keys() & rows[baseline].keys()) >= 2
-    }
-    if len(kept) < 2:
+    comparisons = compared_with(rows, baseline, confidence)
+    if not comparisons:
         return None
-    comparisons = compare_family(kept, baseline, confidence=confidence)
     percent = f"{100 * confidence:g} %"
     columns = (
         Column("estimator", f"Estimator minus {baseline}", numeric=False),
@@ -91,13 +88,33 @@ def _family(comparisons: tuple[PairedComparison, ...], confidence: float) -> str
 
 
 def _row(comparison: PairedComparison, variant: Variant, ids: tuple[str, ...]) -> tuple[Value, ...]:
-    c, interval = comparison, comparison.interval
-    decimals = supported_decimals(c.half_width)
+    c = comparison
     detail = f"not paired: seeds {c.unmatched}" if c.unmatched else ""
-    ends = {"low": interval.low, "high": interval.high} if interval else {}
     return (
         text(c.row, runs=ids),
         Value(str(c.n), float(c.n), ids, detail),
+        *comparison_cells(c, ids),
+        text(_lost(variant), runs=ids),
+    )
+
+
+def compared_with(
+    rows: Mapping[str, Mapping[int, float]], baseline: str, confidence: float
+) -> tuple[PairedComparison, ...]:
+    """Compare with ``baseline`` the rows that share at least two seeds with it."""
+    shared = {
+        name: values
+        for name, values in rows.items()
+        if name == baseline or len(values.keys() & rows[baseline].keys()) >= 2
+    }
+    return compare_family(shared, baseline, confidence=confidence)
+
+
+def comparison_cells(c: PairedComparison, ids: tuple[str, ...]) -> tuple[Value, Value, Value]:
+    """Return the cells of a paired comparison: median difference, interval, p-value."""
+    interval, decimals = c.interval, supported_decimals(c.half_width)
+    ends = {"low": interval.low, "high": interval.high} if interval else {}
+    return (
         number(c.median, decimals, runs=ids, sign=True),
         Value(
             interval_text(interval, decimals, sign=True) or MISSING,
@@ -109,5 +126,4 @@ def _row(comparison: PairedComparison, variant: Variant, ids: tuple[str, ...]) -
         Value(MISSING, detail=f"no p-value below {smallest_sample()} shared seeds")
         if c.p_holm is None
         else Value(rules.p_text(c.p_holm), c.p_holm, ids, numbers={"value": c.p_holm}),
-        text(_lost(variant), runs=ids),
     )

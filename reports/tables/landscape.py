@@ -81,10 +81,10 @@ def _methods(result: Mapping[str, Any]) -> Table:
                 _number(method["tuning_budget"], 0),
             )
         )
-    lowest = 100 * (result["table"]["mean_loss"] - result["table"]["lowest_loss"])
+    uniform = 100 * (result["table"]["mean_loss"] - result["table"]["lowest_loss"])
     notes = (
         "Regret in percentage points of the objective above the best of all 15,625 architectures, "
-        f"mean with 95 % t interval; a uniformly drawn architecture has {lowest:.2f} on average. "
+        f"mean with 95 % t interval; a uniformly drawn architecture has {uniform:.2f} on average. "
         "An estimator names its most probable architecture; random search and evolution the best "
         "they looked up.",
         f"{counted(result)} Every row had {result['settings']['queries']:,} queries a seed.",
@@ -159,7 +159,8 @@ def _seconds(result: Mapping[str, Any]) -> Table:
     notes = (
         "Regret of the best architecture looked up (percentage points, mean with 95 % t interval) "
         "when every look-up costs the published seconds of its full training, "
-        f"{mean:,.0f} s on average; settings tuned for 200,000 s on other seeds. "
+        f"{mean:,.0f} s on average; settings tuned for {result['seconds_budgets'][-1]:,.0f} s on "
+        "other seeds. "
         f"{counted(result)} A dash: not every seed could pay for one network.",
         _PAPER,
     )

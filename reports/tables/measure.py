@@ -94,9 +94,13 @@ def variant_value(
 
 def counted(variant: Variant, column: str) -> dict[int, float]:
     """Return seed to accuracy, failed runs with that of guessing (left out where not known)."""
-    chance = variant.chance
-    values = {s: chance if v is None else v for s, v in variant.by_seed(column).items()}
-    return {seed: value for seed, value in values.items() if value is not None}
+    return counted_values(variant.by_seed(column), variant.chance)
+
+
+def counted_values(values: Mapping[int, float | None], chance: float | None) -> dict[int, float]:
+    """Return the values with ``chance`` in the place of missing ones (left out where None)."""
+    filled = {seed: chance if value is None else value for seed, value in values.items()}
+    return {seed: value for seed, value in filled.items() if value is not None}
 
 
 def count_value(variant: Variant) -> Value:

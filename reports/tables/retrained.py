@@ -311,7 +311,7 @@ def _measured_row(
         means = [m for m in map(mean_of, own.groups(column).values()) if m is not None]
         cells[f"delta_{column}"] = difference(cells[column], theirs, means, own.ids)
     if gains := improvement(own, sampled):
-        cells["relative_improvement"] = seeds_value(dict(gains), own.ids, confidence=confidence)
+        cells["relative_improvement"] = seeds_value(gains, own.ids, confidence=confidence)
     for column in ("params", "macs"):
         by_search = {i: mean_of(g) for i, g in enumerate(own.groups(column).values())}
         millions = {i: v / 1e6 for i, v in by_search.items() if v is not None}

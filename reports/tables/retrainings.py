@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from .baselines import relative
 from .measure import mean_of
 from .selection import Run, chance_level
 
@@ -80,7 +81,7 @@ def sampled_means(measured: Sequence[Retrained]) -> dict[str, float]:
     return {space: means[0] for space, means in found.items() if len(means) == 1}
 
 
-def improvement(own: Retrained, sampled: Mapping[str, float]) -> dict[int, float]:
+def improvement(own: Retrained, sampled: Mapping[str, float]) -> dict[int, float | None]:
     """Return the relative improvement over random sampling of each cell, percent; both retrained.
 
     Empty for genotypes, and where random sampling was not retrained in the same space.
@@ -88,4 +89,4 @@ def improvement(own: Retrained, sampled: Mapping[str, float]) -> dict[int, float
     base = sampled.get(str((*own.runs, *own.failed)[0]["space"]))
     if not own.parent or base is None:
         return {}
-    return {cell: 100 * (value - base) / base for cell, value in own.accuracies.items()}
+    return relative(own.accuracies, base)

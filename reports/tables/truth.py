@@ -114,7 +114,12 @@ def truth_table(found: Comparable, *, confidence: float = 0.95) -> Table | None:
             mean = _space_mean(found, name)
             accuracies = _values(variant, name, "accuracy")
             body = [_cell(variant, name, key, confidence) for key, _ in _COLUMNS]
-            gain = seeds_value(relative(accuracies, mean), variant.ids, failed=variant.failed_ids)
+            gain = seeds_value(
+                relative(accuracies, mean),
+                variant.ids,
+                confidence=confidence,
+                failed=variant.failed_ids,
+            )
             first = Value(f"{mean:.2f}", mean, numbers={"value": mean})
             label = text(_NAMES.get(name, name))
             further = [_cell(variant, name, _AMONG[0], confidence)] if noisy else []

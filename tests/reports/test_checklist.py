@@ -47,6 +47,20 @@ def test_one_setting_at_a_time_is_compared_with_the_base(tmp_path: Path) -> None
         assert abs(rows[name][at["difference"]].number) in (2.0, 4.0)
 
 
+def test_an_accuracy_of_zero_is_compared_and_a_small_p_is_no_zero(tmp_path: Path) -> None:
+    for number, settings in enumerate([(), ("search.batch_size=16",)]):
+        for seed in range(12):
+            child = (seed + 1.0) * number  # without the setting: 0 % in every run
+            few = {"child_matrix": []}
+            name = f"{number}-{seed}"
+            make_run(tmp_path, "snas", seed, child=child, name=name, settings=settings, result=few)
+    (table,) = build_report([tmp_path], ReportOptions(tables=("ablation",))).tables
+    at = {column.key: i for i, column in enumerate(table.columns)}
+    row = table.rows[1]
+    assert abs(row[at["difference"]].number) == 6.5
+    assert row[at["p"]].text == "< 0.001" and set(row[at["interval"]].numbers) == {"low", "high"}
+
+
 def test_a_family_without_neighbours_has_no_ablation(tmp_path: Path) -> None:
     make_run(tmp_path, "snas", 0, settings=())
     make_run(

@@ -74,3 +74,35 @@ def test_figures_of_regret_and_ranking(tmp_path: Path) -> None:
     points = axis.collections[0].get_offsets()
     assert len(points) == 200 and (points[:, 1] == range(200)).all()
     assert points[0, 0] < 20 and points[-1, 0] > 90  # known accuracies rise along the sample
+
+
+def test_the_figure_of_regret_names_failed_runs(tmp_path: Path) -> None:
+    store(tmp_path)
+    make_run(tmp_path, "snas", 2, space="nasbench201", status="failed", reason="nan")
+    report = build_report([tmp_path], ReportOptions())
+    (made,) = drawings(report.groups, report.rows, ["regret"])
+    labels = made.figure.axes[0].get_legend_handles_labels()[1]
+    assert "snas (1/3 failed)" in labels and len(made.runs) == 5
+
+
+def test_a_space_whose_plug_in_is_missing_keeps_its_table_and_loses_one_figure(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_run(tmp_path, "snas", 0, space="of-a-stranger", result={"truth": truth(1.0)})
+    report = build_report([tmp_path], ReportOptions(tables=("truth",)))
+    assert len(report.tables) == 1
+    made = drawings(report.groups, report.rows, ["regret", "truth"])
+    assert [drawing.kind for drawing in made] == ["regret"]
+    assert "no figure truth" in caplog.text and "of-a-stranger" in caplog.text
+
+
+def test_every_cell_of_the_table_truth_has_the_confidence_that_was_asked_for(
+    tmp_path: Path,
+) -> None:
+    for seed in range(7):
+        result = {"truth": truth(1.0 + seed)}
+        make_run(tmp_path, "snas", seed, space="nasbench201", result=result)
+    options = ReportOptions(tables=("truth",), confidence=0.9)
+    (table,) = build_report([tmp_path], options).tables
+    details = [value.detail for value in table.rows[0] if " CI " in value.detail]
+    assert len(details) == 7 and all("90 % CI" in detail for detail in details)
