@@ -6,6 +6,7 @@ tolerance by the type in memory (:data:`TOLERANCE`); sums are in float32 or bett
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -191,15 +192,15 @@ def judged(want: dict[str, Tensor], got: dict[str, Tensor], tolerance: float) ->
     """Return whether all tensors agree, and the worst one; a missing gradient is zero."""
     worst, where = 0.0, ""
     for name in want.keys() | got.keys():
-        one = want.get(name, torch.zeros_like(got[name]) if name in got else None)
-        other = got.get(name, torch.zeros_like(want[name]) if name in want else None)
-        if one is None or other is None:
-            continue
+        one = want[name] if name in want else torch.zeros_like(got[name])
+        other = got[name] if name in got else torch.zeros_like(one)
         one, other = one.double(), other.double()
         size = float(one.norm()) + 0.01 * one.numel() ** 0.5
         error = float((one - other).norm()) / size
-        if not error <= worst:  # a NaN is the worst
+        if error > worst or math.isnan(error):
             worst, where = error, name
+        if math.isnan(worst):  # the worst; nothing compares with it
+            break
     values = {"worst relative error": worst, "limit": tolerance, "of": where, "tensors": len(want)}
     return worst <= tolerance, values
 

@@ -104,7 +104,7 @@ def timed(context: Context, step: Step, repeats: int) -> dict[str, float]:
 
 
 def rates(context: Context) -> dict[str, float]:
-    """Return bytes a second of a copy and multiply-adds a second of a product, measured."""
+    """Return bytes a second of a copy and operations a second of a product, measured."""
     elements, side = (2**26, 4096) if context.cuda else (2**22, 512)
     x = torch.ones(elements, device=context.device)
     y, a = torch.empty_like(x), torch.randn(side, side, device=context.device)

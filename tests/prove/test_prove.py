@@ -110,6 +110,9 @@ def test_a_nan_or_a_missing_gradient_is_no_agreement() -> None:
     one = {"a": torch.ones(2)}
     assert judged(one, {"a": torch.ones(2)}, 1e-6)[0] is True
     assert judged(one, {"a": torch.tensor([1.0, float("nan")])}, 1e-6)[0] is False
+    many = {name: torch.ones(2) for name in "abcdefgh"}
+    holds, values = judged(many, {**many, "d": torch.full((2,), float("nan"))}, 1e-6)
+    assert holds is False and values["of"] == "d"
     assert judged(one, {}, 1e-6)[0] is False
     assert judged({"a": torch.zeros(2)}, {}, 1e-6)[0] is True
 
@@ -125,6 +128,17 @@ def test_samples_of_another_distribution_are_found(
     monkeypatch.setattr(repeats, "gumbel", lambda *a: draw(*a) + 0.03)
     assert repeats.noise_moments(context)[0] is False
     assert repeats.choice_frequencies(context)[0] is True
+
+
+def test_a_nan_of_the_concrete_gradient_is_found(tmp_path: Path) -> None:
+    class Broken(FoldedKernels):
+        def concrete_backward(self, z: torch.Tensor, g: torch.Tensor, tau: float) -> torch.Tensor:
+            return super().concrete_backward(z, g, tau).log()
+
+    context = Context("cpu", tmp_path, Registry())
+    for kernels, holds in ((FoldedKernels(), True), (Broken(), False)):
+        context.made[torch.float32] = kernels
+        assert repeats.concrete(context)[0] is holds
 
 
 def test_the_command_ends_with_the_code_of_its_rows(
