@@ -95,10 +95,8 @@ class Check:
         name: Its name, unique.
         run: Yields rows.
         seconds: What it needs about; with less time left it is skipped.
-        short: Whether it belongs to the short form.
     """
 
     name: str
     run: Callable[[Context], Iterator[Row]]
     seconds: float
-    short: bool = True

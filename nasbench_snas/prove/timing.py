@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from nasbench_snas.kernels.accounting import count_step, counting_kernels
+from nasbench_snas.kernels.triton import support
 from nasbench_snas.prove.context import Context, Finding
 from nasbench_snas.prove.equality import weights
 from nasbench_snas.prove.hostcalls import host_calls
@@ -201,6 +202,9 @@ def times(context: Context) -> Iterator[Row]:
     if not context.short:
         for size, hot in (("paper", False), ("paper", True), ("small", False)):
             case = f"{size}: {'one-hot' if hot else 'soft'}, on paper"
+            if not support.installed():
+                yield context.skipped(TIMES, case, support.NOT_INSTALLED)
+                continue
             yield context.row(
                 TIMES,
                 case,
@@ -276,10 +280,8 @@ def planned_compilations(context: Context) -> Finding:
 
 def compilations_of(context: Context) -> Iterator[Row]:
     """Count kernels."""
-    from importlib.util import find_spec
-
-    if find_spec("triton") is None:
-        yield context.skipped(COMPILED, "kernels", "triton is not installed")
+    if not support.installed():
+        yield context.skipped(COMPILED, "kernels", support.NOT_INSTALLED)
     elif context.cuda:
         yield context.row(COMPILED, "on the device", lambda: compiled(context))
     else:

@@ -12,11 +12,13 @@ from click.testing import CliRunner
 
 from nasbench_snas.cli.main import nasbench
 from nasbench_snas.kernels.folded import FoldedKernels
-from nasbench_snas.prove import equality, repeats, run
+from nasbench_snas.kernels.triton import support
+from nasbench_snas.prove import equality, repeats, run, timing, training
 from nasbench_snas.prove.context import Check, Context, Finding
 from nasbench_snas.prove.equality import CASES, Case, compared, judged
 from nasbench_snas.prove.record import Record, Row
 from nasbench_snas.registry import Registry
+from nasbench_snas.runs.folder import RunFolder
 
 SMALL = Case("small", ("avg_pool_3x3", "sep_conv_3x3"), shape=(2, 1, 1, 4, 1, 2))
 
@@ -82,6 +84,46 @@ def test_rows_of_other_versions_or_devices_are_left(tmp_path: Path) -> None:
     assert prove(tmp_path, check("one", (False, {}))).rows[0].status == "failed"
     file.write_text("{")
     assert len(prove(tmp_path, check("one", (True, {}))).rows) == 1
+
+
+def test_tf32_is_off_in_every_check_also_of_a_continued_proof(tmp_path: Path) -> None:
+    backends = torch.backends.cuda.matmul, torch.backends.cudnn
+
+    def rows(context: Context) -> Iterator[Row]:
+        allowed = [backend.allow_tf32 for backend in backends]
+        yield context.row("tf32", "flags", lambda: (not any(allowed), {}))
+
+    before = [backend.allow_tf32 for backend in backends]
+    prove(tmp_path, run.CHECKS[0])
+    record = prove(tmp_path, run.CHECKS[0], Check("tf32", rows, 0.0))
+    assert [row.status for row in record.rows] == ["measured", "passed"]
+    assert [backend.allow_tf32 for backend in backends] == before and any(before)
+
+
+def test_a_search_that_was_never_killed_proves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unstoppable(config: object, registry: Registry, folder: RunFolder, options: object) -> None:
+        folder.path.mkdir(parents=True)
+        folder.append_event({"kind": "epoch", "step": 16})
+
+    monkeypatch.setattr(training, "run_search", unstoppable)
+    context = Context("cpu", tmp_path, Registry(), short=True)
+    (row,) = training.resume(context)
+    assert row.status == "error" and "before it was killed" in row.note
+
+
+def test_without_triton_what_needs_it_is_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(support, "installed", lambda: False)
+    monkeypatch.setattr(timing, "rates", lambda context: {})
+    monkeypatch.setattr(timing, "sized", lambda *a: (None, {}))
+    context = Context("cpu", tmp_path, Registry())
+    rows = [*timing.times(context), *timing.compilations_of(context), *run.interpreted(context)]
+    skipped = [row for row in rows if row.status == "skipped"]
+    assert len(skipped) == 5 and {row.note for row in skipped} == {support.NOT_INSTALLED}
+    assert {row.status for row in rows} == {"skipped", "measured"}
 
 
 def test_a_check_without_time_is_skipped_and_has_another_chance(tmp_path: Path) -> None:
