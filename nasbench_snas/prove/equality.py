@@ -21,7 +21,6 @@ from nasbench_snas.kernels.protocol import Kernels
 from nasbench_snas.kernels.reference import ReferenceKernels
 from nasbench_snas.prove.context import Context, Finding
 from nasbench_snas.prove.record import Row
-from nasbench_snas.settings.parameters import create
 from nasbench_snas.supernet.fast.parent import FastParent
 
 CHECK = "equality with plain PyTorch"
@@ -104,10 +103,7 @@ def space_of(case: Case, context: Context) -> Space:
     """Return the space of a case."""
     channels, stride, nodes, resolution, inputs, _ = case.shape
     if case.cells:
-        settings = {"cells": case.cells, "channels": channels, "nodes": nodes}
-        family = create(context.registry.space("darts-cnn"), settings, "space")
-        built: Space = family.build(3, 10, resolution)
-        return built
+        return context.parent_space(case.cells, channels, nodes, resolution)
     return Space(
         "one", case.operations, (CellType.dense("cell", inputs, nodes),),
         (Layer("cell", channels, stride, "cell"),), channels, preprocess=False, in_channels=2,

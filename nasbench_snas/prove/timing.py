@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nasbench_snas.architecture.space import Space
 from nasbench_snas.kernels.accounting import count_step, counting_kernels
+from nasbench_snas.kernels.protocol import Kernels
 from nasbench_snas.kernels.triton import support
 from nasbench_snas.prove.context import Context, Finding
 from nasbench_snas.prove.equality import weights
@@ -23,7 +25,6 @@ from nasbench_snas.prove.record import Row
 from nasbench_snas.search.objective import losses_and_errors
 from nasbench_snas.search.plan import plan_run
 from nasbench_snas.search.search import Search
-from nasbench_snas.settings.parameters import create
 from nasbench_snas.supernet.fast.graph import GraphedStep
 from nasbench_snas.supernet.fast.parent import FastParent
 from nasbench_snas.supernet.reference import ReferenceParent
@@ -44,9 +45,8 @@ Step = Callable[[], Any]
 def parent(context: Context, size: str, fused: bool, dtype: torch.dtype) -> nn.Module:
     """Return a parent of that size on the device."""
     _, resolution, channels, cells, nodes = SIZES[size]
-    settings = {"cells": cells, "channels": channels, "nodes": nodes}
-    family = create(context.registry.space("darts-cnn"), settings, "space")
-    space, generator = family.build(3, 10, resolution), torch.Generator().manual_seed(0)
+    space = context.parent_space(cells, channels, nodes, resolution)
+    generator = torch.Generator().manual_seed(0)
     net: nn.Module = ReferenceParent(space, generator)
     if fused:
         net = FastParent(space, generator, kernels=context.kernels(dtype))
@@ -115,27 +115,38 @@ def rates(context: Context) -> dict[str, float]:
     return {"copy B/s": 8 * elements / copies[key], "product FLOP/s": 2 * side**3 / products[key]}
 
 
-def paper_costs(context: Context, size: str, hot: bool) -> dict[str, int]:
-    """Return launches and bytes of a fused step on paper; nothing runs (tensors have no data)."""
-    _, resolution, channels, cells, nodes = SIZES[size]
-    settings = {"cells": cells, "channels": channels, "nodes": nodes}
-    family = create(context.registry.space("darts-cnn"), settings, "space")
-    kernels = counting_kernels()
-    net = FastParent(
-        family.build(3, 10, resolution), torch.Generator().manual_seed(0), kernels=kernels
-    )
-    net = net.to("meta").train()
-    count = SIZES[size][0]
-    images, z = torch.empty(count, 3, resolution, resolution, device="meta"), None
-    space = net.space
-    z = torch.empty(1, space.num_edges, space.num_operations, device="meta", requires_grad=True)
-    everything: bool | Tensor = True
-    if hot:
-        everything = weights(space, 1, True) != 0
+def step_on_paper(
+    space: Space, batch: int, kernels: Kernels, used: bool | Tensor,
+    dtype: torch.dtype = torch.float32,
+) -> Step:  # fmt: skip
+    """Return a step of a fused parent whose tensors have no data.
+
+    Args:
+        space: The space.
+        batch: Images.
+        kernels: Kernels that launch nothing.
+        used: Which operations run, shape ``(1, E, K)``; True: all.
+        dtype: Type in memory.
+    """
+    net = FastParent(space, torch.Generator().manual_seed(0), kernels=kernels)
+    net = net.to("meta", dtype).train()
+    shape = (batch, space.in_channels, space.resolution, space.resolution)
+    images = torch.empty(shape, device="meta", dtype=dtype)
+    z = torch.empty(1, space.num_edges, space.num_operations, device="meta", dtype=dtype)
+    z.requires_grad_()
 
     def step() -> None:
-        net(images, z, all_operations=everything).sum().backward()
+        net(images, z, all_operations=used).sum().backward()
 
+    return step
+
+
+def paper_costs(context: Context, size: str, hot: bool) -> dict[str, int]:
+    """Return launches and bytes of a fused step on paper; nothing runs (tensors have no data)."""
+    count, resolution, channels, cells, nodes = SIZES[size]
+    space = context.parent_space(cells, channels, nodes, resolution)
+    kernels = counting_kernels()
+    step = step_on_paper(space, count, kernels, weights(space, 1, True) != 0 if hot else True)
     for _ in range(2):
         counted = count_step(step, kernels)
     return {"launches": counted.launches, "bytes": counted.bytes}
@@ -264,11 +275,8 @@ def planned_compilations(context: Context) -> Finding:
     from nasbench_snas.kernels.triton.backend import TritonKernels
     from nasbench_snas.prove.binder import compilations
 
-    settings = {"cells": 2, "channels": 4, "nodes": 1}
-    family = create(context.registry.space("darts-cnn"), settings, "space")
-    net = FastParent(
-        family.build(3, 10, 8), torch.Generator().manual_seed(0), kernels=TritonKernels()
-    )
+    space = context.parent_space(cells=2, channels=4, nodes=1, resolution=8)
+    net = FastParent(space, torch.Generator().manual_seed(0), kernels=TritonKernels())
     with compilations() as found:
         net(torch.zeros(2, 3, 8, 8), weights(net.space, 1, False).float()).sum().backward()
         soft = len(found.keys)
