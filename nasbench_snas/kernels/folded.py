@@ -41,7 +41,7 @@ from nasbench_snas.kernels.reference import (
 def take(x: Tensor, rows: Tensor) -> Tensor:
     """Return ``x[rows]``, without a copy where the rows follow one another or are all the same."""
     index = host(rows)
-    if index == list(range(index[0], index[0] + len(index))):
+    if consecutive(rows):
         return x[index[0] : index[0] + len(index)]
     if index.count(index[0]) == len(index):
         return x[index[0] : index[0] + 1].expand(len(index), *x.shape[1:])
@@ -51,7 +51,7 @@ def take(x: Tensor, rows: Tensor) -> Tensor:
 def give(total: Tensor, rows: Tensor, values: Tensor) -> None:
     """Add ``values[i]`` to ``total[rows[i]]``; the adjoint of :func:`take`."""
     index = host(rows)
-    if index == list(range(index[0], index[0] + len(index))):
+    if consecutive(rows):
         total[index[0] : index[0] + len(index)] += values
     elif index.count(index[0]) == len(index):
         total[index[0]] += values.sum(0)

@@ -40,10 +40,6 @@ class UnitWeights(Protocol):
         """Learnt shifts, shape ``(rows, C_out)``, or None."""
 
     @property
-    def own_parameters(self) -> list[Tensor]:
-        """All learnt tensors: weights, then the norm's scale and shift where they are learnt."""
-
-    @property
     def weights(self) -> list[Tensor]:
         """The weights, one tensor a convolution (in the order of ``Kernels``)."""
 

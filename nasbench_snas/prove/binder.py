@@ -7,7 +7,6 @@ multiples of 16, constants), as it would on a device; only the compiler is stopp
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -52,10 +51,6 @@ class Compilations:
     def __init__(self) -> None:
         self.keys: set[tuple[str, str]] = set()
         self.launches = 0
-
-    def by_kernel(self) -> Counter[str]:
-        """Return how many variants there are of each kernel."""
-        return Counter(name for name, _ in self.keys)
 
     def note(self, **seen: Any) -> bool:
         """Note a launch; return True, so that Triton does not compile."""

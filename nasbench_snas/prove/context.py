@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 
+from nasbench_snas.architecture.space import Space
 from nasbench_snas.kernels import select_backend
 from nasbench_snas.kernels.protocol import Kernels
 from nasbench_snas.prove.record import Row
 from nasbench_snas.registry import Registry
+from nasbench_snas.settings.parameters import create
 
 Finding = tuple[bool | None, dict[str, Any]]
 """Whether it holds (None: there is no limit), and the numbers."""
@@ -64,6 +66,13 @@ class Context:
                 self.made[dtype] = select_backend(name, self.device, dtype, wait=True)[0]
         return self.made[dtype]
 
+    def parent_space(self, cells: int, channels: int, nodes: int, resolution: int) -> Space:
+        """Return the space of a whole parent, for ten classes."""
+        settings = {"cells": cells, "channels": channels, "nodes": nodes}
+        family = create(self.registry.space("darts-cnn"), settings, "space")
+        space: Space = family.build(3, 10, resolution)
+        return space
+
     def wait(self) -> None:
         """Wait for everything that was launched."""
         if self.cuda:
@@ -95,10 +104,8 @@ class Check:
         name: Its name, unique.
         run: Yields rows.
         seconds: What it needs about; with less time left it is skipped.
-        short: Whether it belongs to the short form.
     """
 
     name: str
     run: Callable[[Context], Iterator[Row]]
     seconds: float
-    short: bool = True

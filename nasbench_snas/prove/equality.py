@@ -6,6 +6,7 @@ tolerance by the type in memory (:data:`TOLERANCE`); sums are in float32 or bett
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -20,7 +21,6 @@ from nasbench_snas.kernels.protocol import Kernels
 from nasbench_snas.kernels.reference import ReferenceKernels
 from nasbench_snas.prove.context import Context, Finding
 from nasbench_snas.prove.record import Row
-from nasbench_snas.settings.parameters import create
 from nasbench_snas.supernet.fast.parent import FastParent
 
 CHECK = "equality with plain PyTorch"
@@ -103,10 +103,7 @@ def space_of(case: Case, context: Context) -> Space:
     """Return the space of a case."""
     channels, stride, nodes, resolution, inputs, _ = case.shape
     if case.cells:
-        settings = {"cells": case.cells, "channels": channels, "nodes": nodes}
-        family = create(context.registry.space("darts-cnn"), settings, "space")
-        built: Space = family.build(3, 10, resolution)
-        return built
+        return context.parent_space(case.cells, channels, nodes, resolution)
     return Space(
         "one", case.operations, (CellType.dense("cell", inputs, nodes),),
         (Layer("cell", channels, stride, "cell"),), channels, preprocess=False, in_channels=2,
@@ -191,15 +188,15 @@ def judged(want: dict[str, Tensor], got: dict[str, Tensor], tolerance: float) ->
     """Return whether all tensors agree, and the worst one; a missing gradient is zero."""
     worst, where = 0.0, ""
     for name in want.keys() | got.keys():
-        one = want.get(name, torch.zeros_like(got[name]) if name in got else None)
-        other = got.get(name, torch.zeros_like(want[name]) if name in want else None)
-        if one is None or other is None:
-            continue
+        one = want[name] if name in want else torch.zeros_like(got[name])
+        other = got[name] if name in got else torch.zeros_like(one)
         one, other = one.double(), other.double()
         size = float(one.norm()) + 0.01 * one.numel() ** 0.5
         error = float((one - other).norm()) / size
-        if not error <= worst:  # a NaN is the worst
+        if error > worst or math.isnan(error):
             worst, where = error, name
+        if math.isnan(worst):  # the worst; nothing compares with it
+            break
     values = {"worst relative error": worst, "limit": tolerance, "of": where, "tensors": len(want)}
     return worst <= tolerance, values
 

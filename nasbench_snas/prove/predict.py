@@ -25,7 +25,7 @@ from nasbench_snas.architecture.space import Space
 from nasbench_snas.kernels.accounting import count_step, counting_kernels
 from nasbench_snas.kernels.triton.launch import Launch
 from nasbench_snas.prove.ahead import Usage, compile_kernel, variant_of
-from nasbench_snas.supernet.fast.parent import FastParent
+from nasbench_snas.prove.timing import step_on_paper
 
 
 @dataclass(frozen=True)
@@ -145,16 +145,7 @@ def predict(
         dtype: Type in memory.
     """
     kernels = counting_kernels()
-    net = FastParent(space, torch.Generator().manual_seed(0), kernels=kernels)
-    net = net.to("meta", dtype).train()
-    shape = (batch, space.in_channels, space.resolution, space.resolution)
-    images = torch.empty(shape, device="meta", dtype=dtype)
-    z = torch.empty(1, space.num_edges, space.num_operations, device="meta", dtype=dtype)
-    z.requires_grad_()
-
-    def step() -> None:
-        net(images, z, all_operations=True).sum().backward()
-
+    step = step_on_paper(space, batch, kernels, True, dtype)
     step()
     counted = count_step(step, kernels)
     noted: list[Launch] = []

@@ -104,8 +104,8 @@ def determinism(context: Context) -> Iterator[Row]:
 def noise_moments(context: Context) -> Finding:
     """Return whether Gumbel noise has its mean and variance: both within 5 standard errors.
 
-    A false alarm happens once in 870,000 runs; an error of 1 % of the standard deviation is found
-    with certainty at this number of draws.
+    A false alarm happens once in 870,000 runs. An error of 1 % of the standard deviation, in the
+    mean or in the scale, is as good as certain to be found; in the short form, one of 3 %.
     """
     count = 2**17 if context.short else 2**22
     generator = torch.Generator(context.device).manual_seed(0)
@@ -135,15 +135,15 @@ def concrete(context: Context) -> Finding:
     generator = torch.Generator().manual_seed(2)
     logits, noise = (torch.randn(n, 5, 8, generator=generator) for n in (1, 6))
     logits, noise = logits[0].to(context.device), noise.to(context.device)
-    worst = 0.0
+    errors = []
     for tau in (1.0, 0.1):
         results = []
         for kernels in (ReferenceKernels(), context.kernels()):
             z = kernels.concrete_forward(logits, noise, tau)
             results.append((z, kernels.concrete_backward(z, noise, tau)))
         pairs = zip(*results, strict=True)
-        errors = [float((a - b).norm() / a.norm()) for a, b in pairs]
-        worst = max(worst, *errors)
+        errors += [(a - b).norm() / a.norm() for a, b in pairs]
+    worst = float(torch.stack(errors).max())  # NaN if one is
     return worst < 1e-5, {"worst relative error": worst, "limit": 1e-5}
 
 

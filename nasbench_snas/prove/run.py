@@ -14,14 +14,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from nasbench_snas.kernels.triton import support
 from nasbench_snas.prove import equality, repeats, timing, training
 from nasbench_snas.prove.context import Check, Context, Finding
 from nasbench_snas.prove.record import Record, Row
@@ -45,11 +45,9 @@ def identity(device: str, short: bool) -> dict[str, Any]:
 
 
 def environment_of(context: Context) -> Iterator[Row]:
-    """Describe the machine; switch TF32 off, so that both sides of a comparison are in float32."""
+    """Describe the machine."""
 
     def find() -> tuple[None, dict[str, Any]]:
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
         record = environment(context.device)
         values = {key: record[key] for key in ("versions", "os", "threads", "flags")}
         if context.cuda:
@@ -72,8 +70,8 @@ def interpreted(context: Context) -> Iterator[Row]:
     if context.cuda:
         yield context.skipped(INTERPRETED, "kernels", "they run on the device itself")
         return
-    if find_spec("triton") is None:
-        yield context.skipped(INTERPRETED, "kernels", "triton is not installed")
+    if why := support.uninterpretable():
+        yield context.skipped(INTERPRETED, "kernels", why)
         return
     command = [sys.executable, "-m", "nasbench_snas.prove.run", str(context.folder)]
     began, limit = time.monotonic(), max(60.0, min(context.left, 900.0))
@@ -117,11 +115,25 @@ CHECKS = (
 """All checks, the most telling ones first."""
 
 
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    """Compute in float32 where it is asked for: both sides of a comparison."""
+    backends = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [backend.allow_tf32 for backend in backends]
+    try:
+        for backend in backends:
+            backend.allow_tf32 = False
+        yield
+    finally:
+        for backend, value in zip(backends, before, strict=True):
+            backend.allow_tf32 = value
+
+
 def prove(
     device: str, folder: Path, registry: Registry, *, minutes: float, short: bool, ranks: int,
     tell: Callable[[Row], None] = lambda row: None, checks: tuple[Check, ...] = CHECKS,
 ) -> Record:  # fmt: skip
-    """Run (or continue) all checks and return what they found.
+    """Run (or continue) all checks, without TF32, and return what they found.
 
     Args:
         device: ``cpu`` or ``cuda:i``.
@@ -136,6 +148,14 @@ def prove(
     record = Record(folder, identity(device, short))
     deadline = time.monotonic() + 60 * minutes
     context = Context(device, folder, registry, short, ranks, deadline)
+    with _without_tf32():
+        _run_all(checks, context, record, tell)
+    return record
+
+
+def _run_all(
+    checks: tuple[Check, ...], context: Context, record: Record, tell: Callable[[Row], None]
+) -> None:
     for check in checks:
         if check.name in record.finished:
             continue
@@ -151,7 +171,6 @@ def prove(
             record.add(row)
             tell(row)
         record.finish(check.name)
-    return record
 
 
 def _rows(check: Check, context: Context) -> Iterator[Row]:

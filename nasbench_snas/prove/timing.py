@@ -14,7 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nasbench_snas.architecture.space import Space
 from nasbench_snas.kernels.accounting import count_step, counting_kernels
+from nasbench_snas.kernels.protocol import Kernels
+from nasbench_snas.kernels.triton import support
 from nasbench_snas.prove.context import Context, Finding
 from nasbench_snas.prove.equality import weights
 from nasbench_snas.prove.hostcalls import host_calls
@@ -22,7 +25,6 @@ from nasbench_snas.prove.record import Row
 from nasbench_snas.search.objective import losses_and_errors
 from nasbench_snas.search.plan import plan_run
 from nasbench_snas.search.search import Search
-from nasbench_snas.settings.parameters import create
 from nasbench_snas.supernet.fast.graph import GraphedStep
 from nasbench_snas.supernet.fast.parent import FastParent
 from nasbench_snas.supernet.reference import ReferenceParent
@@ -43,9 +45,8 @@ Step = Callable[[], Any]
 def parent(context: Context, size: str, fused: bool, dtype: torch.dtype) -> nn.Module:
     """Return a parent of that size on the device."""
     _, resolution, channels, cells, nodes = SIZES[size]
-    settings = {"cells": cells, "channels": channels, "nodes": nodes}
-    family = create(context.registry.space("darts-cnn"), settings, "space")
-    space, generator = family.build(3, 10, resolution), torch.Generator().manual_seed(0)
+    space = context.parent_space(cells, channels, nodes, resolution)
+    generator = torch.Generator().manual_seed(0)
     net: nn.Module = ReferenceParent(space, generator)
     if fused:
         net = FastParent(space, generator, kernels=context.kernels(dtype))
@@ -104,7 +105,7 @@ def timed(context: Context, step: Step, repeats: int) -> dict[str, float]:
 
 
 def rates(context: Context) -> dict[str, float]:
-    """Return bytes a second of a copy and multiply-adds a second of a product, measured."""
+    """Return bytes a second of a copy and operations a second of a product, measured."""
     elements, side = (2**26, 4096) if context.cuda else (2**22, 512)
     x = torch.ones(elements, device=context.device)
     y, a = torch.empty_like(x), torch.randn(side, side, device=context.device)
@@ -114,27 +115,38 @@ def rates(context: Context) -> dict[str, float]:
     return {"copy B/s": 8 * elements / copies[key], "product FLOP/s": 2 * side**3 / products[key]}
 
 
-def paper_costs(context: Context, size: str, hot: bool) -> dict[str, int]:
-    """Return launches and bytes of a fused step on paper; nothing runs (tensors have no data)."""
-    _, resolution, channels, cells, nodes = SIZES[size]
-    settings = {"cells": cells, "channels": channels, "nodes": nodes}
-    family = create(context.registry.space("darts-cnn"), settings, "space")
-    kernels = counting_kernels()
-    net = FastParent(
-        family.build(3, 10, resolution), torch.Generator().manual_seed(0), kernels=kernels
-    )
-    net = net.to("meta").train()
-    count = SIZES[size][0]
-    images, z = torch.empty(count, 3, resolution, resolution, device="meta"), None
-    space = net.space
-    z = torch.empty(1, space.num_edges, space.num_operations, device="meta", requires_grad=True)
-    everything: bool | Tensor = True
-    if hot:
-        everything = weights(space, 1, True) != 0
+def step_on_paper(
+    space: Space, batch: int, kernels: Kernels, used: bool | Tensor,
+    dtype: torch.dtype = torch.float32,
+) -> Step:  # fmt: skip
+    """Return a step of a fused parent whose tensors have no data.
+
+    Args:
+        space: The space.
+        batch: Images.
+        kernels: Kernels that launch nothing.
+        used: Which operations run, shape ``(1, E, K)``; True: all.
+        dtype: Type in memory.
+    """
+    net = FastParent(space, torch.Generator().manual_seed(0), kernels=kernels)
+    net = net.to("meta", dtype).train()
+    shape = (batch, space.in_channels, space.resolution, space.resolution)
+    images = torch.empty(shape, device="meta", dtype=dtype)
+    z = torch.empty(1, space.num_edges, space.num_operations, device="meta", dtype=dtype)
+    z.requires_grad_()
 
     def step() -> None:
-        net(images, z, all_operations=everything).sum().backward()
+        net(images, z, all_operations=used).sum().backward()
 
+    return step
+
+
+def paper_costs(context: Context, size: str, hot: bool) -> dict[str, int]:
+    """Return launches and bytes of a fused step on paper; nothing runs (tensors have no data)."""
+    count, resolution, channels, cells, nodes = SIZES[size]
+    space = context.parent_space(cells, channels, nodes, resolution)
+    kernels = counting_kernels()
+    step = step_on_paper(space, count, kernels, weights(space, 1, True) != 0 if hot else True)
     for _ in range(2):
         counted = count_step(step, kernels)
     return {"launches": counted.launches, "bytes": counted.bytes}
@@ -201,6 +213,9 @@ def times(context: Context) -> Iterator[Row]:
     if not context.short:
         for size, hot in (("paper", False), ("paper", True), ("small", False)):
             case = f"{size}: {'one-hot' if hot else 'soft'}, on paper"
+            if not support.installed():
+                yield context.skipped(TIMES, case, support.NOT_INSTALLED)
+                continue
             yield context.row(
                 TIMES,
                 case,
@@ -260,11 +275,8 @@ def planned_compilations(context: Context) -> Finding:
     from nasbench_snas.kernels.triton.backend import TritonKernels
     from nasbench_snas.prove.binder import compilations
 
-    settings = {"cells": 2, "channels": 4, "nodes": 1}
-    family = create(context.registry.space("darts-cnn"), settings, "space")
-    net = FastParent(
-        family.build(3, 10, 8), torch.Generator().manual_seed(0), kernels=TritonKernels()
-    )
+    space = context.parent_space(cells=2, channels=4, nodes=1, resolution=8)
+    net = FastParent(space, torch.Generator().manual_seed(0), kernels=TritonKernels())
     with compilations() as found:
         net(torch.zeros(2, 3, 8, 8), weights(net.space, 1, False).float()).sum().backward()
         soft = len(found.keys)
@@ -276,10 +288,8 @@ def planned_compilations(context: Context) -> Finding:
 
 def compilations_of(context: Context) -> Iterator[Row]:
     """Count kernels."""
-    from importlib.util import find_spec
-
-    if find_spec("triton") is None:
-        yield context.skipped(COMPILED, "kernels", "triton is not installed")
+    if not support.installed():
+        yield context.skipped(COMPILED, "kernels", support.NOT_INSTALLED)
     elif context.cuda:
         yield context.row(COMPILED, "on the device", lambda: compiled(context))
     else:

@@ -65,11 +65,13 @@ def resumed(context: Context, estimator: str, level: str) -> Finding:
         return run_search(planned.config, context.registry, folder, options)
 
     run(whole, context.device)
-    steps = len(_events(whole)) and whole.events()[-1]["step"]
+    steps = int(whole.events()[-1]["step"])
     try:
         run(broken, context.device, _killer(int(steps * 0.7)))
     except KilledError:
         pass
+    else:
+        raise RuntimeError("the search ended before it was killed")
     other = RunFolder(base / "on-a-cpu")
     shutil.copytree(broken.path, other.path)
     run(broken, context.device)

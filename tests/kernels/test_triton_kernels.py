@@ -6,11 +6,12 @@ Neither shows that they are right or fast on a GPU; the tests marked ``gpu`` wou
 import os
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import torch
+
+from nasbench_snas.kernels.triton import support
 
 pytest.importorskip("triton")
 
@@ -26,14 +27,8 @@ def interpret(*arguments, cases=CASES):
     )  # fmt: skip
 
 
-def interpreter_works():
-    """Triton before 3.8 interprets loops over tensors with NumPy before 2.4 only."""
-    release = [tuple(map(int, version(name).split(".")[:2])) for name in ("triton", "numpy")]
-    return release[0] >= (3, 8) or release[1] < (2, 4)
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(not interpreter_works(), reason="Triton before 3.8 needs NumPy before 2.4")
+@pytest.mark.skipif(bool(support.uninterpretable()), reason=support.uninterpretable())
 def test_interpreted_kernels_and_whole_parents_equal_plain_pytorch():
     done = interpret("--all")
     assert done.returncode == 0 and "all equal" in done.stdout, done.stderr[-3000:]
@@ -47,12 +42,12 @@ def test_planted_reads_out_of_bounds_and_dependence_on_the_order_are_found():
 @pytest.mark.slow
 @pytest.mark.parametrize("capability", [80, 90, 100, 120])
 def test_compiled_ahead_of_time_no_kernel_spills(capability, record_property):
-    from nasbench_snas.prove import ahead as triton_aot
+    from nasbench_snas.prove import ahead
 
-    assert capability in triton_aot.CAPABILITIES
+    assert capability in ahead.CAPABILITIES
     for channels, dtype in ((16, torch.float32), (64, torch.bfloat16)):
-        for variant in triton_aot.variants(channels, dtype):
-            used = triton_aot.compile_kernel(variant, capability)
+        for variant in ahead.variants(channels, dtype):
+            used = ahead.compile_kernel(variant, capability)
             record_property(f"{used.kernel}-{channels}-{dtype}", str(used))
             assert used.stack == 0 and used.local == 0, used
             assert 0 < used.registers <= 255 and used.shared <= 99 * 1024, used
@@ -61,9 +56,9 @@ def test_compiled_ahead_of_time_no_kernel_spills(capability, record_property):
 @pytest.fixture(scope="module")
 def variants():
     """The kernels as a narrow parent launches them."""
-    from nasbench_snas.prove import ahead as triton_aot
+    from nasbench_snas.prove import ahead
 
-    return triton_aot.variants(8)
+    return ahead.variants(8)
 
 
 def test_every_kernel_is_among_those_compiled_ahead_of_time(variants):

@@ -12,11 +12,13 @@ from click.testing import CliRunner
 
 from nasbench_snas.cli.main import nasbench
 from nasbench_snas.kernels.folded import FoldedKernels
-from nasbench_snas.prove import equality, repeats, run
+from nasbench_snas.kernels.triton import support
+from nasbench_snas.prove import equality, repeats, run, timing, training
 from nasbench_snas.prove.context import Check, Context, Finding
 from nasbench_snas.prove.equality import CASES, Case, compared, judged
 from nasbench_snas.prove.record import Record, Row
 from nasbench_snas.registry import Registry
+from nasbench_snas.runs.folder import RunFolder
 
 SMALL = Case("small", ("avg_pool_3x3", "sep_conv_3x3"), shape=(2, 1, 1, 4, 1, 2))
 
@@ -84,6 +86,46 @@ def test_rows_of_other_versions_or_devices_are_left(tmp_path: Path) -> None:
     assert len(prove(tmp_path, check("one", (True, {}))).rows) == 1
 
 
+def test_tf32_is_off_in_every_check_also_of_a_continued_proof(tmp_path: Path) -> None:
+    backends = torch.backends.cuda.matmul, torch.backends.cudnn
+
+    def rows(context: Context) -> Iterator[Row]:
+        allowed = [backend.allow_tf32 for backend in backends]
+        yield context.row("tf32", "flags", lambda: (not any(allowed), {}))
+
+    before = [backend.allow_tf32 for backend in backends]
+    prove(tmp_path, run.CHECKS[0])
+    record = prove(tmp_path, run.CHECKS[0], Check("tf32", rows, 0.0))
+    assert [row.status for row in record.rows] == ["measured", "passed"]
+    assert [backend.allow_tf32 for backend in backends] == before and any(before)
+
+
+def test_a_search_that_was_never_killed_proves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unstoppable(config: object, registry: Registry, folder: RunFolder, options: object) -> None:
+        folder.path.mkdir(parents=True)
+        folder.append_event({"kind": "epoch", "step": 16})
+
+    monkeypatch.setattr(training, "run_search", unstoppable)
+    context = Context("cpu", tmp_path, Registry(), short=True)
+    (row,) = training.resume(context)
+    assert row.status == "error" and "before it was killed" in row.note
+
+
+def test_without_triton_what_needs_it_is_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(support, "installed", lambda: False)
+    monkeypatch.setattr(timing, "rates", lambda context: {})
+    monkeypatch.setattr(timing, "sized", lambda *a: (None, {}))
+    context = Context("cpu", tmp_path, Registry())
+    rows = [*timing.times(context), *timing.compilations_of(context), *run.interpreted(context)]
+    skipped = [row for row in rows if row.status == "skipped"]
+    assert len(skipped) == 5 and {row.note for row in skipped} == {support.NOT_INSTALLED}
+    assert {row.status for row in rows} == {"skipped", "measured"}
+
+
 def test_a_check_without_time_is_skipped_and_has_another_chance(tmp_path: Path) -> None:
     late = check("late", (True, {}), seconds=3600)
     assert prove(tmp_path, late).rows[0].status == "skipped"
@@ -110,6 +152,9 @@ def test_a_nan_or_a_missing_gradient_is_no_agreement() -> None:
     one = {"a": torch.ones(2)}
     assert judged(one, {"a": torch.ones(2)}, 1e-6)[0] is True
     assert judged(one, {"a": torch.tensor([1.0, float("nan")])}, 1e-6)[0] is False
+    many = {name: torch.ones(2) for name in "abcdefgh"}
+    holds, values = judged(many, {**many, "d": torch.full((2,), float("nan"))}, 1e-6)
+    assert holds is False and values["of"] == "d"
     assert judged(one, {}, 1e-6)[0] is False
     assert judged({"a": torch.zeros(2)}, {}, 1e-6)[0] is True
 
@@ -125,6 +170,17 @@ def test_samples_of_another_distribution_are_found(
     monkeypatch.setattr(repeats, "gumbel", lambda *a: draw(*a) + 0.03)
     assert repeats.noise_moments(context)[0] is False
     assert repeats.choice_frequencies(context)[0] is True
+
+
+def test_a_nan_of_the_concrete_gradient_is_found(tmp_path: Path) -> None:
+    class Broken(FoldedKernels):
+        def concrete_backward(self, z: torch.Tensor, g: torch.Tensor, tau: float) -> torch.Tensor:
+            return super().concrete_backward(z, g, tau).log()
+
+    context = Context("cpu", tmp_path, Registry())
+    for kernels, holds in ((FoldedKernels(), True), (Broken(), False)):
+        context.made[torch.float32] = kernels
+        assert repeats.concrete(context)[0] is holds
 
 
 def test_the_command_ends_with_the_code_of_its_rows(

@@ -220,8 +220,6 @@ class FastParent(nn.Module):
             rows = [rows[-1], own]
         if fresh:
             sources.prepare(fresh, z.device)
-        while len(self._plans) > PLANS_KEPT * len(self.cells):
-            self._plans.popitem(last=False)
 
     def _plan(
         self, cell: FastCell, shared: tuple[bool, ...], like: Tensor, used: Tensor
@@ -237,6 +235,8 @@ class FastParent(nn.Module):
         wanted = [[[k for k, on in enumerate(row) if on] for row in draw] for draw in used.tolist()]
         plan = plan_cell(cell, shared, wanted, self.training, self.kernels, like)
         self._plans[key] = plan
+        while len(self._plans) > PLANS_KEPT * len(self.cells):
+            self._plans.popitem(last=False)
         return plan, True
 
     def _interpreted(
@@ -245,8 +245,6 @@ class FastParent(nn.Module):
         """Run a cell kernel by kernel; ``z`` is flat."""
         draws, shared = used.shape[0], tuple(x.shape[0] == 1 for x in inputs)
         plan, _ = self._plan(cell, shared, z.detach(), used)
-        while len(self._plans) > PLANS_KEPT * len(self.cells):
-            self._plans.popitem(last=False)
         run = CellRun(cell, self.kernels, plan, draws, self.training, mask, self.recompute)
         result: Tensor = CellFunction.apply(run, len(inputs), z, *inputs, *cell.tensors())
         return result

@@ -80,11 +80,6 @@ class Unit(nn.Module):
         return shapes
 
     @property
-    def own_parameters(self) -> list[Tensor]:
-        """All learnt tensors: weights, then the norm's scale and shift where they are learnt."""
-        return [tensor for tensor in self._parameters.values() if tensor is not None]
-
-    @property
     def weights(self) -> list[Tensor]:
         """The weights, one tensor a convolution (in the order of ``Kernels``)."""
         own = self._parameters
