@@ -118,7 +118,7 @@ CHECKS = (
 @contextmanager
 def _without_tf32() -> Iterator[None]:
     """Compute in float32 where it is asked for: both sides of a comparison."""
-    backends = torch.backends.cuda.matmul, torch.backends.cudnn
+    backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
     before = [backend.allow_tf32 for backend in backends]
     try:
         for backend in backends:

@@ -309,7 +309,7 @@ def run_folders(root: Path) -> list[RunFolder]:
 
 
 def stored_runs(root: Path) -> Iterator[tuple[str, RunFolder]]:
-    """Yield stage and folder of what a store has to report: searches, retrainings, ended studies."""
+    """Yield stage and folder of all a store reports: searches, retrainings, ended studies."""
     for stage, part in (("search", root), ("retrain", root / RETRAININGS)):
         for folder in run_folders(part):
             yield stage, folder

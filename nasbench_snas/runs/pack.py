@@ -1,10 +1,10 @@
 """Packed runs: the records of many run folders in one small file that a repository can hold.
 
 A pack is a ``.tar.xz`` of run folders without checkpoints, logs and locks. It is the same bytes for
-the same runs. What it holds are records: settings, events, results, environments, and the samples of studies. Absolute paths
-in them are shortened to their last part; uncommitted changes of the checkout are left out (their
-digest stays). A pack stands for a run store wherever results are read; unpacked into a store, its
-finished runs are finished there. Imports no torch.
+the same runs. What it holds are records: settings, events, results, environments, and the samples
+of studies. Absolute paths in them are shortened to their last part; uncommitted changes of the
+checkout are left out (their digest stays). A pack stands for a run store wherever results are read;
+unpacked into a store, its finished runs are finished there. Imports no torch.
 """
 
 from __future__ import annotations

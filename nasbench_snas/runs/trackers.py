@@ -41,7 +41,10 @@ def require_tracker(name: str) -> None:
 
 
 def _maker(name: str) -> Callable[[RunFolder, RunConfig], Tracker]:
-    makers = {"tensorboard": TensorBoardTracker, "wandb": WandbTracker}  # named as their packages
+    makers: dict[str, Callable[[RunFolder, RunConfig], Tracker]] = {  # named as their packages
+        "tensorboard": TensorBoardTracker,
+        "wandb": WandbTracker,
+    }
     if name not in makers:
         raise ConfigError(f"unknown tracker {name!r}.", f"Known: {', '.join(makers)}")
     return makers[name]

@@ -32,6 +32,7 @@ from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.compute.training import sgd
 from nasbench_snas.data import Split, evaluation_batches, load_test
 from nasbench_snas.errors import ConfigError, DataError
+from nasbench_snas.data.batches import Batch
 from nasbench_snas.outside import csv_line
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder, read_objects, write_atomic, write_json
@@ -43,12 +44,7 @@ from nasbench_snas.seeding import stream
 from nasbench_snas.settings.run import RunConfig
 from nasbench_snas.supernet.reference import ReferenceParent
 from nasbench_snas.truth.forms import classes_of
-from nasbench_snas.truth.together import (
-    Batch,
-    TogetherNetwork,
-    TogetherTraining,
-    together_possible,
-)
+from nasbench_snas.truth.together import TogetherNetwork, TogetherTraining, together_possible
 
 TOGETHER = 48
 """Architectures trained side by side."""
