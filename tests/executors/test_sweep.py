@@ -377,19 +377,6 @@ def test_jobs_of_a_local_cluster_are_bounded_and_share_the_gpus(
     assert all(o.code // 10 <= 2 for o in outcomes)
 
 
-@pytest.mark.parametrize("name", ["local", "slurm"])
-def test_more_gpus_than_there_are_is_an_error_and_no_endless_wait(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    options = {}
-    if name == "slurm":
-        pytest.importorskip("submitit")
-        options = {"cluster": "local", "folder": str(tmp_path / "logs")}
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
-    with pytest.raises(MissingDependencyError, match="needs 2 GPUs, this machine has 1"):
-        make_executor(name, jobs=0, gpus_per_run=2, options=options)
-
-
 def test_options_of_a_sweep_reach_every_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
