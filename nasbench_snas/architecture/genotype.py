@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from nasbench_snas.architecture.operations import OPERATIONS
+from nasbench_snas.architecture.operations import is_known, known_operations
 from nasbench_snas.architecture.space import Space
 from nasbench_snas.errors import GenotypeError
 
@@ -53,10 +53,11 @@ class CellGenotype:
                 f"Expected at least one of each, and at most {MOST_NODES} together.",
             )
         for position, edge in enumerate(self.edges):
-            if edge.operation not in OPERATIONS or edge.operation == "none":
+            if not is_known(edge.operation) or edge.operation == "none":
                 raise GenotypeError(
                     f"edge {position}: {edge.operation!r} is not an operation that can be kept.",
-                    f"Known: {', '.join(name for name in OPERATIONS if name != 'none')}",
+                    f"Known: {', '.join(name for name in known_operations() if name != 'none')}",
+                    "One of your own: --plugin my_operation.py, or install its package.",
                 )
             if not (0 <= edge.source < edge.target < total and edge.target >= self.num_inputs):
                 raise GenotypeError(
