@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
+from nasbench_snas.architecture.operations import is_known
 from nasbench_snas.errors import CheckpointError, ConfigError, PluginError
 from nasbench_snas.registry import BUILT_IN, KINDS, Entry, Kind, Registry
 from nasbench_snas.runs.binding import digest_of
@@ -102,11 +103,7 @@ def check_plugins(
         try:
             entry = registry.entry(used["kind"], used["name"])
         except PluginError as error:
-            raise PluginError(
-                f"run {folder.run_id} used {_told(used)}, which is not here.",
-                "Its recorded data can be listed and reported without it (ls, show, report).",
-                "Give it with --plugin FILE|MODULE or NASBENCH_PLUGINS, or install its package.",
-            ) from error
+            raise _missing(folder, used) from error
         now, before = source_digest(entry), used.get("digest")
         if before and now and before != now and (built_in or entry.origin != BUILT_IN):
             logger.warning(
@@ -116,6 +113,25 @@ def check_plugins(
                 now,
                 entry.origin,
             )
+
+
+def check_operations(folder: RunFolder) -> None:
+    """Say which operation of a run's cells is not here: before they are read.
+
+    Raises:
+        PluginError: One is not here; the message says how to give it.
+    """
+    for used in recorded_plugins(folder):
+        if used["kind"] == "operation" and not is_known(used["name"]):
+            raise _missing(folder, used)
+
+
+def _missing(folder: RunFolder, used: dict[str, Any]) -> PluginError:
+    return PluginError(
+        f"run {folder.run_id} used {_told(used)}, which is not here.",
+        "Its recorded data can be listed and reported without it (ls, show, report).",
+        "Give it with --plugin FILE|MODULE or NASBENCH_PLUGINS, or install its package.",
+    )
 
 
 def _told(used: dict[str, Any]) -> str:
