@@ -83,6 +83,8 @@ def names_used(config: RunConfig, space: Space) -> Iterator[tuple[Kind, str]]:
     yield "space", config.space.name
     for name in space.operations:
         yield "operation", name
+    if config.cost.criterion is not None:
+        yield "criterion", config.cost.criterion
 
 
 def run_search(

@@ -1,6 +1,7 @@
 """The conformance checks of ``squeeze-excite``; further tests of your own belong here too."""
 
 from nasbench_snas_squeeze_excite.squeeze_excite import SqueezeExcite
+
 from nasbench_snas.testing import OperationConformance
 
 
