@@ -167,3 +167,20 @@ def test_an_operation_declares_units_or_a_module_with_its_cost():
     for cls in (both, neither, half):
         with pytest.raises(PluginError, match="units, or a module and its cost"):
             declared(cls)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_many_architectures_at_once_leave_running_statistics_alone(name):
+    from nasbench_snas.oracle.functional import apply_module
+
+    module = build_operation(operations.operation(name), 4, 1, affine=False, pool_norm=True)
+    module.double().train()
+    x = torch.randn(3, 2, 4, 6, 6, dtype=torch.float64, requires_grad=True)
+    before = {key: buffer.clone() for key, buffer in module.named_buffers()}
+    y = apply_module(module, x) + apply_module(module, x)
+    (gradient,) = torch.autograd.grad((y**2).sum(), x)
+    assert all(torch.equal(buffer, before[key]) for key, buffer in module.named_buffers())
+    other = x.detach().clone().requires_grad_()
+    right = torch.stack([2 * module(row) for row in other])
+    torch.testing.assert_close(y, right)
+    torch.testing.assert_close(gradient, torch.autograd.grad((right**2).sum(), other)[0])
