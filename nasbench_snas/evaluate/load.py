@@ -100,7 +100,7 @@ def load_trained(
     """Return the network of a run with what it was trained with; arguments as :func:`load`."""
     folder, file = locate(Path(root), str(run))
     registry = registry or Registry()
-    check_plugins(folder, registry)
+    check_plugins(folder, registry, ("estimator", "space", "operation", "dataset"))
     if is_retraining(folder):
         return _retrained(folder, file, device, registry)
     return _searched(folder, file, device, registry)

@@ -13,6 +13,7 @@ from nasbench_snas.data.settings import Part
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder
+from nasbench_snas.search.criterion import completed
 from nasbench_snas.search.optimizers import alpha_defaults
 from nasbench_snas.settings.parameters import resolve_parameters
 from nasbench_snas.settings.run import Choice, RunConfig, recorded, resolve
@@ -113,7 +114,8 @@ def complete(registry: Registry, config: RunConfig, sources: dict[str, str]) -> 
             sources[path] = "estimator" if key in own else "paper"
     settings = config.search.alpha.model_copy(update=alpha)
     search = config.search.model_copy(update={"alpha": settings})
-    updates = {"estimator": estimator, "space": space, "search": search}
+    cost = completed(registry, config.cost)
+    updates = {"estimator": estimator, "space": space, "search": search, "cost": cost}
     full = from_json(config.model_copy(update=updates))
     return PlannedRun(full, sources, full.run_id(estimator_class.version))
 

@@ -14,6 +14,9 @@ from pydantic import BaseModel
 from nasbench_snas.errors import ConfigError, suggest
 from nasbench_snas.settings.values import check_values
 
+OF_PLUGINS = ("estimator.", "space.", "cost.parameters.", "cost.places.")
+"""Beginnings of the keys that plug-ins check."""
+
 
 class Layers:
     """Nested settings merged from several sources, remembering where each value came from.
@@ -99,11 +102,11 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def check_known(keys: Iterable[str], model: type[BaseModel]) -> None:
     """Raise a :class:`ConfigError` with a suggestion for the first unknown dotted key.
 
-    The settings of estimator and space are checked by the plug-ins themselves.
+    The settings of plug-ins are checked by the plug-ins themselves.
     """
     known = set(flatten_fields(model))
     for key in keys:
-        if key not in known and not key.startswith(("estimator.", "space.")):
+        if key not in known and not key.startswith(OF_PLUGINS):
             raise ConfigError(f"unknown setting {key!r}.", suggest(key, known))
 
 
