@@ -27,7 +27,7 @@ from nasbench_snas.runs.folder import (
     write_atomic,
 )
 from nasbench_snas.runs.options import RunOptions
-from nasbench_snas.runs.plugins import check_plugins, plugin_record
+from nasbench_snas.runs.plugins import check_plugins, used_plugins
 from nasbench_snas.runs.provenance import device_name, git_state, host_id, versions
 from nasbench_snas.runs.resume import kept_kernels
 from nasbench_snas.runs.schema import NOT_RECORDED
@@ -98,11 +98,10 @@ def run_retraining(
         ProcessLostError: Another process of the job died; the last checkpoint is whole.
     """
 
-    record: dict[str, Any] = {"parent": config.parent, "plugins": []}
+    record: dict[str, Any] = {"parent": config.parent}
     if folder.config_file.exists():
         check_plugins(folder, registry, built_in=True)
-    if config.space is not None:
-        record["plugins"] = [plugin_record(registry, "space", config.space.name)]
+    record["plugins"] = used_plugins(registry, config)
 
     def make(world: World) -> Retraining:
         if world.is_main:

@@ -16,6 +16,7 @@ from nasbench_snas.runs.folder import RunFolder
 from nasbench_snas.search.optimizers import alpha_defaults
 from nasbench_snas.settings.parameters import resolve_parameters
 from nasbench_snas.settings.run import Choice, RunConfig, recorded, resolve
+from nasbench_snas.settings.sources import bound
 from nasbench_snas.settings.toml import read_toml
 
 logger = logging.getLogger("nasbench_snas")
@@ -65,7 +66,8 @@ def plan_run(
         assignments=assignments,
     )
     parts: tuple[Part, ...] = ("train", "test") if config.data.protocol == "paper" else ("train",)
-    config = config.model_copy(update={"data": with_content(config.data, parts)})
+    data = with_content(bound(config.data, registry), parts)
+    config = config.model_copy(update={"data": data})
     return complete(registry, config, sources)
 
 
@@ -96,6 +98,10 @@ def complete(registry: Registry, config: RunConfig, sources: dict[str, str]) -> 
     """Write out the defaults of the plug-ins and of alpha's optimiser.
 
     An estimator's own optimiser settings (ENAS) override a preset's, not the user's.
+
+    Raises:
+        ConfigError: A setting is wrong.
+        PluginError: A plug-in is unknown or broken.
     """
     estimator_class = registry.estimator(config.estimator.name)
     space_class = registry.space(config.space.name)
@@ -114,7 +120,9 @@ def complete(registry: Registry, config: RunConfig, sources: dict[str, str]) -> 
     settings = config.search.alpha.model_copy(update=alpha)
     search = config.search.model_copy(update={"alpha": settings})
     updates = {"estimator": estimator, "space": space, "search": search}
-    full = from_json(config.model_copy(update=updates))
+    data = bound(config.data, registry)
+    full = from_json(config.model_copy(update={**updates, "data": data}))
+    full = full.model_copy(update={"data": data})
     return PlannedRun(full, sources, full.run_id(estimator_class.version))
 
 

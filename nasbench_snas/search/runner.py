@@ -18,7 +18,7 @@ from nasbench_snas.compute.distributed import World
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder, write_atomic
 from nasbench_snas.runs.options import Listener, RunOptions
-from nasbench_snas.runs.plugins import check_plugins, plugin_record
+from nasbench_snas.runs.plugins import check_plugins, used_plugins
 from nasbench_snas.runs.provenance import source_hash
 from nasbench_snas.runs.resume import kept_kernels
 from nasbench_snas.runs.start import InterruptedRunError, Job, run_job
@@ -95,11 +95,7 @@ def run_search(
     estimator = registry.estimator(config.estimator.name)
     identity = config.identity(estimator.version)
     source = source_hash(estimator)
-    used = [
-        plugin_record(registry, "estimator", config.estimator.name),
-        plugin_record(registry, "space", config.space.name),
-    ]
-    record = {"estimator_source": source, "plugins": used}
+    record = {"estimator_source": source, "plugins": used_plugins(registry, config)}
     if options.resume and folder.checkpoint_file.exists():
         check_plugins(folder, registry, built_in=True)
 

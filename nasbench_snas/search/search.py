@@ -42,6 +42,7 @@ from nasbench_snas.search.views import SELECTED, view_weights
 from nasbench_snas.seeding import stream
 from nasbench_snas.settings.parameters import create
 from nasbench_snas.settings.run import RunConfig, SearchSettings
+from nasbench_snas.settings.sources import bound
 from nasbench_snas.supernet.build import build_parent, kernels_name
 from nasbench_snas.supernet.fast.parent import FastParent
 from nasbench_snas.supernet.reference import ReferenceParent
@@ -77,6 +78,7 @@ class Search(Derives):
         world: World | None = None,
         planned_epochs: int = 0,
     ) -> None:
+        config = config.model_copy(update={"data": bound(config.data, registry)})
         self.config, self.device = config, torch.device(device)
         self.settings: SearchSettings = config.search
         self.seed, self.world = config.seed, world or World()

@@ -30,7 +30,8 @@ _STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 _PREFIX = "retrain-"
 
 _CHOSEN = (
-    *("genotype", "seed", "space", "data.dataset", "data.fake", "data.content", "data.fingerprint"),
+    *("genotype", "seed", "space", "data.dataset", "data.parameters", "data.fake"),
+    *("data.content", "data.fingerprint"),
     "network.skeleton",
     *("training.amp", "training.eval_batch_size", "training.sync_batchnorm"),
 )

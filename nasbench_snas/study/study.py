@@ -20,7 +20,7 @@ from nasbench_snas.errors import ConfigError
 from nasbench_snas.kernels.cpu import build
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder, read_json, write_atomic, write_json
-from nasbench_snas.runs.plugins import check_plugins, plugin_record
+from nasbench_snas.runs.plugins import check_plugins, plugin_record, used_plugins
 from nasbench_snas.runs.provenance import environment
 from nasbench_snas.seeding import stream
 from nasbench_snas.settings.toml import to_toml
@@ -72,7 +72,7 @@ def run_study(
             check_plugins(folder, registry, built_in=True)
         names = sorted({variant.name for variant in variants(settings, registry)[0]})
         record["plugins"] = [
-            plugin_record(registry, "space", settings.space.name),
+            *used_plugins(registry, settings),
             *(plugin_record(registry, "estimator", name) for name in names),
         ]
         folder.add_environment(record)
@@ -115,7 +115,7 @@ class Study:
     def run(self) -> dict[str, Any]:
         """Measure all points and return the result."""
         start, settings = time.monotonic(), self.settings
-        batches = load_batches(settings)
+        batches = load_batches(settings, self.registry)
         named = [p for p in settings.points if p]
         total = max(1, len(named) * len(settings.trajectories))
         claims: list[dict[str, Any]] = []
