@@ -6,8 +6,10 @@ that they are the same for every run.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -27,10 +29,11 @@ class OwnImages:
 
     Args:
         plugin: The plug-in.
+        values: The settings that it was made with.
     """
 
-    def __init__(self, plugin: Dataset) -> None:
-        self.plugin = plugin
+    def __init__(self, plugin: Dataset, values: Mapping[str, Any] | None = None) -> None:
+        self.plugin, self.values = plugin, dict(values or {})
         self._parts: dict[tuple[Path, str], tuple[ImageSet, str]] = {}
 
     @property

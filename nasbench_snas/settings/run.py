@@ -133,8 +133,13 @@ class ChildSettings(BaseModel):
 
     model_config = _STRICT
 
-    rule: Literal["declared", "argmax", "top2", "best-of-N"] = Field(
-        default="declared", description="How the child is derived; declared: as the estimator says."
+    rule: str = Field(
+        default="declared",
+        description="How the child is derived: argmax, top2, sample, best-of-N, or a plug-in; "
+        "declared: as the estimator says.",
+    )
+    parameters: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of a derive rule that is a plug-in."
     )
     candidates: int = Field(
         default=100, ge=1, description="N of best-of-N: architectures drawn from the distribution."
@@ -158,6 +163,8 @@ class ChildSettings(BaseModel):
         values = self.model_dump(mode="json")
         if self.rule == "declared":
             values.pop("rule")
+        if not self.parameters:
+            values.pop("parameters")
         if self.selection_fraction == 0:
             values = {k: v for k, v in values.items() if k not in _OF_SELECTION}
         return values
@@ -187,6 +194,17 @@ class RunConfig(BaseModel):
     search: SearchSettings = Field(default_factory=SearchSettings, description="Search loop.")
     cost: CostSettings = Field(default_factory=CostSettings, description="Resource term.")
     child: ChildSettings = Field(default_factory=ChildSettings, description="Child validation.")
+    transformers: tuple[str, ...] = Field(
+        default=(), description="Objective transformers, the first innermost; plug-ins."
+    )
+    transformer: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Their settings, by name."
+    )
+    versions: dict[str, int] = Field(
+        default_factory=dict,
+        description="Versions of the derive rule and transformers that are plug-ins, filled in when "
+        "a run is planned.",
+    )
     checkpoint_seconds: float = Field(
         default=60.0, ge=0, description="Seconds between checkpoints within an epoch."
     )
@@ -210,6 +228,9 @@ class RunConfig(BaseModel):
             values["search"].pop(watching)
         if not self.search.sync_batchnorm:
             values["search"].pop("sync_batchnorm")
+        for plugins in ("transformers", "transformer", "versions"):
+            if not values[plugins]:
+                values.pop(plugins)
         values["estimator_version"] = estimator_version
         return values
 

@@ -39,10 +39,11 @@ def bound(data: DataSettings, registry: Registry) -> DataSettings:
     cls = registry.dataset(data.dataset)
     values = resolve_parameters(cls, data.parameters, _WHERE)
     own = data.source
-    if isinstance(own, OwnImages) and type(own.plugin) is cls and data.parameters == values:
+    if isinstance(own, OwnImages) and type(own.plugin) is cls and own.values == values:
         return data
     known = _sources.setdefault(registry, {})
     key = f"{cls.__module__}.{cls.__qualname__} {sorted(values.items())!r}"
     if key not in known:
-        known[key] = OwnImages(cls(**values))
-    return data.with_own(known[key], values)
+        known[key] = OwnImages(cls(**values), values)
+    written = {name: value for name, value in values.items() if value is not None}
+    return data.with_own(known[key], written)
