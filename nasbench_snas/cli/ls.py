@@ -1,4 +1,4 @@
-"""List estimators, spaces, presets, datasets, runs or tables."""
+"""List plug-ins of any kind, presets, runs or tables."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nasbench_snas.registry import PLURALS
+
 if TYPE_CHECKING:
     from nasbench_snas.cli.main import Session
-    from nasbench_snas.registry import Entry
+    from nasbench_snas.registry import Entry, Kind
 
 
 _RUN_COLUMNS = (
@@ -22,7 +24,7 @@ _RUN_COLUMNS = (
 @click.command(name="ls")
 @click.argument(
     "what",
-    type=click.Choice(["estimators", "spaces", "presets", "datasets", "runs", "tables"]),
+    type=click.Choice([*PLURALS, "presets", "runs", "tables"]),
     default="runs",
 )
 @click.option(
@@ -34,16 +36,14 @@ _RUN_COLUMNS = (
 def command(session: Session, what: str, as_json: bool, matrix: bool, reindex: bool) -> None:
     """List WHAT (default: runs: searches, retrainings, gradient studies).
 
-    Nothing heavy is imported.
+    Nothing heavy is imported, and no plug-in.
     """
     rows = {
         "estimators": lambda: _matrix(session) if matrix else _estimators(session),
-        "spaces": lambda: _spaces(session),
         "presets": _presets,
-        "datasets": _datasets,
         "runs": lambda: _runs(session, reindex),
         "tables": _tables,
-    }[what]()
+    }.get(what, lambda: _plugins(session, PLURALS[what]))()
     if as_json:
         click.echo(json.dumps(rows, indent=1))
     elif not rows:
@@ -116,7 +116,7 @@ def _matrix(session: Session) -> list[dict[str, Any]]:
     return rows
 
 
-def _spaces(session: Session) -> list[dict[str, Any]]:
+def _plugins(session: Session, kind: Kind) -> list[dict[str, Any]]:
     return [
         {
             "name": entry.name,
@@ -124,7 +124,7 @@ def _spaces(session: Session) -> list[dict[str, Any]]:
             "origin": entry.origin,
             "summary": entry.problem or entry.attributes.get("summary", ""),
         }
-        for entry in session.registry().spaces()
+        for entry in session.registry().entries(kind)
     ]
 
 
@@ -132,12 +132,6 @@ def _presets() -> list[dict[str, Any]]:
     from nasbench_snas.settings.presets import load_preset, preset_names
 
     return [{"name": name, "about": load_preset(name).get("about", "")} for name in preset_names()]
-
-
-def _datasets() -> list[dict[str, Any]]:
-    from nasbench_snas.data.catalogue import list_datasets
-
-    return [{"name": info.name, "about": info.summary} for info in list_datasets()]
 
 
 def _tables() -> list[dict[str, Any]]:

@@ -75,7 +75,8 @@ def _result(result: dict[str, Any]) -> None:
 
 def _reproduce(folder: RunFolder) -> None:
     from nasbench_snas.errors import CheckpointError
-    from nasbench_snas.runs.plugins import BUILT_IN, recorded_plugins
+    from nasbench_snas.registry import BUILT_IN
+    from nasbench_snas.runs.plugins import recorded_plugins
 
     try:
         starts = folder.starts()

@@ -18,11 +18,12 @@ Convention = Literal["sound", "released", "paper"]
 
 _NAMES = {"params": "parameters", "parameters": "parameters", "macs": "flops", "flops": "flops"}
 _NAMES |= {"access": "access", "mac": "access", "share": "share"}
-_WORDS = {
-    "parameters": "the expected parameters",
-    "flops": "the expected multiply-adds",
-    "access": "the expected memory access (elements moved)",
+CRITERIA_WORDS = {
+    "parameters": "parameters",
+    "flops": "multiply-adds",
+    "access": "memory access (elements moved)",
 }
+"""The built-in criteria by name, in words."""
 _SUFFIXES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 
 
@@ -44,7 +45,8 @@ class CostTarget:
         """What is steered, and to which value."""
         if self.criterion == "share":
             return f"the penalty to {self.value:g} of its value for a uniform choice"
-        return f"{_WORDS[self.criterion]} of the whole network to {self.value:,.0f}"
+        words = f"the expected {CRITERIA_WORDS[self.criterion]} of the whole network"
+        return f"{words} to {self.value:,.0f}"
 
     @classmethod
     def parse(cls, text: str) -> CostTarget:

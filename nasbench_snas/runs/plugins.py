@@ -12,24 +12,23 @@ from collections.abc import Iterable
 from typing import Any
 
 from nasbench_snas.errors import CheckpointError, ConfigError, PluginError
-from nasbench_snas.registry import Entry, Kind, Registry
+from nasbench_snas.registry import BUILT_IN, KINDS, Entry, Kind, Registry
 from nasbench_snas.runs.binding import digest_of
 from nasbench_snas.runs.folder import RunFolder, read_json
 from nasbench_snas.settings.toml import read_toml
 
 logger = logging.getLogger("nasbench_snas")
-BUILT_IN = "built-in"
-_KINDS: tuple[Kind, ...] = ("estimator", "space")
+_ALWAYS: tuple[Kind, ...] = ("estimator", "space")
 
 
 def plugin_record(registry: Registry, kind: Kind, name: str) -> dict[str, Any]:
-    """Return the record of an estimator or space: kind, name, version, digest and origin.
+    """Return the record of a plug-in: kind, name, version, digest and origin.
 
     Raises:
         PluginError: It is unknown or broken.
     """
     entry = registry.entry(kind, name)
-    cls = registry.estimator(name) if kind == "estimator" else registry.space(name)
+    cls = registry.plugin(kind, name)
     return {
         "kind": kind,
         "name": name,
@@ -37,6 +36,23 @@ def plugin_record(registry: Registry, kind: Kind, name: str) -> dict[str, Any]:
         "digest": source_digest(entry),
         "origin": entry.origin,
     }
+
+
+def used_plugins(registry: Registry, used: Iterable[tuple[Kind, str]]) -> list[dict[str, Any]]:
+    """Return the records of what a run uses: estimator and space, and whatever is not built in.
+
+    Args:
+        registry: What is here.
+        used: Kind and name of everything that the run names.
+
+    Raises:
+        PluginError: One is unknown or broken.
+    """
+    return [
+        plugin_record(registry, kind, name)
+        for kind, name in dict.fromkeys(used)
+        if kind in _ALWAYS or registry.is_plugin(kind, name)
+    ]
 
 
 def recorded_plugins(folder: RunFolder) -> list[dict[str, Any]]:
@@ -47,7 +63,7 @@ def recorded_plugins(folder: RunFolder) -> list[dict[str, Any]]:
     try:
         last = read_json(folder.path / "env.json")[-1]
         found = [dict(used) for used in last["plugins"]]
-        if all(used["kind"] in _KINDS and isinstance(used["name"], str) for used in found):
+        if all(used["kind"] in KINDS and isinstance(used["name"], str) for used in found):
             return found
     except (CheckpointError, LookupError, TypeError, ValueError):
         pass
@@ -55,7 +71,7 @@ def recorded_plugins(folder: RunFolder) -> list[dict[str, Any]]:
         settings = read_toml(folder.config_file)
         return [
             {"kind": kind, "name": str(settings[kind]["name"])}
-            for kind in _KINDS
+            for kind in _ALWAYS
             if kind in settings
         ]
     except (ConfigError, LookupError, TypeError):
@@ -65,7 +81,7 @@ def recorded_plugins(folder: RunFolder) -> list[dict[str, Any]]:
 def check_plugins(
     folder: RunFolder,
     registry: Registry,
-    kinds: Iterable[Kind] = _KINDS,
+    kinds: Iterable[Kind] = KINDS,
     *,
     built_in: bool = False,
 ) -> None:

@@ -25,7 +25,7 @@ def new(*arguments: str, out: Path):
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """The least that makes a folder a checkout of the suite."""
-    for name in ("estimators/__init__.py", "spaces/__init__.py", "nasbench_snas/api.py"):
+    for name in ("estimators/__init__.py", "spaces/__init__.py", "nasbench_snas/api/__init__.py"):
         target = tmp_path / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, target)
