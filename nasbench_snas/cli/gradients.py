@@ -34,7 +34,7 @@ Examples:
 )
 @click.option("-s", "--space", metavar="NAME", help="The space. [default: snas-unit]")
 @click.option("-c", "--config", "file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--dataset", help="Data set; see `nasbench data list`.")
+@click.option("--dataset", help="Data set; see `nasbench ls datasets`.")
 @_options.data_root
 @_options.assignments
 @click.option("--seed", type=int, help="Seed of weights, batches and noise. [default: 0]")

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from nasbench_snas.data.catalogue import CATALOGUE, DatasetInfo, list_datasets
     from nasbench_snas.data.images import ImageSet
     from nasbench_snas.data.lazy import LazyStream, build_loader, load_lazy
-    from nasbench_snas.data.own import Dataset, Pictures
     from nasbench_snas.data.parquet import from_parquet
     from nasbench_snas.data.pictures import from_arrays, from_torch
     from nasbench_snas.data.presence import VerifyReport, prepare, verify
@@ -32,7 +31,6 @@ _MODULES = {
     "catalogue": ("CATALOGUE", "DatasetInfo", "list_datasets"),
     "images": ("ImageSet",),
     "lazy": ("LazyStream", "build_loader", "load_lazy"),
-    "own": ("Dataset", "Pictures"),
     "parquet": ("from_parquet",),
     "pictures": ("from_arrays", "from_torch"),
     "registry": ("load_part",),
@@ -49,13 +47,11 @@ __all__ = [
     "Augmenter",
     "BatchStream",
     "DataSettings",
-    "Dataset",
     "DatasetInfo",
     "Draw",
     "FakeSettings",
     "ImageSet",
     "LazyStream",
-    "Pictures",
     "Split",
     "Splits",
     "Statistics",
@@ -84,6 +80,7 @@ __all__ = [
     "presence",
     "settings",
     "shards",
+    "source",
     "splits",
     "statistics",
     "stream_of",

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from nasbench_snas.api import Images
 from nasbench_snas.data.imagefolder import DECODE_ERRORS
-from nasbench_snas.data.own import Pictures
 from nasbench_snas.data.pictures import pil_pixels, stacked
 from nasbench_snas.errors import DataError, MissingDependencyError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nasbench_snas.data.settings import Part
+    from nasbench_snas.data.catalogue import Part
 
 _NAMES: dict[Part, tuple[str, ...]] = {
     "train": ("train",),
@@ -40,7 +40,7 @@ def from_parquet(
     image: str | None = None,
     label: str | None = None,
     size: int | None = None,
-) -> Pictures:
+) -> Images:
     """Return one part of a folder of parquet files.
 
     Args:
@@ -62,10 +62,10 @@ def from_parquet(
         images.append(_decoded(encoded, f"{folder}: {part} image {position}"))
     if len({len(one) for one in images}) > 1:  # grey ones among coloured ones
         images = [one.expand(3, -1, -1) for one in images]
-    return Pictures(
+    return Images(
         images=stacked(images, size),
         labels=torch.tensor(table["label"], dtype=torch.int64),
-        class_names=names,
+        classes=names,
         digest=content.hexdigest(),
     )
 
@@ -96,7 +96,7 @@ def _is_of(file: Path, name: str) -> bool:
 
 def _table(
     files: list[Path], image: str | None, label: str | None
-) -> tuple[dict[str, list[Any]], tuple[str, ...] | None]:
+) -> tuple[dict[str, list[Any]], tuple[str, ...]]:
     """Return encoded images and labels, and the names of the classes where they are known."""
     try:
         import pyarrow as arrow
@@ -174,10 +174,10 @@ def _decoded(encoded: bytes, where: str) -> Tensor:
         raise DataError(f"{where} cannot be decoded: {error}", "expected a whole image") from error
 
 
-def _class_names(metadata: dict[bytes, bytes], label: str) -> tuple[str, ...] | None:
-    """Return the names that the hub's description of the features gives the labels."""
+def _class_names(metadata: dict[bytes, bytes], label: str) -> tuple[str, ...]:
+    """Return the names that the hub's description of the features gives the labels, if any."""
     try:
         described = json.loads(metadata[b"huggingface"])["info"]["features"][label]["names"]
         return tuple(str(name) for name in described)
     except (KeyError, TypeError, ValueError):
-        return None
+        return ()

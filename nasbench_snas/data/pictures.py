@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nasbench_snas.api import Images
 from nasbench_snas.data.images import resize
-from nasbench_snas.data.own import Pictures
 from nasbench_snas.errors import DataError
 
 _MOST_CHANNELS = 4
@@ -27,7 +27,7 @@ def from_arrays(
     class_names: Iterable[str] | None = None,
     *,
     channels: Literal["last", "first"] = "last",
-) -> Pictures:
+) -> Images:
     """Return images and labels given as arrays.
 
     Args:
@@ -55,16 +55,16 @@ def from_arrays(
         pixels = _channels_first(pixels, channels)
     else:
         pixels = pixels[:, None]
-    return Pictures(
+    return Images(
         images=torch.from_numpy(np.array(pixels, order="C")),
         labels=_labels(_array(labels), len(pixels)),
-        class_names=None if class_names is None else tuple(str(name) for name in class_names),
+        classes=tuple(str(name) for name in class_names or ()),
     )
 
 
 def from_torch(
     dataset: Any, class_names: Iterable[str] | None = None, *, size: int | None = None
-) -> Pictures:
+) -> Images:
     """Return the items ``(image, label)`` of a ``torch.utils.data.Dataset``.
 
     Args:
@@ -79,10 +79,10 @@ def from_torch(
     items = [dataset[position] for position in range(len(dataset))]
     images = [_one(image, position) for position, (image, _) in enumerate(items)]
     names = getattr(dataset, "classes", None) if class_names is None else class_names
-    return Pictures(
+    return Images(
         images=stacked(images, size),
         labels=_labels(np.array([int(label) for _, label in items]), len(items)),
-        class_names=None if names is None else tuple(str(name) for name in names),
+        classes=tuple(str(name) for name in names or ()),
     )
 
 

@@ -1,7 +1,9 @@
 """The images of a data set that is a plug-in: read, checked, divided, fingerprinted.
 
 Test images that a plug-in does not have are set apart from its training images by a fixed seed, so
-that they are the same for every run.
+that they are the same for every run. The fingerprint is of pixels (or of what they were decoded
+from), labels, class names, and of what the plug-in declares that changes training: flipping, the
+stored order, channel statistics.
 """
 
 from __future__ import annotations
@@ -13,10 +15,11 @@ from typing import Any
 
 import torch
 
+from nasbench_snas.api import ImageDataset, Images
 from nasbench_snas.data.catalogue import DatasetInfo, Part
 from nasbench_snas.data.digests import digest_of
 from nasbench_snas.data.images import ImageSet, pixel_digest
-from nasbench_snas.data.own import Dataset, Pictures
+from nasbench_snas.data.pictures import from_arrays, from_torch
 from nasbench_snas.data.selection import choose_stratified
 from nasbench_snas.errors import DataError
 
@@ -32,7 +35,7 @@ class OwnImages:
         values: The settings that it was made with.
     """
 
-    def __init__(self, plugin: Dataset, values: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, plugin: ImageDataset, values: Mapping[str, Any] | None = None) -> None:
         self.plugin, self.values = plugin, dict(values or {})
         self._parts: dict[tuple[Path, str], tuple[ImageSet, str]] = {}
 
@@ -45,9 +48,13 @@ class OwnImages:
             summary=plugin.summary,
             loader="",
             flip=plugin.flip,
-            shuffled=False,
+            shuffled=plugin.shuffled,
             licence=plugin.licence,
-            source=plugin.source,
+            source=f"plug-in {type(plugin).__module__}.{type(plugin).__qualname__}",
+            classes=plugin.classes,
+            shape=plugin.shape,
+            mean=plugin.mean,
+            std=plugin.std,
         )
 
     def images(self, root: Path, part: Part) -> ImageSet:
@@ -76,27 +83,16 @@ class OwnImages:
 
     def _read(self, root: Path, part: Part) -> tuple[ImageSet, str]:
         """Return what the plug-in hands out for one part, and its fingerprint."""
-        plugin, where = self.plugin, f"data set {self.plugin.name!r}"
-        own = plugin.load(part, root)
-        if not isinstance(own, Pictures):
-            raise DataError(
-                f"{where}: load({part!r}) returned {type(own).__name__}",
-                "expected what from_arrays, from_torch or from_parquet return",
-                "without test images of its own a data set has a test_fraction, such as 0.2",
-            )
-        names = own.class_names
+        plugin, info = self.plugin, self.info
+        own = _as_images(plugin.load(part, root), f"data set {plugin.name!r}: load({part!r})")
+        names = own.classes
         if part == "test":
             train = self._part(root, "train")[0]
-            names = train.class_names if names is None else names
-            pair = (train.images.shape[1], train.class_names), (own.images.shape[1], names)
-            if pair[0] != pair[1]:
-                raise DataError(
-                    f"{where}: channels or classes of the test images are not the training images'",
-                    f"training: {_told(*pair[0])}; test: {_told(*pair[1])}",
-                    "give both parts the same channels, and the same names in the same order",
-                )
-        elif names is None:
-            names = tuple(str(number) for number in range(int(own.labels.max()) + 1))
+            names = names or train.class_names
+            self._compare(train, own, names)
+        elif not names:
+            known = int(own.labels.max()) + 1 if len(own.labels) else 0
+            names = tuple(str(number) for number in range(max(known, info.classes or 0)))
         made = ImageSet(
             name=plugin.name,
             part=part,
@@ -104,10 +100,35 @@ class OwnImages:
             labels=own.labels,
             class_names=names,
             licence=plugin.licence,
-            source=plugin.source,
+            source=info.source,
         )
+        self._check_declared(made)
+        declared = [plugin.flip, plugin.shuffled, plugin.mean, plugin.std]
         content = own.digest or pixel_digest(made)
-        return made, digest_of(["own", content, own.labels.tolist(), names, plugin.flip])
+        return made, digest_of(["own", content, made.labels.tolist(), names, declared])
+
+    def _compare(self, train: ImageSet, test: Images, names: tuple[str, ...]) -> None:
+        pair = (train.images.shape[1], train.class_names), (test.images.shape[1], names)
+        if pair[0] != pair[1]:
+            raise DataError(
+                f"data set {self.plugin.name!r}: test images have other channels or classes than "
+                "training images",
+                f"training: {_told(*pair[0])}; test: {_told(*pair[1])}",
+                "give both parts the same channels, and the same names in the same order",
+            )
+
+    def _check_declared(self, made: ImageSet) -> None:
+        info, shape = self.info, tuple(made.images.shape[1:])
+        for what, said, found in (
+            ("shape", info.shape, shape),
+            ("classes", info.classes, made.num_classes),
+        ):
+            if said is not None and said != found:
+                raise DataError(
+                    f"data set {self.plugin.name!r} declares {what} = {said}",
+                    f"its {made.part} images have {found}",
+                    "declare what the files hold, or leave it out",
+                )
 
     def _divide(self, root: Path) -> None:
         """Set test images apart from the training images: fixed, whatever the run's seed."""
@@ -125,6 +146,21 @@ class OwnImages:
         for part, chosen in (("train", train), ("test", test)):
             taken = replace(whole.take(chosen), part=part)
             self._parts[root, part] = taken, digest_of([digest, part, fraction])
+
+
+def _as_images(found: Any, where: str) -> Images:
+    """Return what a plug-in handed out as uint8 ``(N, C, H, W)`` and int64 ``(N,)`` tensors."""
+    if isinstance(found, Images):
+        made = from_arrays(found.images, found.labels, found.classes, channels="first")
+        return made._replace(digest=found.digest)
+    if hasattr(found, "__len__") and hasattr(found, "__getitem__"):
+        if not isinstance(found, tuple | list | dict | str):
+            return from_torch(found)
+    raise DataError(
+        f"{where} returned {type(found).__name__}",
+        "expected Images, what from_arrays, from_torch or from_parquet return, or a torch Dataset",
+        "a data set without test images of its own has a test_fraction, such as 0.2",
+    )
 
 
 def _told(channels: int, names: tuple[str, ...]) -> str:

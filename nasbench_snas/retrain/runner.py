@@ -101,7 +101,7 @@ def run_retraining(
     record: dict[str, Any] = {"parent": config.parent}
     if folder.config_file.exists():
         check_plugins(folder, registry, built_in=True)
-    record["plugins"] = used_plugins(registry, config)
+    record["plugins"] = used_plugins(registry, config.plugins())
 
     def make(world: World) -> Retraining:
         if world.is_main:

@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from nasbench_snas.api import Distribution, Estimator
+from nasbench_snas.api import DerivationRule, Distribution, Estimator, SearchState
 from nasbench_snas.architecture.space import Space
 from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.compute.training import Progress
@@ -15,7 +15,7 @@ from nasbench_snas.data import Split
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.search.child import ChildAccuracy, accuracies, child_matrix
 from nasbench_snas.search.images import SearchImages
-from nasbench_snas.search.rules import Rule, SearchState, derive_by
+from nasbench_snas.search.rules import derive_by
 from nasbench_snas.search.selection import Selection, select
 from nasbench_snas.search.views import VIEWS
 from nasbench_snas.seeding import stream
@@ -49,7 +49,7 @@ class Derives(Progress):
     dist: Distribution
     parent: FastParent | ReferenceParent
     images: SearchImages
-    rule: Rule
+    rule: DerivationRule
     _selected: tuple[int, Selection] | None = None
 
     @property
@@ -65,10 +65,9 @@ class Derives(Progress):
             ConfigError: The rule compares architectures, and no images are set apart for it.
             PluginError: The rule returns no architecture of the space.
         """
-        if self.rule.needs_accuracies:
+        if self.rule.uses_images:
             return self.selected().z
-        with torch.no_grad():
-            return derive_by(self.rule, self._state())
+        return derive_by(self.rule, self._state())
 
     def forget_selection(self) -> None:
         """Forget what the rule has chosen: weights or step are others now."""

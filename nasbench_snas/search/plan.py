@@ -13,8 +13,8 @@ from nasbench_snas.data.settings import Part
 from nasbench_snas.errors import ConfigError, suggest
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder
-from nasbench_snas.runs.plugins import BUILT_IN
 from nasbench_snas.search.optimizers import alpha_defaults
+from nasbench_snas.search.rules import rule_class
 from nasbench_snas.settings.parameters import resolve_parameters
 from nasbench_snas.settings.run import Choice, RunConfig, recorded, resolve
 from nasbench_snas.settings.sources import bound
@@ -142,10 +142,10 @@ def of_plugins(registry: Registry, config: RunConfig) -> dict[str, Any]:
             fix="Choose it: --derive NAME (child.rule).",
         )
     if child.rule != "declared":
-        rule = registry.rule(child.rule)
+        rule = rule_class(registry, child.rule)
         values = resolve_parameters(rule, child.parameters, "child.parameters")
         child = child.model_copy(update={"parameters": _set(values)})
-        if registry.entry("rule", child.rule).origin != BUILT_IN:
+        if registry.is_plugin("rule", child.rule):
             versions[f"rule {child.rule}"] = rule.version
     refuse_repeated(config)
     settings: dict[str, Any] = {}

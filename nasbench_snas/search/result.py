@@ -47,7 +47,7 @@ def search_result(
     recalibrated = _pick(matrix, search.derive_rule, "recalibrated")
     hard = _pick(matrix, "hard", "inherited")
     search_acc = float(last["search_acc"])
-    chosen = search.selected() if search.rule.needs_accuracies else None
+    chosen = search.selected() if search.rule.uses_images else None
     seconds = search.elapsed + (chosen.seconds if chosen else 0.0)
     gpus = search.world.size if search.device.type == "cuda" else 0
     return {

@@ -95,7 +95,7 @@ def run_search(
     estimator = registry.estimator(config.estimator.name)
     identity = config.identity(estimator.version)
     source = source_hash(estimator)
-    record = {"estimator_source": source, "plugins": used_plugins(registry, config)}
+    record = {"estimator_source": source, "plugins": used_plugins(registry, config.plugins())}
     if options.resume and folder.checkpoint_file.exists():
         check_plugins(folder, registry, built_in=True)
 

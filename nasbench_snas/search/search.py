@@ -35,6 +35,7 @@ from nasbench_snas.search.objective import SupernetLoss, losses_and_errors
 from nasbench_snas.search.optimizers import alpha_optimizer
 from nasbench_snas.search.ranking import Ranking
 from nasbench_snas.search.resource import ResourceTerm
+from nasbench_snas.search.rules import make_rule
 from nasbench_snas.search.state import restore, state_of
 from nasbench_snas.search.temperatures import check_temperatures
 from nasbench_snas.search.totals import StepTotals
@@ -94,10 +95,8 @@ class Search(Derives):
             estimator_class, config.estimator.parameters, "estimator"
         )
         check_temperatures(config.estimator.parameters, torch.float32)
-        self.rule = create(
-            registry.rule(self.derive_rule), config.child.parameters, "child.parameters"
-        )
-        if self.rule.needs_accuracies:
+        self.rule = make_rule(registry, self.derive_rule, config.child.parameters)
+        if self.rule.uses_images:
             self.selection_part()  # refused now, not after the training
         alpha_init = stream(self.seed, "alpha-init")
         self.dist: Distribution = self.estimator.make_distribution(self.space, alpha_init)
@@ -140,7 +139,7 @@ class Search(Derives):
         self.transformers = Transformers(members, sources, self.space) if members else None
         self.dense = self.estimator.dense and self.device.type == "cuda"
         self.captured = None
-        if not members and capturable(parent, self.estimator, self.device):
+        if all(m.captures for m in members) and capturable(parent, self.estimator, self.device):
             self.captured = Captured(parent)
             self.note += "; steps are captured as CUDA graphs"
         self.totals = StepTotals(self.device)

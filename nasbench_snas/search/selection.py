@@ -10,10 +10,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from nasbench_snas.search.rules import Rule, SearchState, derive_by, key_of
+from nasbench_snas.api import DerivationRule, SearchState
+from nasbench_snas.search.rules import derive_by
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,7 @@ class Selection:
     seconds: float
 
 
-@torch.no_grad()
-def select(rule: Rule, state: SearchState, images: int) -> Selection:
+def select(rule: DerivationRule, state: SearchState, images: int) -> Selection:
     """Return what ``rule`` derives, with what it measured.
 
     Args:
@@ -55,9 +54,9 @@ def select(rule: Rule, state: SearchState, images: int) -> Selection:
     z = derive_by(rule, state)
     return Selection(
         z=z,
-        accuracy=state.measured.get(key_of(z)),
+        accuracy=state.known(z),
         candidates=state.asked,
-        distinct=len(state.measured),
+        distinct=state.distinct,
         images=images,
         seconds=time.perf_counter() - began,
     )

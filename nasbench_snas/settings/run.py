@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from nasbench_snas.cost.settings import CostSettings, refuse_ambiguous
 from nasbench_snas.data.settings import DataSettings
 from nasbench_snas.errors import ConfigError
+from nasbench_snas.registry import Kind
 from nasbench_snas.settings.layers import Layers, check_known, flatten
 from nasbench_snas.settings.parameters import PartOfPath, config_error
 from nasbench_snas.settings.presets import load_constraint, load_preset
@@ -216,6 +217,17 @@ class RunConfig(BaseModel):
     settings_from: str = Field(
         default="", description="How the settings were chosen, in words or as the runs that did."
     )
+
+    def plugins(self) -> list[tuple[Kind, str]]:
+        """Return kind and name of everything that may be a plug-in."""
+        rule: list[tuple[Kind, str]] = [("rule", self.child.rule)]
+        return [
+            ("estimator", self.estimator.name),
+            ("space", self.space.name),
+            ("dataset", self.data.dataset),
+            *(rule if self.child.rule != "declared" else []),
+            *(("transformer", name) for name in self.transformers),
+        ]
 
     def identity(self, estimator_version: int) -> dict[str, Any]:
         """Return what decides the result, as plain JSON values."""
