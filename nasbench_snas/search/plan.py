@@ -152,7 +152,8 @@ def of_plugins(registry: Registry, config: RunConfig) -> dict[str, Any]:
     for name in config.transformers:
         cls = registry.transformer(name)
         given = config.transformer.get(name, {})
-        settings[name] = _set(resolve_parameters(cls, given, f"transformer.{name}"))
+        if written := _set(resolve_parameters(cls, given, f"transformer.{name}")):
+            settings[name] = written
         versions[f"transformer {name}"] = cls.version
     return {"child": child, "transformer": settings, "versions": versions}
 

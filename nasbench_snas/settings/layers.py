@@ -14,7 +14,10 @@ from pydantic import BaseModel
 from nasbench_snas.errors import ConfigError, suggest
 from nasbench_snas.settings.values import check_values
 
-_OF_PLUGINS = ("estimator.", "space.", "data.parameters.", "child.parameters.", "transformer.")
+_OF_PLUGINS = (
+    *("estimator.", "space.", "data.parameters.", "child.parameters.", "transformer."),
+    "versions.",
+)
 
 
 class Layers:
