@@ -149,6 +149,11 @@ def known_operations() -> tuple[str, ...]:
     return (*OPERATIONS, *(name for name in _offered if name not in OPERATIONS))
 
 
+def is_known(name: str) -> bool:
+    """Whether there is an operation called ``name``; nothing is imported."""
+    return name in OPERATIONS or name in _offered
+
+
 def operation(name: str) -> Operation:
     """Return the operation called ``name``.
 

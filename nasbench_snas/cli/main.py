@@ -117,8 +117,10 @@ def nasbench(
     root = _store(root, ctx.invoked_subcommand)
     refuse_missing(plugins)
     ctx.obj = Session(root, verbose, quiet, tuple(plugins), extra)
-    if plugins and ctx.invoked_subcommand not in _WITHOUT_PLUGINS:
-        ctx.obj.registry().load_named()
+    if ctx.invoked_subcommand not in _WITHOUT_PLUGINS:
+        registry = ctx.obj.registry()
+        registry.load_named()
+        registry.offer_operations()
 
 
 _WITHOUT_PLUGINS = ("cite", "doctor", "ls", "new", "pack", "report", "show")

@@ -101,7 +101,7 @@ def load_trained(
     """Return the network of a run with what it was trained with; arguments as :func:`load`."""
     folder, file = locate(Path(root), str(run))
     registry = registry or Registry()
-    check_plugins(folder, registry, ("estimator", "space"))
+    check_plugins(folder, registry, ("estimator", "space", "operation"))
     made = _retrained if is_retraining(folder) else _searched
     loaded = made(folder, file, device, registry)
     try:

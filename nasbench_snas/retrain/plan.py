@@ -28,7 +28,7 @@ from nasbench_snas.registry import Registry
 from nasbench_snas.retrain.runner import canonical_genotype
 from nasbench_snas.runs.folder import RETRAININGS, RunFolder, find_run, run_folders
 from nasbench_snas.runs.named import named_in
-from nasbench_snas.runs.plugins import check_plugins
+from nasbench_snas.runs.plugins import check_operations, check_plugins
 from nasbench_snas.search.plan import load_config
 from nasbench_snas.settings.layers import Layers
 from nasbench_snas.settings.parameters import resolve_parameters
@@ -129,6 +129,7 @@ def search_target(folder: RunFolder, candidates: tuple[str, ...] = ()) -> Target
             "A search derives its cells at its end.",
             f"Finish it first: nasbench run --resume {folder.run_id}",
         )
+    check_operations(folder)
     return Target(folder.run_id, read_genotype(file), folder, candidates)
 
 
@@ -287,7 +288,7 @@ def _complete(registry: Registry, config: RetrainConfig, target: Target) -> Retr
         space = None
     elif space is not None:
         if target.search is not None:
-            check_plugins(target.search, registry, ("space",))
+            check_plugins(target.search, registry, ("space", "operation"))
         values = resolve_parameters(registry.space(space.name), space.parameters, "space")
         space = Choice(name=space.name, **values)
     return config.model_copy(update={"network": network, "space": space})

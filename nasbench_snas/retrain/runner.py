@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from nasbench_snas import __version__
 from nasbench_snas.compute.distributed import World
 from nasbench_snas.errors import CheckpointError, NasbenchError
-from nasbench_snas.registry import Registry
+from nasbench_snas.registry import Kind, Registry
 from nasbench_snas.retrain.loop import Retraining
 from nasbench_snas.retrain.network import genotype_of
 from nasbench_snas.runs.folder import (
@@ -71,6 +72,14 @@ def check_ready(
     Retraining(config, registry, device, allow_over_budget=allow_over_budget, kernels=kernels)
 
 
+def names_used(config: RetrainConfig) -> Iterator[tuple[Kind, str]]:
+    """Yield the kind and name of everything that a retraining takes from the registry."""
+    yield from config.plugins()
+    for cell in genotype_of(config).cells.values():
+        for edge in cell.edges:
+            yield "operation", edge.operation
+
+
 def run_retraining(
     config: RetrainConfig,
     registry: Registry,
@@ -101,7 +110,7 @@ def run_retraining(
     record: dict[str, Any] = {"parent": config.parent}
     if folder.config_file.exists():
         check_plugins(folder, registry, built_in=True)
-    record["plugins"] = used_plugins(registry, config.plugins())
+    record["plugins"] = used_plugins(registry, names_used(config))
 
     def make(world: World) -> Retraining:
         if world.is_main:

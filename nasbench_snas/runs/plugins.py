@@ -12,6 +12,7 @@ from collections.abc import Container, Iterable
 from typing import Any
 
 from nasbench_snas.api import RULES
+from nasbench_snas.architecture.operations import is_known
 from nasbench_snas.data.catalogue import CATALOGUE
 from nasbench_snas.errors import CheckpointError, ConfigError, PluginError
 from nasbench_snas.registry import BUILT_IN, KINDS, Entry, Kind, Registry
@@ -114,11 +115,7 @@ def check_plugins(
         try:
             entry = registry.entry(used["kind"], used["name"])
         except PluginError as error:
-            raise PluginError(
-                f"run {folder.run_id} used {_told(used)}, which is not here.",
-                "Its recorded data can be listed and reported without it (ls, show, report).",
-                "Give it with --plugin FILE|MODULE or NASBENCH_PLUGINS, or install its package.",
-            ) from error
+            raise _missing(folder, used) from error
         now, before = source_digest(entry), used.get("digest")
         if before and now and before != now and (built_in or entry.origin != BUILT_IN):
             logger.warning(
@@ -128,6 +125,25 @@ def check_plugins(
                 now,
                 entry.origin,
             )
+
+
+def check_operations(folder: RunFolder) -> None:
+    """Say which operation of a run's cells is not here: before they are read.
+
+    Raises:
+        PluginError: One is not here; the message says how to give it.
+    """
+    for used in recorded_plugins(folder):
+        if used["kind"] == "operation" and not is_known(used["name"]):
+            raise _missing(folder, used)
+
+
+def _missing(folder: RunFolder, used: dict[str, Any]) -> PluginError:
+    return PluginError(
+        f"run {folder.run_id} used {_told(used)}, which is not here.",
+        "Its recorded data can be listed and reported without it (ls, show, report).",
+        "Give it with --plugin FILE|MODULE or NASBENCH_PLUGINS, or install its package.",
+    )
 
 
 def _told(used: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ its metrics and final alpha are bit-equal to an uninterrupted run on the same de
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,8 +15,9 @@ import numpy as np
 import torch
 
 from nasbench_snas.architecture.genotype import Genotype, from_choices
+from nasbench_snas.architecture.space import Space
 from nasbench_snas.compute.distributed import World
-from nasbench_snas.registry import Registry
+from nasbench_snas.registry import Kind, Registry
 from nasbench_snas.runs.folder import RunFolder, write_atomic
 from nasbench_snas.runs.options import Listener, RunOptions
 from nasbench_snas.runs.plugins import check_plugins, used_plugins
@@ -75,6 +77,13 @@ def _genotype(search: SearchWork, config: RunConfig, name: str) -> Genotype:
     return replace(genotype, space=space)
 
 
+def names_used(config: RunConfig, space: Space) -> Iterator[tuple[Kind, str]]:
+    """Yield the kind and name of everything that a search takes from the registry."""
+    yield from config.plugins()
+    for name in space.operations:
+        yield "operation", name
+
+
 def run_search(
     config: RunConfig, registry: Registry, folder: RunFolder, options: RunOptions
 ) -> dict[str, Any]:
@@ -95,7 +104,7 @@ def run_search(
     estimator = registry.estimator(config.estimator.name)
     identity = config.identity(estimator.version)
     source = source_hash(estimator)
-    record = {"estimator_source": source, "plugins": used_plugins(registry, config.plugins())}
+    record: dict[str, Any] = {"estimator_source": source}
     if options.resume and folder.checkpoint_file.exists():
         check_plugins(folder, registry, built_in=True)
 
@@ -104,6 +113,7 @@ def run_search(
         epochs = options.max_epochs or config.search.epochs
         work = SearchWork(config, registry, options.device, kernels, world, epochs)
         check_draw(config, registry, work.space, work.device)
+        record["plugins"] = used_plugins(registry, names_used(config, work.space))
         record["kernels"] = work.kernels
         return work
 
