@@ -68,8 +68,9 @@ def from_torch(
     """Return the items ``(image, label)`` of a ``torch.utils.data.Dataset``.
 
     Args:
-        dataset: Has a length; an image is a PIL image, a uint8 tensor ``(C, H, W)``, or a uint8
-            array ``(H, W)`` or ``(H, W, C)``. It must have no transform that scales or varies.
+        dataset: Has a length; an image is a PIL image, a uint8 tensor ``(C, H, W)`` or what
+            ``ToTensor`` makes of one, or a uint8 array ``(H, W)`` or ``(H, W, C)``. Nothing may
+            scale it otherwise, or vary it.
         class_names: One name a class; None: those of ``dataset.classes``, or the numbers.
         size: Side that every image is resized to; None: all have one size.
 
@@ -129,16 +130,30 @@ def _one(image: Any, position: int) -> Tensor:
     if hasattr(image, "mode") and hasattr(image, "convert"):
         return pil_pixels(image)
     where = f"image {position} of the torch data set"
+    if isinstance(image, Tensor) and image.is_floating_point():
+        image = _whole(image, where)
     kind = getattr(image, "dtype", None)
     if kind not in (torch.uint8, np.dtype("uint8")):
         raise DataError(
             f"{where} is {kind if kind is not None else type(image).__name__}",
             "expected a PIL image, or uint8 pixels: scaling and normalising are the suite's",
-            "leave out transforms such as ToTensor and Normalize",
+            "leave out transforms such as Normalize",
         )
     if isinstance(image, Tensor):
         return image if image.ndim == 3 else image[None]
     return from_arrays(image[None], [0]).images[0]
+
+
+def _whole(image: Tensor, where: str) -> Tensor:
+    """Return the uint8 pixels that ``ToTensor`` has divided by 255."""
+    values = image.double() * 255
+    if bool(((values.round() - values).abs() > 1e-3).any() | (values < 0).any()):
+        raise DataError(
+            f"{where} has floating-point values that are no pixels over 255",
+            "expected a PIL image, uint8 pixels, or what ToTensor makes of them",
+            "leave out transforms such as Normalize: normalising is the suite's",
+        )
+    return values.round().to(torch.uint8) if float(values.max()) < 255.5 else image
 
 
 def _channels_first(pixels: np.ndarray[Any, Any], channels: str) -> np.ndarray[Any, Any]:
