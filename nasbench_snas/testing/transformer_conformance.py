@@ -69,11 +69,12 @@ class TransformerConformance(DocumentationChecks, Conformance):
         return LossStep(role, progress, toy_space(), stream(0, "conformance"))
 
     def weights(self) -> Tensor:
-        """Return soft and one-hot weights, shape ``(2, 3, E, K)``, float64."""
+        """Return soft, one-hot and other weights, shape ``(2, 3, E, K)``, float64."""
         space = toy_space()
         shape = (_R, _N, space.num_edges, space.num_operations)
         generator = stream(1, "conformance")
         soft = torch.randn(shape, generator=generator, dtype=torch.float64).softmax(dim=-1)
+        soft[0, 0] *= 0.5  # off the simplex
         soft[1] = torch.nn.functional.one_hot(soft[1].argmax(dim=-1), shape[-1]).to(soft)
         return soft
 
