@@ -21,6 +21,7 @@ class CostCriterion(ABC):
         summary: One line for listings.
         reference: A key of ``references.bib``, a BibTeX entry, or empty.
         unit: What one unit of the table is, for example ``ms``.
+        places: Settings that say where files lie and decide no result.
         version: Raised when a change alters results; a run records it.
     """
 
@@ -28,6 +29,7 @@ class CostCriterion(ABC):
     summary: ClassVar[str]
     unit: ClassVar[str]
     reference: ClassVar[str] = ""
+    places: ClassVar[tuple[str, ...]] = ()
     version: ClassVar[int] = 1
 
     @abstractmethod
@@ -41,6 +43,13 @@ class CostCriterion(ABC):
         Raises:
             ConfigError: The criterion does not know this space.
         """
+
+    def fingerprint(self) -> str | None:
+        """Return a text that changes with what is read from files, or None if nothing is.
+
+        It is part of a run's identity, and a continued run refuses another one.
+        """
+        return None
 
     def outside(self, space: Space) -> float:
         """Return what all architectures of the space cost besides (stem, preprocessing, head)."""

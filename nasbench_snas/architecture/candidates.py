@@ -43,7 +43,7 @@ class CandidateOperation(ABC):
 
         It maps ``(B, channels, H, W)`` to ``(B, channels, ceil(H / stride), ceil(W / stride))`` and
         treats every image alike in evaluation mode. Weights are drawn from torch's generator, which
-        is seeded around the call; buffers other than those of batch norms do not change.
+        is seeded around the call; a pass draws no random numbers.
 
         Args:
             channels: Channels of the source and of the target node.

@@ -10,6 +10,8 @@ from pathlib import Path
 from nasbench_snas.registry.kinds import BUILT_IN, INFO, Entry, Kind
 from nasbench_snas.registry.source import file_entries
 
+_CLASSES: dict[Kind, tuple[str, ...]] = {"criterion": ("nasbench_snas.cost.file_table",)}
+"""Modules with built-in classes of the other kinds."""
 _FILES: tuple[Kind, ...] = ("estimator", "space")
 
 
@@ -25,10 +27,14 @@ def builtins(kind: Kind) -> tuple[Entry, ...]:
         "rule": _rules,
     }
     found = summaries[kind]() if kind in summaries else {}
-    return tuple(
+    listed = [
         Entry(kind, name, BUILT_IN, attributes={"summary": summary})
         for name, summary in found.items()
-    )
+    ]
+    for module in _CLASSES.get(kind, ()):
+        file = Path(__file__).parents[2].joinpath(*module.split(".")).with_suffix(".py")
+        listed += file_entries(kind, file, BUILT_IN, module)
+    return tuple(listed)
 
 
 def _files(kind: Kind) -> tuple[Entry, ...]:

@@ -13,6 +13,7 @@ from nasbench_snas.data.settings import Part
 from nasbench_snas.errors import ConfigError, suggest
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder
+from nasbench_snas.search.criterion import completed
 from nasbench_snas.search.optimizers import alpha_defaults
 from nasbench_snas.search.rules import rule_class
 from nasbench_snas.settings.parameters import resolve_parameters
@@ -120,9 +121,10 @@ def complete(registry: Registry, config: RunConfig, sources: dict[str, str]) -> 
             sources[path] = "estimator" if key in own else "paper"
     settings = config.search.alpha.model_copy(update=alpha)
     search = config.search.model_copy(update={"alpha": settings})
+    cost = completed(registry, config.cost)
     updates: dict[str, Any] = {"estimator": estimator, "space": space, "search": search}
     data = bound(config.data, registry)
-    updates |= {"data": data, **of_plugins(registry, config)}
+    updates |= {"cost": cost, "data": data, **of_plugins(registry, config)}
     full = from_json(config.model_copy(update=updates))
     full = full.model_copy(update={"data": data})
     return PlannedRun(full, sources, full.run_id(estimator_class.version))

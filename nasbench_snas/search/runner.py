@@ -82,6 +82,8 @@ def names_used(config: RunConfig, space: Space) -> Iterator[tuple[Kind, str]]:
     yield from config.plugins()
     for name in space.operations:
         yield "operation", name
+    if config.cost.criterion is not None:
+        yield "criterion", config.cost.criterion
 
 
 def run_search(

@@ -28,6 +28,7 @@ from nasbench_snas.data.shards import ShardAugment, ShardedStream
 from nasbench_snas.oracle.tracking import GradientTracker
 from nasbench_snas.registry import Registry
 from nasbench_snas.search.captured import Captured, CapturedLoss, capturable
+from nasbench_snas.search.criterion import cost_of
 from nasbench_snas.search.derivation import Derives
 from nasbench_snas.search.images import SearchImages
 from nasbench_snas.search.levels import Batch, Learner, search_step
@@ -143,7 +144,8 @@ class Search(Derives):
             self.captured = Captured(parent)
             self.note += "; steps are captured as CUDA graphs"
         self.totals = StepTotals(self.device)
-        self.resource = ResourceTerm(self.space, config.cost, self.generators["cost"])
+        own = cost_of(registry, config.cost, self.space)
+        self.resource = ResourceTerm(self.space, config.cost, self.generators["cost"], own)
         self._build_learner()
         self.tracker = GradientTracker(self.settings.track_gradients, self.seed)
         self.epoch = self.step = 0

@@ -14,10 +14,11 @@ from pydantic import BaseModel
 from nasbench_snas.errors import ConfigError, suggest
 from nasbench_snas.settings.values import check_values
 
-_OF_PLUGINS = (
-    *("estimator.", "space.", "data.parameters.", "child.parameters.", "transformer."),
-    "versions.",
+OF_PLUGINS = (
+    *("estimator.", "space.", "cost.parameters.", "cost.places."),
+    *("data.parameters.", "child.parameters.", "transformer.", "versions."),
 )
+"""Beginnings of the keys that plug-ins check."""
 
 
 class Layers:
@@ -117,7 +118,7 @@ def check_known(keys: Iterable[str], model: type[BaseModel]) -> None:
     """
     known = set(flatten_fields(model))
     for key in keys:
-        if key not in known and not key.startswith(_OF_PLUGINS):
+        if key not in known and not key.startswith(OF_PLUGINS):
             raise ConfigError(f"unknown setting {key!r}.", suggest(key, known))
 
 

@@ -236,6 +236,7 @@ class RunConfig(BaseModel):
             values[plugin] = {k: v for k, v in values[plugin].items() if v is not None}
         values["data"] = self.data.identity()
         values["child"] = self.child.identity()
+        values["cost"] = self.cost.identity()
         for watching in ("track_gradients", "track_truth"):
             values["search"].pop(watching)
         if not self.search.sync_batchnorm:

@@ -126,9 +126,7 @@ OWN = "own_operation"
 """Attribute of a module of one's own that holds the operation's name."""
 
 
-def _own_module(
-    name: str, own: OwnModule, channels: int, stride: int, affine: bool
-) -> nn.Module:
+def _own_module(name: str, own: OwnModule, channels: int, stride: int, affine: bool) -> nn.Module:
     """Return a module of one's own, marked, with a look at the shape of what it returns."""
     module = own.build(channels, stride, affine)
     if not isinstance(module, nn.Module):
