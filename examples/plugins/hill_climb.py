@@ -1,8 +1,8 @@
 """Hill climb: a derivation rule that starts from the mode and improves it edge by edge.
 
 From the most probable operations it goes through the edges once, the least decided first, and
-keeps the operation on that edge with which the child validates best: ``E (K - 1) + 1`` architectures
-are compared, with the parent's weights, on images that are set apart for it.
+keeps the operation on that edge with which the child validates best: ``E (K - 1) + 1``
+architectures are compared, with the parent's weights, on images that are set apart for it.
 
 Reference: coordinate-wise local search; compare White, Nolen and Savani 2021, arXiv:2005.02960
 (local search over a trained table). Deviation: one round, inherited weights, a fixed order.

@@ -1,7 +1,7 @@
 """Two objective transformers: a perturbation of the weights, and a penalty on the logits.
 
-``perturbed``: theta is trained at ``z + d``, ``d ~ U(-e, e)`` drawn once a step, one number for each
-edge and operation, and ``e`` growing linearly over the run.
+``perturbed``: theta is trained at ``z + d``, ``d ~ U(-e, e)`` drawn once a step, one number for
+each edge and operation, and ``e`` growing linearly over the run.
 
     Reference: Chen and Hsieh 2020, arXiv:2002.05283 (SDARTS-RS). Deviations: the weights that
     the estimator hands out are perturbed, soft or one-hot, not the softmax of the logits; ``z + d``

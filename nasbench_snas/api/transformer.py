@@ -1,7 +1,7 @@
 """The contract of an objective transformer: from the loss an estimator is given to another one.
 
-The law of the estimators, ``surrogate(loss, dist, noise)``, holds for any loss that is a function of
-one architecture. So a transformer may change which function that is, and nothing else: within a
+The law of the estimators, ``surrogate(loss, dist, noise)``, holds for any loss that is a function
+of one architecture. So a transformer may change which function that is, and nothing else: within a
 step the loss that it returns is a fixed function of ``z``, the same for every replicate and draw.
 What is random in it is drawn when the step begins, from a generator of its own; noise and
 distribution of the estimator are never touched. Imports no torch.

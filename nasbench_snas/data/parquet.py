@@ -2,9 +2,10 @@
 
 A part is every file ``<part>.parquet``, ``<part>-….parquet`` or ``<part>/….parquet`` below the
 folder, in the order of their names; ``validation`` (or ``val``, ``valid``) serves as ``test`` where
-there is no ``test``. Images are a column of encoded files, as the hub writes them (a struct with the
-field ``bytes``) or plain binary; labels are whole numbers, whose names are taken from the files'
-own description of the column where it has them. Needs pyarrow, and nothing of the hub's packages.
+there is no ``test``. Images are a column of encoded files, as the hub writes them (a struct with
+the field ``bytes``) or plain binary; labels are whole numbers, whose names are taken from the
+files' own description of the column where it has them. Needs pyarrow, and nothing of the hub's
+packages.
 """
 
 from __future__ import annotations
@@ -123,7 +124,9 @@ def _table(
         ) from error
     wrong = next((v for v in found["label"] if type(v) is not int), 0)
     if type(wrong) is not int:
-        raise DataError(f"column {label!r} has the label {wrong!r}", "expected whole numbers from 0")
+        raise DataError(
+            f"column {label!r} has the label {wrong!r}", "expected whole numbers from 0"
+        )
     return found, _class_names(schema.metadata or {}, label)
 
 

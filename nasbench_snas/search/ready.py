@@ -69,9 +69,7 @@ def check_draw(config: RunConfig, registry: Registry, space: Space, device: torc
         _check_transformer(name, config, registry, space, dist)
 
 
-def _check_rule(
-    config: RunConfig, registry: Registry, space: Space, dist: Distribution
-) -> None:
+def _check_rule(config: RunConfig, registry: Registry, space: Space, dist: Distribution) -> None:
     name = config.child.rule
     if name == "declared" or not registry.is_plugin("rule", name):
         return

@@ -1,8 +1,8 @@
 """Derivation rules: those of the suite, and how any of them is applied.
 
 ``argmax``: the distribution's mode, ``none`` included. ``top2``: the two strongest edges of each
-node, without ``none`` (DARTS, arXiv:1806.09055, section 2.4). ``sample``: one draw. ``best-of-N``: N
-draws, the one that validates best on images set apart (Li and Talwalkar 2019, arXiv:1902.07638,
+node, without ``none`` (DARTS, arXiv:1806.09055, section 2.4). ``sample``: one draw. ``best-of-N``:
+of N draws the one that validates best on images set apart (Li and Talwalkar 2019, arXiv:1902.07638,
 section 3.2; Pham et al. 2018, arXiv:1802.03268, section 2.2; deviation from both: the whole
 selection part instead of one minibatch, and the parent's running batch-norm statistics instead of
 the minibatch's own).

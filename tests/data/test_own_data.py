@@ -113,7 +113,10 @@ def hub_folder(folder: Path, part: str = "test", column: str = "image") -> Path:
     arrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     features = {"info": {"features": {"label": {"names": ["a", "b", "c"]}}}}
-    for name, rows in (("train-00000-of-00002", range(10)), ("train-00001-of-00002", range(10, 20))):
+    for name, rows in (
+        ("train-00000-of-00002", range(10)),
+        ("train-00001-of-00002", range(10, 20)),
+    ):
         write(arrow, parquet, folder / "data" / f"{name}.parquet", rows, features, column)
     write(arrow, parquet, folder / "data" / f"{part}-0.parquet", range(20, 30), features, column)
     return folder
@@ -213,7 +216,9 @@ def test_parts_that_do_not_fit_each_other_are_refused() -> None:
 def test_a_torch_data_set_and_plain_images_may_be_returned_as_they_are() -> None:
     items = [(torch.from_numpy(one)[None], int(y)) for one, y in zip(GREY, LABELS, strict=True)]
     plain = Images(GREY[:, None], LABELS)
-    one, other = (load_part(settings(Apart(x, x)), "train").images for x in (items_set(items), plain))
+    one, other = (
+        load_part(settings(Apart(x, x)), "train").images for x in (items_set(items), plain)
+    )
     assert torch.equal(one, other)
 
 

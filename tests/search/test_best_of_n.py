@@ -19,8 +19,8 @@ from nasbench_snas.runs.folder import RunFolder
 from nasbench_snas.search.child import accuracies, accuracy
 from nasbench_snas.search.load import load_search
 from nasbench_snas.search.plan import plan_run
-from nasbench_snas.search.runner import RunOptions, run_search
 from nasbench_snas.search.rules import BestOfN
+from nasbench_snas.search.runner import RunOptions, run_search
 from nasbench_snas.search.selection import Selection, select
 from nasbench_snas.settings.run import from_toml, recorded
 from nasbench_snas.settings.toml import to_toml

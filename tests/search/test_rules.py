@@ -160,9 +160,7 @@ def test_rule_settings_and_version_are_part_of_the_identity() -> None:
         ("crash", "'crash' failed when it was tried: AttributeError"),
     ],
 )
-def test_a_broken_rule_is_refused_before_the_training(
-    name: str, said: str, tmp_path: Path
-) -> None:
+def test_a_broken_rule_is_refused_before_the_training(name: str, said: str, tmp_path: Path) -> None:
     file = tmp_path / "broken.py"
     file.write_text(BROKEN)
     registry = Registry(plugins=[str(file)])

@@ -170,8 +170,9 @@ def test_the_gradient_of_a_penalty_is_exact_with_every_estimator(
     assert one.transformers is not None
     one.transformers.progress = 0.5
     learner = one.learner
-    batch, noise = one.train_stream.next_batch(), learner.estimator.noise(
-        one.dist, 1, stream(3, "noise")
+    batch, noise = (
+        one.train_stream.next_batch(),
+        learner.estimator.noise(one.dist, 1, stream(3, "noise")),
     )
     found = []
     for transformers in (one.transformers, None):
