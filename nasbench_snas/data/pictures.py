@@ -141,7 +141,8 @@ def _one(image: Any, position: int) -> Tensor:
         )
     if isinstance(image, Tensor):
         return image if image.ndim == 3 else image[None]
-    return from_arrays(image[None], [0]).images[0]
+    made: Tensor = from_arrays(image[None], [0]).images[0]
+    return made
 
 
 def _whole(image: Tensor, where: str) -> Tensor:

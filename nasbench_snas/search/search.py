@@ -134,9 +134,11 @@ class Search(Derives):
             self.note += "; the control variate is not tuned at this level"
         self.generators = {name: stream(self.seed, name, self.home) for name in _STREAMS}
         self.generators["path-dropout"] = stream(self.seed, "path-dropout", self.device)
-        own = {f"transformer {name}": name for name in config.transformers}
-        self.generators |= {key: stream(self.seed, key, self.home) for key in own}
-        sources = {name: self.generators[key] for key, name in own.items()}
+        sources = {
+            name: stream(self.seed, f"transformer {name}", self.home)
+            for name in config.transformers
+        }
+        self.generators |= {f"transformer {name}": one for name, one in sources.items()}
         self.transformers = Transformers(members, sources, self.space) if members else None
         self.dense = self.estimator.dense and self.device.type == "cuda"
         self.captured = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +14,15 @@ import torch
 @contextmanager
 def global_generators_rest() -> Iterator[None]:
     """Assert that what runs inside moves neither Python's, numpy's nor torch's generator."""
-    before = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
+    before = _states()
     yield
-    assert random.getstate() == before[0], "Python's generator was moved: take a seeded one"
-    numpy_state = np.random.get_state()[1]  # noqa: NPY002
-    assert np.array_equal(numpy_state, before[1]), "numpy's generator was moved: take a seeded one"
-    assert torch.equal(torch.get_rng_state(), before[2]), "torch's generator was moved"
+    for name, state in _states().items():
+        assert state == before[name], f"{name}'s global generator was moved: take a seeded one"
+
+
+def _states() -> dict[str, bytes]:
+    return {
+        "Python": pickle.dumps(random.getstate()),
+        "numpy": pickle.dumps(np.random.get_state()),  # noqa: NPY002
+        "torch": torch.get_rng_state().numpy().tobytes(),
+    }
