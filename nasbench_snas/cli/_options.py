@@ -36,6 +36,18 @@ device: Option = click.option(
 deterministic: Option = click.option(
     "--deterministic/--no-deterministic", default=True, show_default=True
 )
+derive: Option = click.option(
+    "--derive",
+    metavar="RULE",
+    help="How the child is derived; see `nasbench ls rules`. [default: as the estimator says]",
+)
+transform: Option = click.option(
+    "--transform",
+    "transform",
+    multiple=True,
+    metavar="NAME",
+    help="Objective transformer; repeatable, the first is innermost.",
+)
 dry_run: Option = click.option(
     "--dry-run", is_flag=True, help="Show what would run; nothing is written."
 )
@@ -129,6 +141,12 @@ def given(options: Mapping[str, Any], keys: Mapping[str, str]) -> list[str]:
         for option, key in keys.items()
         if options[option]
     ]
+
+
+def transformers(options: Mapping[str, Any]) -> list[str]:
+    """Return the assignment that ``--transform`` is short for, if it was given."""
+    names = list(options["transform"])
+    return [f"transformers={json.dumps(names, ensure_ascii=False)}"] if names else []
 
 
 def _choice(name: str, values: list[str], default: str, about: str) -> Option:

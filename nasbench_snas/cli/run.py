@@ -50,7 +50,9 @@ Examples:
 @click.option("--track-gradients", metavar="every=N", help="Measure the gradient every N steps.")
 @click.option("--purpose", type=click.Choice(["tuning", "exploratory", "confirmatory"]))
 @click.option("--settings-from", metavar="TEXT", help="How the settings were chosen; recorded.")
-@click.option("--dataset", help="Data set; see `nasbench data list`.")
+@click.option("--dataset", help="Data set; see `nasbench ls datasets`.")
+@_options.derive
+@_options.transform
 @_options.data_root
 @_options.settings_file
 @_options.assignments
@@ -96,7 +98,7 @@ def command(ctx: click.Context, /, **options: Any) -> int:
 
 _SETTINGS = (
     "estimator space preset seeds constraint level protocol cost_gradient target_cost "
-    "track_gradients dataset data_root file assignments amp purpose settings_from"
+    "track_gradients dataset derive transform data_root file assignments amp purpose settings_from"
 ).split()
 
 
@@ -119,12 +121,13 @@ def _assignments(options: dict[str, Any]) -> list[str]:
         "cost_gradient": "cost.gradient",
         "target_cost": "cost.target",
         "dataset": "data.dataset",
+        "derive": "child.rule",
         "data_root": "data.root",
         "amp": "search.amp",
         "purpose": "purpose",
         "settings_from": "settings_from",
     }
-    chosen = _options.given(options, shortcuts)
+    chosen = _options.given(options, shortcuts) + _options.transformers(options)
     if options["track_gradients"]:
         every = options["track_gradients"].removeprefix("every=")
         chosen.append(f"search.track_gradients={every}")

@@ -37,7 +37,9 @@ Examples:
 @click.option("--seeds", metavar="SPEC", help="0 | 0,3 | 0-9. Default: 0.")
 @click.option("-p", "--preset", help="Default: smoke.")
 @click.option("--level", type=click.Choice(["joint", "bilevel", "unrolled"]), help="For all runs.")
-@click.option("--dataset", help="For all runs; see `nasbench data list`.")
+@click.option("--dataset", help="For all runs; see `nasbench ls datasets`.")
+@_options.derive
+@_options.transform
 @_options.data_root
 @_options.amp(["bf16"])
 @_options.device
@@ -134,6 +136,7 @@ def command(session: Session, /, file: Path | None, **options: Any) -> int:
 _SETTINGS = {
     "level": "search.level",
     "dataset": "data.dataset",
+    "derive": "child.rule",
     "data_root": "data.root",
     "amp": "search.amp",
 }
@@ -161,7 +164,7 @@ def _settings(file: Path | None, options: dict[str, Any]) -> SweepSettings:
         values["seeds"] = tuple(parse_seeds(options["seeds"]))
     if options["preset"]:
         values["preset"] = options["preset"]
-    given = _options.given(options, _SETTINGS)
+    given = _options.given(options, _SETTINGS) + _options.transformers(options)
     values["set"] = (*values.get("set", ()), *given, *options["assignments"])
     if "estimators" not in values:
         raise ConfigError(

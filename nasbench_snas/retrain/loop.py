@@ -45,6 +45,7 @@ from nasbench_snas.retrain.network import check_budget, genotype_of, network_pla
 from nasbench_snas.runs.folder import RunFolder
 from nasbench_snas.seeding import restore_generator, stream
 from nasbench_snas.settings.retrain import RetrainConfig, TrainingSettings
+from nasbench_snas.settings.sources import bound
 from nasbench_snas.supernet.child.kernels import child_kernels, fuse_child
 from nasbench_snas.supernet.child.network import ChildNetwork
 
@@ -85,6 +86,7 @@ class Retraining(Progress):
         dtype: torch.dtype = torch.float32,
         kernels: str = "auto",
     ) -> None:
+        config = config.model_copy(update={"data": bound(config.data, registry)})
         self.config = config
         self.settings: TrainingSettings = config.training
         self.device, self.world = torch.device(device), world or World()

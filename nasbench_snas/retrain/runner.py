@@ -74,8 +74,7 @@ def check_ready(
 
 def names_used(config: RetrainConfig) -> Iterator[tuple[Kind, str]]:
     """Yield the kind and name of everything that a retraining takes from the registry."""
-    if config.space is not None:
-        yield "space", config.space.name
+    yield from config.plugins()
     for cell in genotype_of(config).cells.values():
         for edge in cell.edges:
             yield "operation", edge.operation

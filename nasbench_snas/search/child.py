@@ -19,7 +19,7 @@ from nasbench_snas.api import Distribution, Estimator
 from nasbench_snas.architecture.space import Space
 from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.errors import DivergedError
-from nasbench_snas.search.views import SAMPLED, SELECTED, VIEWS, ViewName, view_weights
+from nasbench_snas.search.views import SAMPLED, VIEWS, ViewName, view_weights
 from nasbench_snas.supernet.skeleton import BATCH_NORM_MOMENTUM
 
 Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
@@ -143,7 +143,7 @@ def child_matrix(
     valid: Batches,
     calibration: Batches,
     samples: int,
-    selected: Tensor | None = None,
+    derived: tuple[str, Tensor] | None = None,
 ) -> list[ChildAccuracy]:
     """Return the accuracy of every view with both kinds of statistics.
 
@@ -158,7 +158,7 @@ def child_matrix(
         valid: Yields the validation batches anew at each call.
         calibration: Yields training batches for recalibration anew at each call.
         samples: Architectures for each sampled view.
-        selected: What best-of-N chose, shape ``(E, K)``, where it is the rule.
+        derived: A further view: a derive rule and what it derived, shape ``(E, K)``.
     """
     buffers = {name: b.clone() for name, b in parent.named_buffers()}
     training, was_training = parent.training, estimator.training
@@ -167,8 +167,8 @@ def child_matrix(
     draws: dict[str, list[Tensor]] = {
         view: _draws(view, space, estimator, dist, generator, samples) for view in VIEWS
     }
-    if selected is not None:
-        draws[SELECTED] = [selected]
+    if derived is not None:
+        draws[derived[0]] = [derived[1]]
     for view, chosen in draws.items():
         if not chosen:
             continue

@@ -79,8 +79,7 @@ def _genotype(search: SearchWork, config: RunConfig, name: str) -> Genotype:
 
 def names_used(config: RunConfig, space: Space) -> Iterator[tuple[Kind, str]]:
     """Yield the kind and name of everything that a search takes from the registry."""
-    yield "estimator", config.estimator.name
-    yield "space", config.space.name
+    yield from config.plugins()
     for name in space.operations:
         yield "operation", name
     if config.cost.criterion is not None:
