@@ -41,7 +41,7 @@ class GradientRow:
     samples: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """The exact gradient and a row for each estimator.
 
@@ -66,6 +66,8 @@ class Comparison:
             for r in self.rows
         ]
         return "\n".join([head, *lines])
+
+    __repr__ = __str__
 
     def table(self) -> pd.DataFrame:
         """Return the rows as a table, one column for each attribute of :class:`GradientRow`."""

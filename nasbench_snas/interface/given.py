@@ -64,8 +64,10 @@ class Given:
         self.registry = Registry(named, [text for text in environment if text])
         self._loose: dict[str, type] = {}
         for item in plugins:
-            if isinstance(item, type):
-                self._loose |= {item.__qualname__: item} if _is_loose(register(item)) else {}
+            if isinstance(item, type) and issubclass(item, Estimator | SpaceFamily):
+                self._named("estimator" if issubclass(item, Estimator) else "space", item, item)
+            elif isinstance(item, type) and _is_loose(register(item)):
+                self._loose[item.__qualname__] = item
 
     def estimator(self, given: EstimatorLike) -> Named:
         """Return the name of an estimator; raises as :meth:`_named`."""
@@ -97,21 +99,31 @@ class Given:
                 "Runs, tables and figures call it by its name.",
                 f'Add to the class: name = "{cls.__name__.lower()}"',
             )
-        if not self._is_known(kind, name, cls):
-            register(cls)
-            if _is_loose(cls):
-                self._loose[cls.__qualname__] = cls
+        self._take(kind, name, cls)
         return Named(name, {} if isinstance(given, type) else settings_of(given, kind))
 
-    def _is_known(self, kind: Kind, name: str, cls: type) -> bool:
-        """Whether the registry has this very class, from a file of its own, under its name."""
+    def _take(self, kind: Kind, name: str, cls: type) -> None:
+        """Register a class, unless the registry finds it by itself.
+
+        Raises:
+            PluginError: Something else has its name.
+        """
         if _is_loose(cls):
-            return False
+            self._loose[cls.__qualname__] = cls
         try:
-            found = self.registry.estimator if kind == "estimator" else self.registry.space
-            return found(name) is cls
-        except PluginError:
-            return False
+            entry = self.registry.entry(kind, name)
+        except PluginError:  # there is none; or there are several, which is said where it is used
+            register(cls)
+            return
+        if entry.loaded is not None:
+            register(cls)
+        elif _is_loose(cls) or entry.file is None or not entry.file.samefile(_file_of(cls)):
+            raise PluginError(
+                f"{cls.__qualname__} is called {name!r}, as the {kind} of that name is already "
+                f"({entry.origin}).",
+                "Runs, tables and figures could not tell them apart.",
+                'Give the class a name of its own: name = "…"',
+            )
 
     @property
     def sources(self) -> str | None:
@@ -121,11 +133,12 @@ class Given:
             return None
         return hashlib.blake2b("\n".join(map(str, texts)).encode(), digest_size=8).hexdigest()
 
-    def check_stored(self, folder: RunFolder, *, anew: bool = False) -> None:
+    def check_stored(self, folder: RunFolder, other_way: str, *, anew: bool = False) -> None:
         """Check that a stored run was made by the same texts of classes that stand in no file.
 
         Args:
             folder: The run.
+            other_way: What else can be done, in words.
             anew: Whether it is made anew, whatever made it before.
 
         Raises:
@@ -152,13 +165,18 @@ class Given:
                     raise CheckpointError(
                         f"run {folder.run_id} was made with another text of {kind} {name!r}.",
                         f"Its digest is {before}, that of the class now {now}.",
-                        'Give the class another name or version, or repeat the run: rerun="all".',
+                        f"Give the class another name, {other_way}.",
                     )
+
+
+def _file_of(cls: type) -> str:
+    """Return the file that a class stands in, or an empty text."""
+    return getattr(sys.modules.get(cls.__module__), "__file__", None) or ""
 
 
 def _is_loose(cls: type) -> bool:
     """Whether a class stands in no file, such as one of a notebook's cell."""
-    return not getattr(sys.modules.get(cls.__module__), "__file__", None)
+    return not _file_of(cls)
 
 
 def settings_of(given: object, where: str) -> dict[str, Any]:

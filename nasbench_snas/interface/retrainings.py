@@ -96,7 +96,7 @@ def retrain(
     status = folder.status().get("status")
     repeat = rerun == "all" or (rerun == "failed" and status in ("failed", "diverged"))
     if not is_temporary(store):
-        given.check_stored(folder, anew=repeat)
+        given.check_stored(folder, 'or repeat the run: rerun="all"', anew=repeat)
     if not repeat and folder.result() is not None and status == "done":
         return RetrainResult.read(folder.path)
     epochs = plan.config.training.epochs

@@ -98,7 +98,7 @@ def search(
     folder = RunFolder(store / plan.run_id)
     repeat = must_repeat(registry, folder, plan.config, rerun)
     if root is not None:
-        given.check_stored(folder, anew=repeat)
+        given.check_stored(folder, 'or repeat the run: rerun="all"', anew=repeat)
     if not repeat and folder.result() is not None and folder.status().get("status") == "done":
         check_plugins(folder, registry)
         return SearchResult.read(folder.path)

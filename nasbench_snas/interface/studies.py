@@ -86,7 +86,7 @@ def study(
     store = store_of(root, given.sources)
     folder = study_folder(planned, store)
     if root is not None:
-        given.check_stored(folder)
+        given.check_stored(folder, "or the study another root")
     with (
         reporting(progress, folder.run_id) as report,
         interruptible(is_temporary(store)),
