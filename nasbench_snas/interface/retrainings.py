@@ -52,7 +52,8 @@ def retrain(
     Args:
         architecture: The result of a search, a genotype, or a text: the name of a run in ``root``,
             a name of the zoo (``snas-mild``), a file, ``FILE:NAME``, or the genotype itself.
-        preset: ``smoke``, ``small``, ``paper`` or ``imagenet``; None: that of the search.
+        preset: ``smoke``, ``small``, ``paper`` or ``imagenet``; None: that of the search,
+            else ``smoke``.
         seed: Seed of the retraining.
         settings: What is changed of the preset, as ``{"training.epochs": 5}`` or nested.
         config: A TOML file of settings.
