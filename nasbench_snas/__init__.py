@@ -51,14 +51,17 @@ __all__ = [
 ]
 
 
-class _Callable(_ModuleType):
-    """A package that is a function as well."""
-
+class _Callable(_ModuleType):  # a package that is a function as well
     @property
     def __call__(self) -> _Any:
         """The function of the same name."""
         interface = _import_module(f"{__name__}.interface")
         return getattr(interface, self.__name__.rpartition(".")[2])
+
+    @property
+    def __doc__(self) -> str | None:  # type: ignore[override]
+        """The function's documentation, for :func:`help`."""
+        return self.__call__.__doc__
 
     @property
     def __signature__(self) -> _Any:

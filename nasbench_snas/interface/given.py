@@ -70,21 +70,22 @@ class Given:
                 self._loose[item.__qualname__] = item
 
     def estimator(self, given: EstimatorLike) -> Named:
-        """Return the name of an estimator; raises as :meth:`_named`."""
-        return self._named("estimator", given, Estimator)
-
-    def space(self, given: SpaceLike) -> Named:
-        """Return the name of a space; raises as :meth:`_named`."""
-        return self._named("space", given, SpaceFamily)
-
-    def _named(self, kind: Kind, given: Any, base: type) -> Named:
-        """Return the name of a plug-in, its class registered.
+        """Return the name of an estimator (with its settings: ``rloo:n=8``, or ``all``, as given).
 
         Raises:
             ConfigError: It is something else, or the settings of an object cannot be read back.
             PluginError: Its name is taken.
         """
+        return self._named("estimator", given, Estimator)
+
+    def space(self, given: SpaceLike) -> Named:
+        """Return the name of a space; raises as :meth:`estimator`."""
+        return self._named("space", given, SpaceFamily)
+
+    def _named(self, kind: Kind, given: Any, base: type) -> Named:
+        """Return the name of a plug-in, its class registered; raises as :meth:`estimator`."""
         if isinstance(given, str):
+            self._remember(kind, given.partition(":")[0])
             return Named(given, {})
         cls = given if isinstance(given, type) else type(given)
         if not issubclass(cls, base):
@@ -102,6 +103,13 @@ class Given:
         self._take(kind, name, cls)
         return Named(name, {} if isinstance(given, type) else settings_of(given, kind))
 
+    def _remember(self, kind: Kind, name: str) -> None:
+        """Remember what is registered under a name (``all``: anything) and stands in no file."""
+        entries = self.registry.estimators() if kind == "estimator" else self.registry.spaces()
+        for entry in entries:
+            if entry.loaded and _is_loose(entry.loaded) and name in (entry.name, "all"):
+                self._loose[entry.loaded.__qualname__] = entry.loaded
+
     def _take(self, kind: Kind, name: str, cls: type) -> None:
         """Register a class, unless the registry finds it by itself.
 
@@ -117,7 +125,7 @@ class Given:
             return
         if entry.loaded is not None:
             register(cls)
-        elif _is_loose(cls) or entry.file is None or not entry.file.samefile(_file_of(cls)):
+        elif not (entry.file and _file_of(cls) and entry.file.resolve() == _file_of(cls)):
             raise PluginError(
                 f"{cls.__qualname__} is called {name!r}, as the {kind} of that name is already "
                 f"({entry.origin}).",
@@ -169,14 +177,15 @@ class Given:
                     )
 
 
-def _file_of(cls: type) -> str:
-    """Return the file that a class stands in, or an empty text."""
-    return getattr(sys.modules.get(cls.__module__), "__file__", None) or ""
+def _file_of(cls: type) -> Path | None:
+    """Return the file that a class stands in, or None."""
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    return Path(file).resolve() if file else None
 
 
 def _is_loose(cls: type) -> bool:
     """Whether a class stands in no file, such as one of a notebook's cell."""
-    return not _file_of(cls)
+    return _file_of(cls) is None
 
 
 def settings_of(given: object, where: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def store_of(root: str | Path | None, sources: str | None) -> Path:
     """
     if root is None:
         return _temporary(sources)
-    path = Path(root).expanduser()
+    path = Path(root).expanduser().absolute()  # a result outlives a change of the folder
     if path.is_file():
         raise ConfigError(
             f"root {str(path)!r} is a file, not a folder of runs.",

@@ -9,6 +9,7 @@ import pytest
 from cells import ESTIMATOR, TINY, Notebook
 
 import nasbench_snas
+import nasbench_snas.registry
 from nasbench_snas.api import Pathwise
 from nasbench_snas.errors import CheckpointError, ConfigError, PluginError
 from nasbench_snas.interface.given import settings_of
@@ -54,6 +55,24 @@ def test_a_stored_run_of_another_text_is_refused_and_a_temporary_one_is_another_
     assert again.run_id == kept.run_id
     assert again.record["estimator_source"] != kept.record["estimator_source"]
     assert search("centred", root=tmp_path) == again  # registered by now
+    nasbench_snas.registry.register(notebook.run(ONE)["Centred"])
+    with pytest.raises(CheckpointError, match="another text of estimator 'centred'"):
+        search("centred", root=tmp_path)
+    assert search("centred") == first
+
+
+def test_a_study_is_not_continued_with_another_text(notebook: Notebook, tmp_path: Path) -> None:
+    settings = {"space": {"nodes": 1, "channels": 2}, "theta_samples": 0, "recipe.steps": 1}
+
+    def study(given: Any) -> nasbench_snas.StudyResult:
+        return nasbench_snas.study(
+            given, points=["init"], samples=128, settings=settings, root=tmp_path
+        )
+
+    first = study(notebook.run(ONE)["Centred"])
+    assert study("centred").table().equals(first.table())
+    with pytest.raises(CheckpointError, match="another text of estimator 'centred'"):
+        study([notebook.run(TWO)["Centred"]])
 
 
 def test_a_class_without_a_text_runs_in_a_temporary_store_only(
@@ -65,6 +84,17 @@ def test_a_class_without_a_text_runs_in_a_temporary_store_only(
     with pytest.raises(PluginError, match="the text of Centred cannot be had"):
         search(cls, root=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_stands_in_a_file_is_found_by_the_file(tmp_path: Path) -> None:
+    from nasbench_snas.estimators.rloo import RLOO
+
+    nasbench_snas.search(RLOO, "snas-unit", settings=TINY)
+    entries = {e.name: e.origin for e in nasbench_snas.registry.Registry().estimators()}
+    assert entries["rloo"] == "built-in"
+    file = tmp_path / "half.py"
+    file.write_text(ONE.replace("centred", "half"))
+    assert search("half", plugins=[file], root=tmp_path).estimator == "half"
 
 
 def test_a_name_that_is_taken_is_refused_and_stays_usable(notebook: Notebook) -> None:

@@ -188,3 +188,4 @@ def test_the_packages_are_functions_and_temporary_runs_end_with_the_process() ->
     assert store.name.startswith("nasbench-snas-") and not store.exists()
     signature = inspect.signature(nasbench_snas.search)
     assert list(signature.parameters)[:2] == ["estimator", "space"]
+    assert (nasbench_snas.search.__doc__ or "").startswith("Search an architecture")
