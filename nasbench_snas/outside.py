@@ -1,4 +1,4 @@
-"""Text of strangers: what of it may reach a terminal, a file's name, a page or a spreadsheet.
+"""What comes from strangers: text in a terminal, a file's name, a page or a cell, and pickles.
 
 Names of runs, cells, estimators and classes come from files that somebody else may have written.
 """
@@ -6,8 +6,12 @@ Names of runs, cells, estimators and classes come from files that somebody else 
 from __future__ import annotations
 
 import html
+import pickle
 import re
 import stat
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,6 +20,24 @@ _HIDDEN = re.compile(
     "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"  # line breaks and changes of direction
     "\ud800-\udfff]"  # bytes of a file name that are no text
 )
+UNREADABLE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What unpickling a damaged or foreign file raises: its bytes are a program for any opcode."""
 _FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 
 
