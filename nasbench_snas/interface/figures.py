@@ -11,7 +11,7 @@ import io
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import matplotlib
 import pandas as pd
@@ -25,7 +25,7 @@ from nasbench_snas.reports.draw.cell import draw_genotype
 from nasbench_snas.reports.figures import files, gradients
 from nasbench_snas.reports.tables.selection import select
 from nasbench_snas.runs.folder import RunFolder, is_file
-from nasbench_snas.runs.results import load_rows
+from nasbench_snas.runs.results import HasRows, load_rows
 from nasbench_snas.runs.rows import RowLoader
 from nasbench_snas.runs.schema import COLUMNS, Row
 from nasbench_snas.settings.where import parse_where
@@ -43,14 +43,6 @@ __all__ = [
     "search_progress",
     "temperature_sweep",
 ]
-
-
-@runtime_checkable
-class HasRows(Protocol):
-    """A result that knows its rows of the table of results."""
-
-    def rows(self) -> list[Row]:
-        """Return the rows."""
 
 
 class HasRecord(Protocol):

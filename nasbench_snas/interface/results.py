@@ -73,6 +73,10 @@ class _Result:
 
     _stage = ""
 
+    def __fspath__(self) -> str:
+        """Return the folder: a result stands for it where a path is asked for."""
+        return str(self.folder)
+
     def rows(self) -> list[Row]:
         """Return the rows of :func:`nasbench_snas.load_results` for this run."""
         return RowLoader().rows(self._stage, RunFolder(self.folder))
@@ -147,7 +151,7 @@ class SearchResult(_Result):
         return [
             ("search accuracy", f"{self.search_valid_acc:.2f} %"),
             ("child accuracy", f"{self.child_valid_acc:.2f} % ({recalibrated}), not retrained"),
-            ("gap", f"{self.child_gap:+.2f} percentage points"),
+            ("gap", f"{round(self.child_gap, 2) + 0.0:+.2f} percentage points"),
             ("derived by", rule_in_words(self.record)),
             ("child's cost", f"{_cost(self.params, self.macs)}"),
             ("expected cost", f"{self.expected_cost:.2f} (1: a uniform choice)"),

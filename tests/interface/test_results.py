@@ -65,7 +65,12 @@ def test_a_search_shows_its_numbers_as_text_and_as_a_table(
     assert run.child_gap == pytest.approx(run.search_valid_acc - run.child_valid_acc)
     assert len(run.table()) == 10 and list(run.history()["epoch"]) == [1, 2]
     assert run.rows()[0]["child_gap"] == run.child_gap
-    assert not run.network().training
+    assert not run.network().training and not nasbench_snas.load(run).training
+    table = nasbench_snas.load_results(runs)
+    assert list(table["run_id"]) == sorted(run.run_id for run in runs)
+    assert nasbench_snas.load_results(run).equals(
+        table[table["run_id"] == run.run_id].reset_index(drop=True)
+    )
 
 
 def test_text_of_strangers_is_shown_as_text(runs: list[nasbench_snas.SearchResult]) -> None:
