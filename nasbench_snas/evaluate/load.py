@@ -78,8 +78,8 @@ def load(
     """Return the trained network of a run, in evaluation mode.
 
     Args:
-        run: A folder, a checkpoint in it, a result (of :func:`nasbench_snas.search` or ``retrain``),
-            the id of a retraining or search below ``root``, or an unambiguous beginning of one.
+        run: A folder, a checkpoint in it, the id of a retraining or search below ``root``, an
+            unambiguous beginning of one, or a result (of :func:`nasbench_snas.search`).
         root: The run store.
         device: Where the network goes.
         registry: Where spaces come from; None: the built-in and installed ones.

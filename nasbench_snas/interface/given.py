@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from nasbench_snas.errors import CheckpointError, ConfigError, PluginError
 from nasbench_snas.registry import Kind, Registry, register
 from nasbench_snas.runs.folder import RunFolder
 from nasbench_snas.runs.plugins import plugin_record, recorded_plugins
-from nasbench_snas.runs.provenance import class_source
+from nasbench_snas.runs.provenance import class_source, file_of
 from nasbench_snas.settings.layers import flatten
 from nasbench_snas.settings.parameters import resolve_parameters
 
@@ -66,7 +65,7 @@ class Given:
         for item in plugins:
             if isinstance(item, type) and issubclass(item, Estimator | SpaceFamily):
                 self._named("estimator" if issubclass(item, Estimator) else "space", item, item)
-            elif isinstance(item, type) and _is_loose(register(item)):
+            elif isinstance(item, type) and file_of(register(item)) is None:
                 self._loose[item.__qualname__] = item
 
     def estimator(self, given: EstimatorLike) -> Named:
@@ -107,7 +106,7 @@ class Given:
         """Remember what is registered under a name (``all``: anything) and stands in no file."""
         entries = self.registry.estimators() if kind == "estimator" else self.registry.spaces()
         for entry in entries:
-            if entry.loaded and _is_loose(entry.loaded) and name in (entry.name, "all"):
+            if entry.loaded and name in (entry.name, "all") and file_of(entry.loaded) is None:
                 self._loose[entry.loaded.__qualname__] = entry.loaded
 
     def _take(self, kind: Kind, name: str, cls: type) -> None:
@@ -116,7 +115,7 @@ class Given:
         Raises:
             PluginError: Something else has its name.
         """
-        if _is_loose(cls):
+        if file_of(cls) is None:
             self._loose[cls.__qualname__] = cls
         try:
             entry = self.registry.entry(kind, name)
@@ -125,7 +124,7 @@ class Given:
             return
         if entry.loaded is not None:
             register(cls)
-        elif not (entry.file and _file_of(cls) and entry.file.resolve() == _file_of(cls)):
+        elif entry.file is None or entry.file.resolve() != file_of(cls):
             raise PluginError(
                 f"{cls.__qualname__} is called {name!r}, as the {kind} of that name is already "
                 f"({entry.origin}).",
@@ -175,17 +174,6 @@ class Given:
                         f"Its digest is {before}, that of the class now {now}.",
                         f"Give the class another name, {other_way}.",
                     )
-
-
-def _file_of(cls: type) -> Path | None:
-    """Return the file that a class stands in, or None."""
-    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
-    return Path(file).resolve() if file else None
-
-
-def _is_loose(cls: type) -> bool:
-    """Whether a class stands in no file, such as one of a notebook's cell."""
-    return _file_of(cls) is None
 
 
 def settings_of(given: object, where: str) -> dict[str, Any]:

@@ -53,11 +53,18 @@ class _Result:
             CheckpointError: It has not finished, is damaged, or is of another kind.
         """
         path = Path(folder)
+        if not RunFolder(path).config_file.is_file():
+            raise CheckpointError(
+                f"{path} is no run's folder.",
+                "A run's folder has a config.toml.",
+                "The column `folder` of nasbench_snas.load_results(root) lists those of a store.",
+            )
         found = RunFolder(path).result()
         if found is None:
-            status = RunFolder(path).status().get("status", "no run")
+            status = RunFolder(path).status().get("status", "queued")
             raise CheckpointError(
-                f"{path} holds no result: {status}.", fix="Finish the run: the same call continues."
+                f"{path} holds no result: the run is {status}.",
+                fix="The call or command that began it continues it.",
             )
         record = migrate(found)
         if (kind := _kind_of(record)) is not cls:

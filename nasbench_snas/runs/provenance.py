@@ -175,10 +175,16 @@ def source_hash(cls: type) -> str:
 
     Of a class without a file, such as one of a notebook, it is that of :func:`class_source`.
     """
-    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
-    text = None if file else class_source(cls)
-    content = Path(file).read_bytes() if file else (text or cls.__qualname__).encode()
+    file = file_of(cls)
+    content = file.read_bytes() if file else (class_source(cls) or cls.__qualname__).encode()
     return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+def file_of(cls: type) -> Path | None:
+    """Return the file that a class stands in; None in a notebook, or where a program was typed."""
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    path = Path(file).resolve() if file else None
+    return path if path is not None and path.is_file() else None
 
 
 def class_source(cls: type) -> str | None:
@@ -193,8 +199,7 @@ def class_source(cls: type) -> str | None:
     texts = [
         _statement(base)
         for base in cls.__mro__
-        if base.__module__ != "builtins"
-        and not getattr(sys.modules.get(base.__module__), "__file__", None)
+        if base.__module__ != "builtins" and file_of(base) is None
     ]
     known = [text for text in texts if text]
     return "\n".join(known) if known and len(known) == len(texts) else None

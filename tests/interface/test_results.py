@@ -87,7 +87,7 @@ def test_a_finished_run_is_opened_by_its_folder_as_what_it_is(
         nasbench_snas.RetrainResult.read(runs[0].folder)
     with pytest.raises(CheckpointError, match="read by StudyResult.read"):
         nasbench_snas.SearchResult.read(study.folder)
-    with pytest.raises(CheckpointError, match="holds no result"):
+    with pytest.raises(CheckpointError, match="is no run's folder"):
         nasbench_snas.SearchResult.read(tmp_path)
 
 
