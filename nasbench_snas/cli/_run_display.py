@@ -170,20 +170,11 @@ class RunDisplay:
         )
 
 
-def rule_in_words(result: dict[str, Any]) -> str:
-    """Return how the child was derived: ``argmax``, or ``best of 100 on 143 images, 1.7 s``."""
-    if not result.get("n_candidates"):
-        return str(result["derive_rule"])
-    return (
-        f"best of {result['n_candidates']} on {result['selection_images']} images, "
-        f"{result['selection_s']:.1f} s"
-    )
-
-
 def show_result(
     session: Session, folder: RunFolder, result: dict[str, Any], note: str = ""
 ) -> None:
     """Print the child's accuracy, the gap, and the folder."""
+    from nasbench_snas.runs.schema import rule_in_words
     from nasbench_snas.search.estimate import duration
 
     console = session.console()

@@ -175,12 +175,14 @@ def _one(session: Session, plan: PlannedRun, options: dict[str, Any], device: st
     from nasbench_snas.runs.plugins import check_plugins
     from nasbench_snas.runs.resume import check_unused
     from nasbench_snas.runs.trackers import LaterTracker
+    from nasbench_snas.search.plan import must_repeat
     from nasbench_snas.search.runner import RunOptions, run_search
 
     folder = RunFolder(session.root / plan.run_id)
     if options["resume"] not in ("auto", "never"):
         folder = find_run(session.root, options["resume"])
-    repeat = _must_repeat(session, folder, plan, options["rerun"]) or options["resume"] == "never"
+    repeat = must_repeat(session.registry(), folder, plan.config, options["rerun"])
+    repeat |= options["resume"] == "never"
     done = None if repeat else folder.result()
     if done is not None and folder.status().get("status") == "done":
         check_plugins(folder, session.registry())
@@ -211,20 +213,6 @@ def _one(session: Session, plan: PlannedRun, options: dict[str, Any], device: st
             return 1
     show_result(session, folder, result)
     return 0
-
-
-def _must_repeat(session: Session, folder: Any, plan: PlannedRun, rerun: str) -> bool:
-    from nasbench_snas.runs.provenance import source_hash
-
-    if rerun == "all":
-        return True
-    status = folder.status().get("status")
-    if rerun == "failed":
-        return status in ("failed", "diverged")
-    if rerun == "stale" and (result := folder.result()) is not None:
-        current = source_hash(session.registry().estimator(plan.config.estimator.name))
-        return bool(result.get("estimator_source") != current)
-    return False
 
 
 def _check_plans(

@@ -21,6 +21,13 @@ from ..tables.gradients import at_point, mse, point_names
 KEY = ("snas λ=1", "snas λ=0.1", "darts", "reinforce", "enas", "rloo", "local-expectation")
 _RELAXED = ("snas", "snas-credit", "st-gumbel", "gumbel-rao", "gdas")
 _MARKERS = "osD^vP*X<>"
+STYLE: Any = {
+    "svg.hashsalt": "nasbench",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+"""Settings of matplotlib that these figures are drawn under."""
 
 
 def write_figures(result: dict[str, Any], folder: Path) -> list[Path]:
@@ -34,10 +41,8 @@ def write_figures(result: dict[str, Any], folder: Path) -> list[Path]:
     }
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    style: Any = {"svg.hashsalt": "nasbench", "font.size": 9, "axes.spines.top": False}
-    style["axes.spines.right"] = False
     for name, draw in drawings.items():
-        with matplotlib.rc_context(style):
+        with matplotlib.rc_context(STYLE):
             figure = draw(result)
         if figure is None:
             continue
