@@ -26,12 +26,13 @@ from nasbench_snas.runs.folder import (
     run_folders,
     write_atomic,
 )
+from nasbench_snas.runs.job import Job
 from nasbench_snas.runs.options import RunOptions
 from nasbench_snas.runs.plugins import check_plugins, plugin_record
 from nasbench_snas.runs.provenance import device_name, git_state, host_id, versions
 from nasbench_snas.runs.resume import kept_kernels
 from nasbench_snas.runs.schema import NOT_RECORDED
-from nasbench_snas.runs.start import Job, run_job
+from nasbench_snas.runs.start import run_job
 from nasbench_snas.settings.retrain import RetrainConfig, changed_settings, retraining_from_toml
 from nasbench_snas.settings.toml import to_toml
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from nasbench_snas.api import Distribution, Estimator
 from nasbench_snas.architecture.space import Space
+from nasbench_snas.compute.deadline import Deadline
 from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.errors import DivergedError
 from nasbench_snas.search.views import SAMPLED, SELECTED, VIEWS, ViewName, view_weights
@@ -143,11 +144,15 @@ def child_matrix(
     valid: Batches,
     calibration: Batches,
     samples: int,
+    needed: str = "argmax",
     selected: Tensor | None = None,
+    deadline: Deadline | None = None,
 ) -> list[ChildAccuracy]:
     """Return the accuracy of every view with both kinds of statistics.
 
-    The parent, its mode and its statistics are as before afterwards.
+    The parent, its mode and its statistics are as before afterwards. Where the time is up, what the
+    result needs (the derived child with both statistics, the sampled one with the parent's) is
+    measured on the first batch alone, and other views are left out.
 
     Args:
         parent: The trained parent.
@@ -158,32 +163,37 @@ def child_matrix(
         valid: Yields the validation batches anew at each call.
         calibration: Yields training batches for recalibration anew at each call.
         samples: Architectures for each sampled view.
+        needed: The view of the derived child.
         selected: What best-of-N chose, shape ``(E, K)``, where it is the rule.
+        deadline: When it has to end; None: never.
     """
+    time, first = deadline or Deadline(), (needed, "hard")
     buffers = {name: b.clone() for name, b in parent.named_buffers()}
     training, was_training = parent.training, estimator.training
     estimator.eval()
-    results = []
+    results: dict[str, list[ChildAccuracy]] = {}
     draws: dict[str, list[Tensor]] = {
         view: _draws(view, space, estimator, dist, generator, samples) for view in VIEWS
     }
     if selected is not None:
         draws[SELECTED] = [selected]
-    for view, chosen in draws.items():
-        if not chosen:
+    for view in sorted(draws, key=lambda name: name not in first):
+        if not (chosen := draws[view]) or (view not in first and time.leaves_out()):
             continue
-        z = torch.stack(chosen)
-        inherited = accuracy(parent, z, valid())
-        results.append(_summary(view, "inherited", inherited))
+        inherited = accuracy(parent, torch.stack(chosen), time.limit(valid()))
+        results[view] = [_summary(view, "inherited", inherited)]
         recalibrated = []
         for one in chosen:
-            recalibrate(parent, one, calibration())
-            recalibrated.append(accuracy(parent, one[None], valid()))
+            if (view != needed or recalibrated) and time.leaves_out():
+                break
+            recalibrate(parent, one, time.limit(calibration()))
+            recalibrated.append(accuracy(parent, one[None], time.limit(valid())))
             _restore(parent, buffers)
-        results.append(_summary(view, "recalibrated", torch.cat(recalibrated)))
+        if recalibrated:
+            results[view].append(_summary(view, "recalibrated", torch.cat(recalibrated)))
     parent.train(training)
     estimator.train(was_training)
-    return results
+    return [cell for view in draws for cell in results.get(view, [])]
 
 
 def _draws(

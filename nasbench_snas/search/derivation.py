@@ -89,6 +89,7 @@ class Derives(Progress):
                 stream(self.seed, "derive", self.home),
                 candidates=self.config.child.candidates,
                 batches=lambda: self.images.batches(part),
+                deadline=self.deadline,
             )
             self._selected = (self.step, found)
         return self._selected[1]
@@ -105,5 +106,7 @@ class Derives(Progress):
             valid=self.images.reported,
             calibration=self.images.calibration,
             samples=self.config.child.samples,
+            needed=self.derive_rule,
             selected=self.derived() if self.derive_rule == SELECTED else None,
+            deadline=self.deadline,
         )

@@ -17,15 +17,17 @@ from nasbench_snas.architecture.genotype import Genotype, from_choices
 from nasbench_snas.compute.distributed import World
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder, write_atomic
+from nasbench_snas.runs.job import Job
 from nasbench_snas.runs.options import Listener, RunOptions
 from nasbench_snas.runs.plugins import check_plugins, plugin_record
 from nasbench_snas.runs.provenance import source_hash
 from nasbench_snas.runs.resume import kept_kernels
-from nasbench_snas.runs.start import InterruptedRunError, Job, run_job
+from nasbench_snas.runs.start import InterruptedRunError, run_job
 from nasbench_snas.search.advice import divergence_advice
 from nasbench_snas.search.ready import check_draw
 from nasbench_snas.search.result import search_result
 from nasbench_snas.search.search import Search
+from nasbench_snas.search.views import SELECTED
 from nasbench_snas.settings.run import RunConfig, from_toml
 
 __all__ = ["InterruptedRunError", "Listener", "RunOptions", "run_search"]
@@ -39,6 +41,16 @@ class SearchWork(Search):
         """Size of a feature map of the first layer, over this process's part of the batch."""
         images = self.batch_size // self.world.size
         return images * self.space.layers[0].channels * self.space.resolution**2
+
+    @property
+    def measured_images(self) -> int:
+        """Images that parent, child and sampled children are measured on after the training."""
+        child, images = self.config.child, self.images
+        passes = 3 + child.samples
+        selected = 0
+        if self.derive_rule == SELECTED and images.selection is not None:
+            selected = child.candidates * len(images.selection)
+        return passes * len(images.reporting) + child.recalibration_images + selected
 
     def step_event(self) -> dict[str, Any]:
         """Return what displays show after a step."""

@@ -20,7 +20,11 @@ from torch import Tensor, nn
 
 from nasbench_snas.api import Distribution
 from nasbench_snas.architecture.distributions import one_hot
-from nasbench_snas.search.child import Batches, accuracies
+from nasbench_snas.compute.deadline import Deadline
+from nasbench_snas.search.child import Batches, accuracy
+
+_TOGETHER = 8
+"""Architectures of one pass over the batches."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Selection:
         z: The architecture, shape ``(E, K)``.
         accuracy: Its accuracy on the selection part, percent (an estimate that is too high).
         candidates: N, architectures drawn.
-        distinct: Different ones among them.
+        distinct: Different ones among them, all measured but where the time was up.
         images: Images that each was measured on.
         seconds: Wall-clock seconds.
     """
@@ -52,6 +56,7 @@ def best_of(
     *,
     candidates: int,
     batches: Batches,
+    deadline: Deadline | None = None,
 ) -> Selection:
     """Return the best of ``candidates`` architectures drawn from ``dist``.
 
@@ -61,6 +66,8 @@ def best_of(
         generator: Source of the candidates.
         candidates: N.
         batches: Yields the batches of the selection part anew at each call.
+        deadline: When it has to end: the candidates that are left then are not measured, and the
+            first ones are, on one batch at least. None: never.
 
     Raises:
         DivergedError: Logits are NaN or infinite.
@@ -69,13 +76,19 @@ def best_of(
     drawn = dist.hard(dist.noise(1, candidates, generator))[0]
     rows = list(dict.fromkeys(tuple(row) for row in drawn.argmax(dim=-1).tolist()))
     z = one_hot(torch.tensor(rows), dist.num_operations, torch.float32).to(drawn.device)
-    values = accuracies(parent, z, batches)
+    limit = deadline or Deadline()
+    measured = []
+    for part in z.split(_TOGETHER):
+        if measured and limit.leaves_out():
+            break
+        measured.append(accuracy(parent, part, limit.limit(batches())))
+    values = torch.cat(measured)
     best = int(values.argmax())
     return Selection(
         z=z[best],
         accuracy=float(values[best]),
         candidates=candidates,
-        distinct=len(rows),
+        distinct=len(values),
         images=sum(len(labels) for _, labels in batches()),
         seconds=time.perf_counter() - began,
     )
