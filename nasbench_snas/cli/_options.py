@@ -112,8 +112,8 @@ max_time: Option = click.option(
     "--max-time",
     type=Seconds(),
     metavar="TIME",
-    help="As --max-epochs: 90 (seconds), 15m, 2h. Of the training; the measurement of what was "
-    "found follows.",
+    help="As --max-epochs, for all that one run does, the measurement of what it found included: "
+    "90 (seconds), 15m, 2h.",
 )
 
 

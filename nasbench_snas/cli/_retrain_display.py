@@ -47,7 +47,7 @@ def show_retraining(
     session: Session, folder: RunFolder, result: dict[str, Any], note: str = ""
 ) -> None:
     """Print the test error, its interval, size and folder."""
-    from nasbench_snas.search.estimate import duration
+    from nasbench_snas.runs.progress import duration
 
     console = session.console()
     low, high = result["test_ci_top1"]

@@ -58,6 +58,12 @@ Examples:
 @click.option("--gpus-per-run", type=float, default=1, show_default=True)
 @click.option("--retries", type=int, default=1, show_default=True, help="For runs that crash.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first failure.")
+@click.option(
+    "--on-finish",
+    metavar="COMMAND",
+    help="For the shell, when the sweep has ended or was stopped; NASBENCH_FINISHED, NASBENCH_FAILED "
+    "and NASBENCH_EXIT_CODE say how.",
+)
 @click.option("--dry-run", is_flag=True, help="Show the plan; nothing is written.")
 @click.pass_obj
 def command(session: Session, /, file: Path | None, **options: Any) -> int:
@@ -67,9 +73,11 @@ def command(session: Session, /, file: Path | None, **options: Any) -> int:
     run fails (exit code 4). A run that diverged is a result: it is not repeated (`nasbench run
     --rerun failed` does), but the exit code stays 4.
     """
+    from nasbench_snas.cli._hook import run_hook
     from nasbench_snas.compute.device import resolve_device
     from nasbench_snas.executors import make_executor
     from nasbench_snas.executors.sweep import (
+        SweepReport,
         arguments_of,
         check_sweep,
         execute,
@@ -111,24 +119,40 @@ def command(session: Session, /, file: Path | None, **options: Any) -> int:
     root, todo = session.root.resolve(), [r for r in runs if not r.is_done]
     words = _run_options(options)
     tasks = [arguments_of(run, settings, root, plugins, words) for run in todo]
-    with _live_table(session, runs) if not printing else contextlib.nullcontext():
-        report = execute(
-            executor,
-            tasks,
-            retries=options["retries"],
-            fail_fast=options["fail_fast"],
-            progress=lambda outcome, state: _say(session, outcome, state),
-        )
+    report, before = SweepReport(), [run for run in runs if run.status == "diverged"]
+    code: int = ExitCode.INTERRUPTED
+    try:
+        with _live_table(session, runs) if not printing else contextlib.nullcontext():
+            execute(
+                executor,
+                tasks,
+                retries=options["retries"],
+                fail_fast=options["fail_fast"],
+                progress=lambda outcome, state: _say(session, outcome, state),
+                report=report,
+            )
+        code = ExitCode.SOME_FAILED if report.failed or before else ExitCode.OK
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else ExitCode.FAILED
+        raise
+    except Exception as error:
+        code = getattr(error, "exit_code", ExitCode.FAILED)
+        raise
+    finally:
+        if options["on_finish"] and not printing:
+            done, failed = len(report.succeeded), len(report.failed)
+            run_hook(
+                options["on_finish"], root=str(root), finished=done, failed=failed, code=int(code)
+            )
     for outcome in report.failed:
         click.echo(f"failed ({outcome.code}): {outcome.task.name}: {outcome.message}", err=True)
         if outcome.task.folder.exists():
             click.echo(f"  its folder: {outcome.task.folder}", err=True)
-    before = [run for run in runs if run.status == "diverged"]
     for run in before:
         click.echo(f"diverged before: {run.plan.run_id}", err=True)
     if telling:
         click.echo(f"{len(report.succeeded)} finished, {len(report.failed)} failed.")
-    return ExitCode.SOME_FAILED if report.failed or before else ExitCode.OK
+    return code
 
 
 _SETTINGS = {

@@ -20,7 +20,8 @@ from nasbench_snas.executors import Executor, Outcome, Task
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder
 from nasbench_snas.runs.index import index_row
-from nasbench_snas.search.estimate import Times, duration, told
+from nasbench_snas.runs.progress import duration
+from nasbench_snas.search.estimate import Times, told
 from nasbench_snas.search.plan import PlannedRun, as_begun, plan_run
 from nasbench_snas.settings.parameters import config_error
 from nasbench_snas.settings.toml import read_toml
@@ -224,6 +225,7 @@ def execute(
     retries: int = 1,
     fail_fast: bool = False,
     progress: Callable[[Outcome, str], None] = lambda outcome, state: None,
+    report: SweepReport | None = None,
 ) -> SweepReport:
     """Run tasks, retry those that crashed, go on when one fails.
 
@@ -236,8 +238,9 @@ def execute(
         retries: How often a crashed task is started again.
         fail_fast: Stop at the first failure.
         progress: Called with each outcome and ``done``, ``retried`` or ``failed``.
+        report: Is filled as outcomes are known, for whoever looks at it when this is stopped.
     """
-    report, waiting = SweepReport(), list(tasks)
+    report, waiting = SweepReport() if report is None else report, list(tasks)
     for attempt in range(retries + 1):
         again: list[Task] = []
         for outcome in executor.run(waiting):

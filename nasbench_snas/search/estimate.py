@@ -19,6 +19,7 @@ from pathlib import Path
 from nasbench_snas.errors import NasbenchError
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder, run_folders
+from nasbench_snas.runs.progress import duration
 from nasbench_snas.search.plan import PlannedRun, load_config
 from nasbench_snas.settings.parameters import create
 from nasbench_snas.settings.run import RunConfig
@@ -212,11 +213,3 @@ def told(sources: Iterable[Measured]) -> str:
     runs = list(sources)
     devices = ", ".join(sorted({run.device for run in runs}))
     return f"from {len(runs)} finished run{'s' if len(runs) > 1 else ''} on {devices}"
-
-
-def duration(seconds: float) -> str:
-    """Return a duration in words, for example ``14 s``, ``3.2 min``, ``1.5 h`` or ``2.1 d``."""
-    for limit, size, unit in ((100, 1, "s"), (5400, 60, "min"), (172_800, 3600, "h")):
-        if seconds < limit:
-            return f"{seconds / size:.0f} s" if unit == "s" else f"{seconds / size:.1f} {unit}"
-    return f"{seconds / 86_400:.1f} d"
