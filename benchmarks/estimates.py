@@ -2,23 +2,24 @@
 
 ``python benchmarks/estimates.py [FOLDER]`` times a few steps of each setting (``--measure``), runs
 the whole search, and estimates it once more from one finished search of two thirds of its channels.
-It writes one line a setting: work of a step, seconds of the search (``wall_s``), both estimates over
-it, and what finished searches of the other settings say. The searches are short, on fake images, so
-that all take a few minutes of one core.
+It writes one line a setting: work of a step, seconds of the training, both estimates over it, and
+what finished searches of the other settings say. Seconds are of this process's processor, so that
+other work on the machine does not count; the searches are short, on fake images, one thread.
 """
 
 from __future__ import annotations
 
-import math
 import sys
 import tempfile
+import time
 from pathlib import Path
+from typing import Any
 
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder
 from nasbench_snas.runs.provenance import device_name, versions
-from nasbench_snas.search.estimate import Times, kind_of, measure
-from nasbench_snas.search.plan import PlannedRun, plan_run
+from nasbench_snas.search.estimate import Measured, Times, kind_of, measure
+from nasbench_snas.search.plan import PlannedRun, load_config, plan_run
 from nasbench_snas.search.runner import RunOptions, run_search
 
 SETTINGS = (
@@ -26,11 +27,11 @@ SETTINGS = (
     ("snas", "darts-cnn", "joint", 4, 8, 640, 16, "cells=3 nodes=2"),
     ("snas", "darts-cnn", "joint", 16, 16, 320, 16, "cells=3 nodes=2"),
     ("snas", "darts-cnn", "joint", 36, 32, 80, 8, "cells=3 nodes=2"),
-    ("darts", "darts-cnn", "unrolled", 4, 8, 320, 8, "cells=3 nodes=2"),
-    ("darts", "darts-cnn", "unrolled", 16, 16, 160, 8, "cells=3 nodes=2"),
+    ("darts", "darts-cnn", "unrolled", 4, 8, 160, 8, "cells=3 nodes=2"),
+    ("darts", "darts-cnn", "unrolled", 16, 16, 96, 8, "cells=3 nodes=2"),
     ("snas", "snas-unit", "joint", 8, 8, 640, 16, "nodes=3"),
-    ("snas", "snas-unit", "joint", 36, 32, 320, 16, "nodes=3"),
-    ("darts", "snas-unit", "unrolled", 16, 32, 320, 16, "nodes=3"),
+    ("snas", "snas-unit", "joint", 36, 32, 160, 16, "nodes=3"),
+    ("darts", "snas-unit", "unrolled", 16, 32, 160, 16, "nodes=3"),
     ("snas", "nasbench201", "joint", 16, 32, 160, 16, "cells_per_stage=1"),
     ("darts", "nasbench201", "unrolled", 8, 16, 320, 16, "cells_per_stage=1"),
 )
@@ -52,10 +53,17 @@ def assignments(level: str, channels: int, pixels: int, images: int, batch: int)
     ]
 
 
-def searched(plan: PlannedRun, registry: Registry, root: Path) -> float:
-    """Run a search; return its seconds."""
-    result = run_search(plan.config, registry, RunFolder(root / plan.run_id), RunOptions())
-    return float(result["wall_s"])
+def searched(plan: PlannedRun, registry: Registry, root: Path) -> tuple[float, int]:
+    """Run a search; return the seconds of its training, validation included, and its steps."""
+    moments: dict[str, float] = {}
+
+    def listen(event: dict[str, Any]) -> None:
+        if event["kind"] in ("start", "epoch"):
+            moments[event["kind"]] = time.process_time()
+
+    folder = RunFolder(root / plan.run_id)
+    result = run_search(plan.config, registry, folder, RunOptions(listeners=(listen,)))
+    return moments["epoch"] - moments["start"], int(result["steps"])
 
 
 def ratio(times: Times, plan: PlannedRun, took: float) -> str:
@@ -64,31 +72,43 @@ def ratio(times: Times, plan: PlannedRun, took: float) -> str:
     return "unknown" if found is None else f"{found.seconds / took:.2f}"
 
 
+def known(registry: Registry, root: Path, runs: dict[str, tuple[float, int]]) -> Times:
+    """Return what finished runs took, by their processor time."""
+    times = Times(registry, root, "this processor")
+    for name, (seconds, steps) in runs.items():
+        config = load_config(root / name / "config.toml")
+        work = times.work(config) or 0.0
+        found = Measured(kind_of(config), times.device, work, seconds / steps)
+        times.measured.append(found)
+    return times
+
+
 def main(root: Path) -> None:
     """Measure and run every setting, then print the table."""
     registry = Registry()
     plans, rows = [], []
+    here: dict[str, tuple[float, int]] = {}
+    beside: dict[str, tuple[float, int]] = {}
     for name, space, level, channels, pixels, images, batch, own in SETTINGS:
         chosen = assignments(level, channels, pixels, images, batch)
         chosen += [f"space.{word}" for word in own.split()]
         plan = plan_run(registry, name, space, assignments=chosen)
-        told = measure(plan.config, registry, "cpu")
-        took = searched(plan, registry, root / "settings")
-        plans.append(plan)
+        told = measure(plan.config, registry, "cpu", clock=time.process_time)
+        here[plan.run_id] = searched(plan, registry, root / "settings")
         fewer = [*chosen, f"space.channels={round(channels / 1.5)}"]
-        searched(plan_run(registry, name, space, assignments=fewer), registry, root / "near")
-        rows.append((f"{name} {space} {level} {channels} ch {pixels} px batch {batch}", told, took))
-        print(f"{rows[-1][0]}: measured {told:.2f} s, took {took:.2f} s", flush=True)
+        near = plan_run(registry, name, space, assignments=fewer)
+        beside[near.run_id] = searched(near, registry, root / "near")
+        plans.append((plan, near))
+        rows.append((f"{name} {space} {level} {channels} ch {pixels} px batch {batch}", told))
+        print(f"{rows[-1][0]}: {told:.2f} s, took {here[plan.run_id][0]:.2f} s", flush=True)
     print(f"\n{device_name('cpu')}, torch {versions()['torch']}, {EPOCHS} epochs")
-    for plan, (label, told, took) in zip(plans, rows, strict=True):
-        others = Times(registry, root / "settings", device_name("cpu"))
-        work = others.work(plan.config) or 0.0
-        others.measured = [m for m in others.measured if m.work != work]
-        near = Times(registry, root / "near", device_name("cpu"))
-        kind = kind_of(plan.config)
-        same = [m for m in near.measured if m.kind == kind]
-        near.measured = sorted(same, key=lambda m: abs(math.log(m.work / work)))[:1]
-        found = [ratio(times, plan, took) for times in (near, others)]
+    for (plan, near), (label, told) in zip(plans, rows, strict=True):
+        took = here[plan.run_id][0]
+        rest = {name: run for name, run in here.items() if name != plan.run_id}
+        one = known(registry, root / "near", {near.run_id: beside[near.run_id]})
+        others = known(registry, root / "settings", rest)
+        found = [ratio(times, plan, took) for times in (one, others)]
+        work = one.work(plan.config) or 0.0
         print(f"{label}, {work:.3g}, {took:.2f}, {told / took:.2f}, {', '.join(found)}")
 
 

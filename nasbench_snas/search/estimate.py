@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -179,12 +179,25 @@ def _at(
 
 
 def measure(
-    config: RunConfig, registry: Registry, device: str, kernels: str = "auto", steps: int = 5
+    config: RunConfig,
+    registry: Registry,
+    device: str,
+    kernels: str = "auto",
+    steps: int = 5,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> float:
     """Return the seconds that the search of ``config`` takes, from a few of its steps here.
 
     Two steps warm up, ``steps`` more are timed (the median counts), then one validation. The
     measurement of the child after the search is not in it. Nothing is written.
+
+    Args:
+        config: The settings.
+        registry: Where estimator and space come from.
+        device: Where it runs.
+        kernels: Backend of the parent network.
+        steps: How many are timed.
+        clock: Tells the seconds.
 
     Raises:
         NasbenchError: What the run would be refused for.
@@ -197,13 +210,13 @@ def measure(
         search.one_step()
     times = []
     for _ in range(min(steps, max(search.steps_per_epoch - 2, 1))):
-        began = time.perf_counter()
+        began = clock()
         search.one_step()
         float(search.sums["loss"])  # waits for the device
-        times.append(time.perf_counter() - began)
-    began = time.perf_counter()
+        times.append(clock() - began)
+    began = clock()
     search.validate()
-    validation = time.perf_counter() - began
+    validation = clock() - began
     middle = sorted(times)[len(times) // 2]
     return (middle * search.steps_per_epoch + validation) * epochs
 
