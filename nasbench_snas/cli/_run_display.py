@@ -80,7 +80,7 @@ def _in_words(plan: PlannedRun, max_epochs: int | None, max_seconds: float | Non
     if sizes := config.data.declared_sizes:
         channels, _, side = sizes
         data += f" ({side}x{side}, {'grey' if channels == 1 else f'{channels} channels'})"
-    epochs = f"{search.epochs} epochs"
+    epochs = f"{search.epochs} epoch{'s' if search.epochs > 1 else ''}"
     if max_epochs is not None and max_epochs < search.epochs:
         epochs = f"{max_epochs} of {epochs}"
     words = [data, epochs, f"batch {search.batch_size}", search.level]

@@ -118,12 +118,15 @@ def plan_sweep(registry: Registry, settings: SweepSettings, root: Path) -> list[
     return list(runs.values())
 
 
-def check_sweep(registry: Registry, runs: list[SweepRun], *, here: bool) -> tuple[str, ...]:
+def check_sweep(
+    registry: Registry, runs: list[SweepRun], *, device: str = "cpu", here: bool
+) -> tuple[str, ...]:
     """Build what the runs that are left would build, the first seed of each kind.
 
     Args:
         registry: Where estimators and spaces come from.
         runs: The plan.
+        device: Where they are built.
         here: Whether they run on this machine. Elsewhere what is missing here is not an error.
 
     Returns:
@@ -137,7 +140,7 @@ def check_sweep(registry: Registry, runs: list[SweepRun], *, here: bool) -> tupl
     unchecked: dict[str, None] = {}
     for plan in unlike(run.plan for run in runs if not run.is_done):
         try:
-            check_ready(plan.config, registry)
+            check_ready(plan.config, registry, device)
         except (DataError, MissingDependencyError) as error:
             if here:
                 raise
