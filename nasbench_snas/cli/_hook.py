@@ -31,7 +31,7 @@ def run_hook(command: str, *, root: str, finished: int, failed: int, code: int) 
     }
     text = f"sweep in {root}: {finished} finished, {failed} failed, exit code {code}\n"
     try:
-        ended = subprocess.run(command, shell=True, env=environment, input=text.encode())  # noqa: S602
+        ended = subprocess.run(command, shell=True, env=environment, input=text.encode())
     except OSError as error:
         click.echo(f"note: --on-finish could not be run: {error}", err=True)
         return

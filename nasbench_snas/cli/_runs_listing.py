@@ -232,5 +232,7 @@ def _watch_changes(
             if before.get(row["run_id"]) != now:
                 before[row["run_id"]] = now
                 cells = {k: v for k, v in _shown(row).items() if k != "stage" and _says(v)}
-                words = [v if k in ("run", "status") else f"{k} {shown(v)}" for k, v in cells.items()]
+                words = [
+                    v if k in ("run", "status") else f"{k} {shown(v)}" for k, v in cells.items()
+                ]
                 click.echo("  ".join(words))

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from nasbench_snas.registry import Entry
 
 
-
 def _filter(*flags: str, about: str = "names") -> Any:
     """Return an option that keeps runs of the given values, separated by commas."""
     return click.option(*flags, metavar="A,B", help=f"Runs: only these ({about}).")

@@ -21,7 +21,6 @@ from nasbench_snas.executors import Outcome, Task, make_executor
 from nasbench_snas.executors.local import LocalExecutor
 from nasbench_snas.executors.printer import PrintExecutor
 from nasbench_snas.executors.sweep import (
-    SweepRun,
     SweepSettings,
     execute,
     load_sweep,
