@@ -39,6 +39,9 @@ deterministic: Option = click.option(
 dry_run: Option = click.option(
     "--dry-run", is_flag=True, help="Show what would run; nothing is written."
 )
+measure: Option = click.option(
+    "--measure", is_flag=True, help="As --dry-run, and run a few steps for the time."
+)
 track: Option = click.option(
     "--track",
     type=click.Choice(["none", "tensorboard", "wandb"]),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nasbench_snas.cli.main import Session
+    from nasbench_snas.data.settings import DataSettings
     from nasbench_snas.retrain.plan import PlannedRetraining
     from nasbench_snas.runs.folder import RunFolder
     from nasbench_snas.search.plan import PlannedRun
@@ -73,24 +74,36 @@ def announce(
 
 def _in_words(plan: PlannedRun, max_epochs: int | None, max_seconds: float | None) -> str:
     """Return a run in one line: what is searched, on which images, how long."""
+    config, search = plan.config, plan.config.search
+    width = config.space.parameters.get("channels")
+    words = [
+        f"{width} channels" if width else "",
+        images_in_words(config.data),
+        limits_in_words(search.epochs, max_epochs, max_seconds),
+        f"batch {search.batch_size}",
+        search.level,
+        f"constraint {config.constraint}" if config.constraint != "none" else "",
+    ]
+    told = ", ".join(word for word in words if word)
+    return f"{config.estimator.name} on {config.space.name}: {told}"
+
+
+def images_in_words(data: DataSettings) -> str:
+    """Return the data set and what one of its images is, as far as the settings say."""
+    if (sizes := data.declared_sizes) is None:
+        return data.dataset
+    channels, _, side = sizes
+    return f"{data.dataset} ({side}x{side}, {'grey' if channels == 1 else f'{channels} channels'})"
+
+
+def limits_in_words(epochs: int, max_epochs: int | None, max_seconds: float | None) -> str:
+    """Return how long a training is, and where it stops early."""
     from nasbench_snas.runs.progress import duration
 
-    config, search = plan.config, plan.config.search
-    data = config.data.dataset
-    if sizes := config.data.declared_sizes:
-        channels, _, side = sizes
-        data += f" ({side}x{side}, {'grey' if channels == 1 else f'{channels} channels'})"
-    epochs = f"{search.epochs} epoch{'s' if search.epochs > 1 else ''}"
-    if max_epochs is not None and max_epochs < search.epochs:
-        epochs = f"{max_epochs} of {epochs}"
-    words = [data, epochs, f"batch {search.batch_size}", search.level]
-    if width := config.space.parameters.get("channels"):
-        words.insert(0, f"{width} channels")
-    if config.constraint != "none":
-        words.append(f"constraint {config.constraint}")
-    if max_seconds is not None:
-        words.append(f"at most {duration(max_seconds)}")
-    return f"{config.estimator.name} on {config.space.name}: {', '.join(words)}"
+    told = f"{epochs} epoch{'s' if epochs > 1 else ''}"
+    if max_epochs is not None and max_epochs < epochs:
+        told = f"{max_epochs} of {told}"
+    return told if max_seconds is None else f"{told}, at most {duration(max_seconds)}"
 
 
 def _is_users(key: str, source: str) -> bool:

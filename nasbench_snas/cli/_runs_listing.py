@@ -232,7 +232,6 @@ def _watch_changes(
             if before.get(row["run_id"]) != now:
                 before[row["run_id"]] = now
                 cells = {k: v for k, v in _shown(row).items() if k != "stage" and _says(v)}
-                words = [
-                    v if k in ("run", "status") else f"{k} {shown(v)}" for k, v in cells.items()
-                ]
-                click.echo("  ".join(words))
+                run, status = cells.pop("run"), cells.pop("status")
+                words = (f"{name} {shown(value)}" for name, value in cells.items())
+                click.echo("  ".join([run, status, *words]))

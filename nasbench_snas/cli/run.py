@@ -61,7 +61,7 @@ Examples:
 @_options.resume("RUN_ID")
 @_options.rerun(["failed", "stale", "all"], "Which finished runs to repeat.")
 @_options.dry_run
-@click.option("--measure", is_flag=True, help="With --dry-run: run a few steps for the time.")
+@_options.measure
 @_options.track
 @_options.max_epochs("run")
 @_options.max_time

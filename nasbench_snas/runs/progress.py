@@ -1,8 +1,8 @@
 """How far a running job is, in a file: for whoever looks at the folder, also from other machines.
 
-``progress.json`` is written after a step, at most every :data:`BEAT_SECONDS`; nothing depends on it,
-so it is not forced to the disk. A job whose process is gone leaves its last one behind. Imports no
-torch.
+``progress.json`` is written after a step, at most every :data:`BEAT_SECONDS`; nothing depends on
+it, so it is not forced to the disk. A job whose process is gone leaves its last one behind. Imports
+no torch.
 """
 
 from __future__ import annotations

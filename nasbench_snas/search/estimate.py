@@ -2,10 +2,10 @@
 
 A step's work is its images times the multiply-adds of all candidate operations of the parent. The
 seconds of finished runs of the same estimator, level and space on the same device say what a step
-of some work takes. A step costs something that does not grow with the work, and something that grows
-in proportion: between two runs the seconds are interpolated linearly. Near one run they are scaled
-by the square root of the ratio of work, which within a factor of :data:`REACH` = 4 is at most two
-from either extreme. Further away the time is unknown.
+of some work takes. A step costs something that does not grow with the work, and something that
+grows in proportion: between two runs the seconds are interpolated linearly. Near one run they are
+scaled by the square root of the ratio of work, which within a factor of :data:`REACH` = 4 is at
+most two from either extreme. Further away the time is unknown.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from nasbench_snas.errors import NasbenchError
 from nasbench_snas.registry import Registry
@@ -206,19 +207,46 @@ def measure(
 
     epochs = config.search.epochs  # a run of that length waits for the compiler; so does this
     search = Search(config, registry, device, kernels, planned_epochs=epochs)
-    for _ in range(2):
-        search.one_step()
-    times = []
-    for _ in range(min(steps, max(search.steps_per_epoch - 2, 1))):
-        began = clock()
-        search.one_step()
-        float(search.sums["loss"])  # waits for the device
-        times.append(clock() - began)
+    step = seconds_of_step(search, lambda: search.sums["loss"], steps, clock)
     began = clock()
     search.validate()
-    validation = clock() - began
-    middle = sorted(times)[len(times) // 2]
-    return (middle * search.steps_per_epoch + validation) * epochs
+    return (step * search.steps_per_epoch + clock() - began) * epochs
+
+
+class Steps(Protocol):
+    """A search or a retraining, as far as its steps can be timed."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of one epoch."""
+
+    def one_step(self) -> None:
+        """Do the next step."""
+
+
+def seconds_of_step(
+    work: Steps,
+    loss: Callable[[], float],
+    steps: int = 5,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Return the median seconds of ``steps`` steps, after two that warm up.
+
+    Args:
+        work: What is timed; at most one epoch of it.
+        loss: Reads the loss, and so waits for the device.
+        steps: How many are timed.
+        clock: Tells the seconds.
+    """
+    times = []
+    for number in range(min(steps + 2, max(work.steps_per_epoch, 1))):
+        began = clock()
+        work.one_step()
+        float(loss())
+        times.append(clock() - began)
+        if number == 1 and work.steps_per_epoch > 2:
+            times.clear()
+    return sorted(times)[len(times) // 2]
 
 
 def told(sources: Iterable[Measured]) -> str:
