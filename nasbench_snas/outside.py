@@ -1,12 +1,16 @@
-"""Text of strangers: what of it may reach a terminal, a file's name, or a cell of a spreadsheet.
+"""What comes from strangers: text that may reach a terminal, a file's name or a cell, and pickles.
 
 Names of runs, cells, estimators and classes come from files that somebody else may have written.
 """
 
 from __future__ import annotations
 
+import pickle
 import re
 import stat
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,6 +19,24 @@ _HIDDEN = re.compile(
     "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"  # line breaks and changes of direction
     "\ud800-\udfff]"  # bytes of a file name that are no text
 )
+UNREADABLE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What unpickling a damaged or foreign file raises: its bytes are a program for any opcode."""
 _FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 
 

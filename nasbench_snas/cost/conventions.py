@@ -17,7 +17,8 @@ evaluation mode, for one image: counters that hook modules do not see what is wr
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
+from operator import add, attrgetter
 
 from nasbench_snas.architecture.operations import Operation, operation
 from nasbench_snas.errors import ConfigError, suggest
@@ -62,10 +63,11 @@ class Tally:
 
     def __add__(self, other: Tally) -> Tally:
         """Return the sum, entry by entry."""
-        return Tally(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+        return Tally(*map(add, _entries(self), _entries(other)))
 
 
 PARTS = tuple(field.name for field in fields(Tally))
+_entries = attrgetter(*PARTS)
 
 
 @dataclass(frozen=True)
