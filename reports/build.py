@@ -151,6 +151,7 @@ def build_report(roots: Sequence[Path], options: ReportOptions, runs: Sequence[s
     if not groups and not any(row["stage"] != "search" for row in rows):
         raise _nothing(roots, rows, options)
     tables = with_disconnected(_tables(rows, groups, options), rows)
+    tables.sort(key=lambda table: not table.runs)  # what is published alone stands last
     return Report(rows, groups, exclusions, tables, options, tuple(roots), tuple(runs))
 
 
