@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from nasbench_snas.errors import ConfigError, suggest
 
@@ -29,6 +29,35 @@ def chosen(table: Table, names: Sequence[str] = (COMPACT,)) -> list[int]:
     if ALL in names:
         return filled
     return [i for i in filled if i == 0 or table.columns[i].core]
+
+
+def labels(table: Table) -> list[int]:
+    """Return the columns of words that a table starts with: they say what a row is."""
+    count = 1
+    while count < len(table.columns) and not (
+        table.columns[count].numeric or table.columns[count].group
+    ):
+        count += 1
+    return list(range(count))
+
+
+def blocks(
+    table: Table, shown: Sequence[int], fits: Callable[[Sequence[int]], bool]
+) -> list[list[int]]:
+    """Return the columns that stand beside each other: as many as fit, after the labels.
+
+    Args:
+        table: The table.
+        shown: The columns to show.
+        fits: Whether some columns fit beside each other.
+    """
+    first = [i for i in labels(table) if i in shown]
+    found = [first]
+    for index in [i for i in shown if i not in first]:
+        if len(found[-1]) > len(first) and not fits([*found[-1], index]):
+            found.append(first)
+        found[-1] = [*found[-1], index]
+    return found
 
 
 def check_columns(names: Sequence[str], tables: Sequence[Table]) -> None:

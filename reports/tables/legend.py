@@ -39,8 +39,8 @@ def print_legend(table: Table, columns: Sequence[int]) -> str:
     """Return the same in fewer than ten words, for a note under a printed table."""
     parts = list(dict.fromkeys(_PRINT[form] for form in _forms(table, columns)))
     if "mean [range]" in parts and "mean ± s.d." in parts:
-        parts[:2] = ["mean [range], ± s.d."]
-    parts += ["†: provisional"] if table.provisional else []
+        parts = ["[range], ± s.d.", *(p for p in parts if not p.startswith("mean"))]
+    parts += ["†: not comparable"] if table.provisional else []
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}." if text else ""
 

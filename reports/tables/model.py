@@ -101,6 +101,7 @@ class Table:
         subject: What its runs share, in words (space, data set, preset …).
         provisional: Holds smoke, small or truncated runs: marked with a dagger.
         slug: File name without suffix, unique in a report.
+        minor_notes: Those of the notes that are about columns that are not core.
     """
 
     key: str
@@ -111,6 +112,7 @@ class Table:
     subject: str = ""
     provisional: bool = False
     slug: str = ""
+    minor_notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the shape, and that a group's columns stand together."""

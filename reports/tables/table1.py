@@ -13,7 +13,13 @@ from dataclasses import replace
 from nasbench_snas.stats.bold import BoldRows, bold_rows
 
 from . import rules
-from .baselines import baseline_notes, further_columns, further_values
+from .baselines import (
+    RELATIVE,
+    SELECTED,
+    baseline_notes,
+    further_columns,
+    further_values,
+)
 from .child_matrix import child_matrix, row_head
 from .context import changed_settings, paper_search
 from .differences import differences
@@ -114,6 +120,7 @@ def _main(found: Comparable, confidence: float, published: bool) -> Table:
         subject=found.subject,
         provisional=found.provisional,
         slug=f"table1-{found.slug}",
+        minor_notes=(*truth_notes(found), SELECTED, RELATIVE),
     )
 
 
@@ -174,7 +181,8 @@ def _published_cells(row: Published | None) -> list[Value]:
     search, child = row.value("search_valid_acc"), row.value("child_valid_acc")
     gap = None if search is None or child is None else search - child
     digits = [row.decimals("search_valid_acc"), row.decimals("child_valid_acc")]
-    cells = [number(v, d) for v, d in zip((search, child, gap), (*digits, min(digits)), strict=True)]
+    digits.append(min(digits))
+    cells = [number(v, d) for v, d in zip((search, child, gap), digits, strict=True)]
     return [*cells, number(row.value("search_gpu_days"), 1)]
 
 
