@@ -155,8 +155,9 @@ def _columns(
         Column("search_valid_acc", "Search acc. (%)", MEASURED, brief="Search (%)"),
         Column("child_valid_acc", "Child acc. (%), inherited", MEASURED, brief="Child (%)"),
         Column("child_gap", "Gap = search - child (inherited)", MEASURED, brief="Gap"),
-        Column("child_valid_acc_recalibrated", "Child acc. (%), recalibrated", MEASURED)
-        .minor("Recal. (%)"),
+        Column("child_valid_acc_recalibrated", "Child acc. (%), recalibrated", MEASURED).minor(
+            "Recal. (%)"
+        ),
     ]
     columns += [
         Column(f"cost_{i}", head, MEASURED, brief=cost_brief(unit), core=len(costs) == 1)
@@ -321,8 +322,9 @@ def _best_of(found: Comparable) -> Table:
         Column("search_valid_acc", "Search acc. (%)", MEASURED, brief="Search (%)"),
         Column("child_valid_acc", "Child acc. (%), inherited", MEASURED, brief="Child (%)"),
         Column("child_gap", "Gap", MEASURED),
-        Column("child_valid_acc_recalibrated", "Child acc. (%), recalibrated", MEASURED)
-        .minor("Recal. (%)"),
+        Column("child_valid_acc_recalibrated", "Child acc. (%), recalibrated", MEASURED).minor(
+            "Recal. (%)"
+        ),
     )
     rows = []
     for variant in found.variants:
