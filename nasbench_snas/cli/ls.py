@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -52,13 +54,46 @@ def command(session: Session, what: str, as_json: bool, matrix: bool, reindex: b
         _print([_shown(row) for row in rows] if what == "runs" else rows)
 
 
+_LEAST = ("origin", "reference", "note", "error", "gpu-days", "cost of a draw", "draws", "stage")
+"""Columns that a narrow terminal does without, in this order; those without content first."""
+_LEGEND = {
+    "search": "search, child: validation accuracy (%) in search and of the derived child",
+    "error": "error: test error (%)",
+    "bias": "bias: what the method declares",
+    "cost of a draw": "F: one forward pass, K: operations, E: edges, n: architectures",
+}
+
+
 def _print(rows: list[dict[str, Any]]) -> None:
+    """Print a table; on a terminal it fits and says what its columns are, and what is left out."""
     names = list(rows[0])
-    texts = [[_text(row.get(name)) for name in names] for row in rows]
-    widths = [max(len(n), *(len(t[i]) for t in texts)) for i, n in enumerate(names)]
-    lines = [[name.upper() for name in names], *texts]
-    for line in lines:
-        click.echo("  ".join(t.ljust(w) for t, w in zip(line, widths, strict=True)).rstrip())
+    texts = {name: [_text(row.get(name)) for row in rows] for name in names}
+    terminal, width = sys.stdout.isatty(), shutil.get_terminal_size().columns
+    shown = _fitting(texts, width) if terminal else names
+    widths = {name: max(len(name), *map(len, texts[name])) for name in shown}
+    click.echo("  ".join(name.upper().ljust(widths[name]) for name in shown).rstrip())
+    for place in range(len(rows)):
+        cells = (texts[name][place].ljust(widths[name]) for name in shown)
+        line = "  ".join(cells).rstrip()
+        click.echo(f"{line[: width - 1]}…" if terminal and len(line) > width else line)
+    if terminal:
+        legend = [_LEGEND[name] for name in shown if name in _LEGEND]
+        hidden = [name for name in names if name not in shown]
+        legend += [f"not shown: {', '.join(hidden)} (--json)"] if hidden else []
+        click.echo("; ".join(legend) + ("" if not legend else "."))
+
+
+def _fitting(texts: dict[str, list[str]], width: int) -> list[str]:
+    """Return the columns that fit a width, the first and the last always among them."""
+    empty = [name for name in _LEAST if set(texts.get(name, [])) == {"-"}]
+    shown = list(texts)
+    for name in [*empty, *_LEAST]:
+        total = sum(2 + max(len(n), *map(len, texts[n])) for n in shown) - 2
+        if total <= width:
+            break
+        if name in shown:
+            shown.remove(name)
+    return shown
 
 
 def _text(value: Any) -> str:

@@ -20,7 +20,6 @@ from .style import (
     legend,
     looks,
     panels,
-    percent_axis,
     row_label,
     watermark,
     whole_numbers,
@@ -92,8 +91,7 @@ def parent_and_known(group: Comparable) -> Drawing | None:
         told = "" if tau is None else f", tau {tau:.2f}"
         axis.set_title(f"{label}, seed {run['seed']}{told}", fontsize=SIZE)
         axis.set_xlabel("known accuracy (%)")
-        percent_axis(axis)
-        percent_axis(axis, horizontal=True)
+        axis.set(xlim=(0, 100), ylim=(0, 100))
     for axis in axes[::3]:
         axis.set_ylabel("parent's weights (%)")
     watermark(axes, group.provisional)
