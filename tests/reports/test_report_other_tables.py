@@ -245,7 +245,7 @@ def test_latex_tables_use_booktabs_and_balance(tmp_path: Path) -> None:
         for word in (r"\toprule", r"\midrule", r"\bottomrule"):
             assert written.count(word) == 1
         assert written.count(r"\begin{") == written.count(r"\end{") == 2
-        columns = re.search(r"\\begin\{tabular\}\{([lr]+)\}", written)
+        columns = re.search(r"\\begin\{tabular\}\{@\{\}([lr]+)@\{\}\}", written)
         assert columns is not None
         body = written.partition(r"\midrule")[2].partition(r"\bottomrule")[0]
         for line in body.strip().splitlines():
