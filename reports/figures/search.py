@@ -26,13 +26,13 @@ from .style import (
     SIZE,
     Drawing,
     Look,
+    few_ticks,
     legend,
     looks,
     panels,
     percent_axis,
     row_label,
     watermark,
-    whole_numbers,
 )
 
 Floats = npt.NDArray[np.float64]
@@ -86,7 +86,7 @@ def search_progress(group: Comparable, history: Mapping[str, list[dict[str, Any]
             lost = _lost_curves(variant, history, position)
             draw_curves(axis, curves, lost, row_label(variant), styles[variant.label])
         axis.set_xlabel(name)
-        whole_numbers(axis)
+        few_ticks(axis, whole=name == "epoch")
         percent_axis(axis)
     axes[0].set_ylabel("search validation accuracy (%)")
     legend(figure, axes[0])
@@ -236,7 +236,7 @@ def entropy(group: Comparable, history: Mapping[str, list[dict[str, Any]]]) -> D
             )
         axis.set_ylim(0, max([math.log(k) for k in choices] or [1.0]) * 1.18)
         axis.set_xlabel("epoch")
-        whole_numbers(axis)
+        few_ticks(axis, whole=True)
         axis.set_title(f"{kind.removeprefix('entropy_')} cell", fontsize=SIZE)
     axes[0].set_ylabel("entropy per edge (nats)")
     legend(figure, axes[0])

@@ -120,9 +120,9 @@ def percent_axis(axis: Axes, *, horizontal: bool = False) -> None:
     (axis.set_xlim if horizontal else axis.set_ylim)(low, high)
 
 
-def whole_numbers(axis: Axes) -> None:
-    """Put ticks of the horizontal axis at whole numbers, few enough not to touch."""
-    axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+def few_ticks(axis: Axes, *, whole: bool) -> None:
+    """Give the horizontal axis few enough ticks not to touch, ``whole``: at whole numbers."""
+    axis.xaxis.set_major_locator(MaxNLocator(5, integer=whole, min_n_ticks=1 if whole else 2))
 
 
 def log_axis(axis: Axes, *, horizontal: bool = False) -> None:

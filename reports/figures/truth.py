@@ -17,12 +17,12 @@ from .search import draw_curves, drawing
 from .style import (
     SIZE,
     Drawing,
+    few_ticks,
     legend,
     looks,
     panels,
     row_label,
     watermark,
-    whole_numbers,
 )
 
 _LOG = logging.getLogger("nasbench_snas")
@@ -48,7 +48,7 @@ def regret(group: Comparable, history: History) -> Drawing | None:
                     curves.append((x, np.array(y, dtype=np.float64)))
             draw_curves(axis, curves, [], row_label(variant), styles[variant.label])
         axis.set_xlabel(label)
-        whole_numbers(axis)
+        few_ticks(axis, whole=label == "epoch")
         axis.set_ylim(0, min(axis.get_ylim()[1], 100))
     axes[0].set_ylabel(f"regret on {names[0]} (points)")
     legend(figure, axes[0])

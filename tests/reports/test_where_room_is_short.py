@@ -1,4 +1,4 @@
-"""Tables where room is short: 80 columns of a terminal, a column of a paper, a choice of columns."""
+"""Tables where room is short: a terminal of 80 columns, a column of a paper, chosen columns."""
 
 from __future__ import annotations
 
