@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nasbench_snas.cli._columns import aligned, print_rows, shown
+from nasbench_snas.cli._columns import aligned, legend, print_rows, shown
 from nasbench_snas.errors import ConfigError, suggest
 
 if TYPE_CHECKING:
@@ -91,7 +91,9 @@ def show(session: Session, found: list[Row], wanted: Wanted, *, as_json: bool) -
         click.echo(f"no runs in {session.root}{_in_words(wanted)}")
     elif sys.stdout.isatty():
         width = shutil.get_terminal_size().columns
-        for line in fitted([_shown(row) for row in found], width):
+        lines = fitted([_shown(row) for row in found], width)
+        told = legend(lines[0].lower().split())
+        for line in [*lines, *textwrap.wrap(told, width)]:
             click.echo(line)
     else:
         print_rows([_shown(row) for row in found])
