@@ -75,8 +75,7 @@ def command(session: Session, /, **options: Any) -> None:
         click.echo(json.dumps(result["rows"]))
         return
     console = session.console()
-    for table in gradient_report.terminal_tables(result):
-        console.print(table)
+    gradient_report.show(console, result)
     for name, why in result["skipped"].items():
         console.print(f"left out: {name} ({why.rstrip('.')})")
     if result["truncated"]:

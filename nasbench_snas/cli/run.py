@@ -63,7 +63,7 @@ Examples:
 @_options.resume("RUN_ID")
 @_options.rerun(["failed", "stale", "all"], "Which finished runs to repeat.")
 @_options.dry_run
-@click.option("--measure", is_flag=True, help="With --dry-run: run a few steps for the time.")
+@_options.measure
 @_options.track
 @_options.max_epochs("run")
 @_options.max_time
@@ -86,7 +86,7 @@ def command(ctx: click.Context, /, **options: Any) -> int:
         _check_plans(session, plans, options, device)
         return 0
     if not session.quiet:
-        announce(session, plans[0], device)
+        announce(session, plans[0], device, options["max_epochs"], options["max_time"])
     failures = 0
     with joined(device):
         for plan in plans:
@@ -220,7 +220,8 @@ def _check_plans(
 ) -> None:
     """Raise what the run itself would be refused for; finished runs are not looked at."""
     from nasbench_snas.runs.folder import RunFolder
-    from nasbench_snas.search.estimate import duration, measure
+    from nasbench_snas.runs.progress import duration
+    from nasbench_snas.search.estimate import measure
     from nasbench_snas.search.ready import check_ready, unlike
 
     todo = [
