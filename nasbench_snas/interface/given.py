@@ -186,10 +186,10 @@ class Given:
                 )
         for used in () if anew else recorded_plugins(folder):
             try:
-                cls = self.registry.entry(used["kind"], used["name"]).loaded
+                loaded = self.registry.entry(used["kind"], used["name"]).loaded
             except PluginError:  # said where it is used
                 continue
-            if cls is None or file_of(cls) is not None:
+            if loaded is None or file_of(loaded) is not None:
                 continue
             now = plugin_record(self.registry, used["kind"], used["name"])["digest"]
             if used.get("digest") != now:
