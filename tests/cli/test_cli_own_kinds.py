@@ -14,10 +14,13 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from torch import nn
 
 from nasbench_snas.architecture import operations
 from nasbench_snas.cli.main import nasbench
 from nasbench_snas.errors import ConfigError, PluginError
+from nasbench_snas.evaluate.load import load
+from nasbench_snas.registry import Registry
 
 pytestmark = pytest.mark.slow
 
@@ -109,6 +112,10 @@ def test_draw_evaluate_cost_and_retrain_work_with_the_file(place, tmp_path):
     }
     assert kinds <= {"space", "operation"} and "space" in kinds
     assert "top-1" in place.call("evaluate", retrained.name, "--device", "cpu")
+    for name in (place.run, f"_retrain/{retrained.name}"):
+        operations._offered.clear()
+        registry = Registry(plugins=[str(place.file)])
+        assert isinstance(load(name, root=place.root, registry=registry), nn.Module)
 
 
 def test_listing_and_report_need_no_plugin(place, tmp_path):
