@@ -23,8 +23,9 @@ if TYPE_CHECKING:
         score_term,
         straight_through,
     )
-    from nasbench_snas.api.rule import RULES, DerivationRule, Judge
-    from nasbench_snas.api.transformer import LossTransformer
+    from nasbench_snas.api.rule import RULES, DerivationRule
+    from nasbench_snas.api.search_state import SearchState
+    from nasbench_snas.api.transformer import LossStep, LossTransformer, loss_at, loss_plus
     from nasbench_snas.architecture.candidates import CandidateOperation
     from nasbench_snas.architecture.distributions import (
         Categorical,
@@ -50,8 +51,9 @@ _MODULES = {
         "score_term",
         "straight_through",
     ),
-    "api.rule": ("RULES", "DerivationRule", "Judge"),
-    "api.transformer": ("LossTransformer",),
+    "api.rule": ("RULES", "DerivationRule"),
+    "api.search_state": ("SearchState",),
+    "api.transformer": ("LossStep", "LossTransformer", "loss_at", "loss_plus"),
     "architecture.candidates": ("CandidateOperation",),
     "architecture.distributions": ("Categorical", "Distribution", "gumbel", "one_hot"),
     "architecture.genotype": ("Genotype",),
@@ -75,17 +77,20 @@ __all__ = [
     "Genotype",
     "ImageDataset",
     "Images",
-    "Judge",
     "Loss",
+    "LossStep",
     "LossTransformer",
     "OperationCost",
     "Pathwise",
     "ScheduleKind",
     "Score",
+    "SearchState",
     "Space",
     "SpaceFamily",
     "anneal",
     "gumbel",
+    "loss_at",
+    "loss_plus",
     "one_hot",
     "score_term",
     "straight_through",

@@ -25,7 +25,7 @@ from nasbench_snas.architecture.schedules import ScheduleKind, anneal
 from nasbench_snas.architecture.space import Space
 from nasbench_snas.errors import ConfigError
 
-DeriveRule = Literal["argmax", "top2", "best-of-N"]
+DeriveRule = Literal["argmax", "top2", "sample", "best-of-N"]
 """How a child may be derived."""
 
 

@@ -69,45 +69,47 @@ class @CLASS@(CostCriterion):
         ]
 '''
 
-_DATASET = '''"""@TITLE@: labelled images of one's own.
+_DATASET = '''"""@TITLE@: labelled images of one's own, from numpy arrays.
 
-Start: stripes, drawn from a seed: class 0 has horizontal ones, class 1 vertical ones, in noise.
-Replace :meth:`@CLASS@.load` by your own images.
+Start: stripes in noise, drawn from a fixed seed: class 0 has lying ones, class 1 standing ones.
+Replace :meth:`@CLASS@.load` by your own images, for example ``np.load(root / "images.npy")``.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from nasbench_snas.api import ImageDataset, Images
+from nasbench_snas.data import from_arrays
 
 
 class @CLASS@(ImageDataset):
-    """@TITLE@ of two classes, as numpy arrays.
+    """@TITLE@ of two classes.
 
     Args:
         size: Height and width in pixels.
-        count: Images in each part.
+        count: Images in all; a fifth of them is set apart as test images.
     """
 
     name = "@NAME@"
     summary = "one line for listings: what the images show"
     licence = "none needed"
-    shuffled = True
+    test_fraction = 0.2  # leave it out if load("test", root) returns test images
 
-    def __init__(self, size: int = 8, count: int = 256) -> None:
+    def __init__(self, size: int = 8, count: int = 320) -> None:
         self.size, self.count = size, count
 
-    def load(self, part: Literal["train", "test"]) -> Images:
+    def load(self, part: Literal["train", "test"], root: Path) -> Images:
         """Return the images of one part; see ``ImageDataset.load``."""
-        rng = np.random.default_rng(("train", "test").index(part))
+        rng = np.random.default_rng(0)
         labels = rng.integers(2, size=self.count)
         stripes = 255 * (np.arange(self.size) // 2 % 2)
         image = np.where(labels[:, None, None] == 1, stripes[None, None, :], stripes[None, :, None])
         noisy = image + rng.normal(0, 60, (self.count, self.size, self.size))
-        return Images(noisy.clip(0, 255).astype(np.uint8)[:, None], labels, ("lying", "standing"))
+        return from_arrays(noisy.clip(0, 255).astype(np.uint8), labels, ("lying", "standing"))
 '''
 
 _RULE = '''"""@TITLE@: which architecture a search ends with.
@@ -118,12 +120,10 @@ Start: on every edge the most probable operation, ``none`` left out. Replace
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from nasbench_snas.api import DerivationRule, Judge, Space, one_hot
+from nasbench_snas.api import DerivationRule, SearchState, one_hot
 
 
 class @CLASS@(DerivationRule):
@@ -131,42 +131,27 @@ class @CLASS@(DerivationRule):
 
     name = "@NAME@"
     summary = "one line for listings: how the child is chosen"
-    keeps_none = False
+    keeps_none = False  # it never chooses the operation none
+    uses_images = False  # True: state.accuracy(z) measures architectures on images set apart
 
-    def derive(self, space: Space, dist: Any, generator: Generator, judge: Judge | None) -> Tensor:
+    def derive(self, state: SearchState) -> Tensor:
         """Return the derived architecture, shape ``(E, K)``; see ``DerivationRule.derive``."""
-        probs = dist.marginals(generator)[0].clone()
-        if "none" in space.operations:
-            probs[:, space.operations.index("none")] = -1.0
-        return one_hot(probs.argmax(dim=-1), space.num_operations, torch.float32)
+        probs = state.probs.clone()
+        if "none" in state.space.operations:
+            probs[:, state.space.operations.index("none")] = -1.0
+        return one_hot(probs.argmax(dim=-1), state.space.num_operations, torch.float32)
 '''
 
 _TRANSFORMER = '''"""@TITLE@: another loss in the place of the network's.
 
 Start: ``L'(z) = L(z) + weight mean_ij z_ij (1 - z_ij)``, a penalty on undecided weights. Replace
-:meth:`@CLASS@.transform` by your own.
+:meth:`@CLASS@.transform` by your own; what depends on the parameters of the distribution alone is
+a ``penalty`` instead (see LossTransformer).
 """
 
 from __future__ import annotations
 
-from torch import Generator, Tensor
-
-from nasbench_snas.api import Loss, LossTransformer
-
-
-class _Penalised:
-    """A loss with a penalty of its own."""
-
-    def __init__(self, loss: Loss, weight: float) -> None:
-        self._loss, self._weight = loss, weight
-
-    def __call__(self, z: Tensor, run: Tensor | None = None) -> Tensor:
-        """Return the losses, shape ``(R, n)``."""
-        return self._loss(z, run) + self._weight * (z * (1 - z)).mean(dim=(-1, -2))
-
-    def error(self, z: Tensor) -> Tensor:
-        """Return the misclassified fraction, shape ``(R, n)``."""
-        return self._loss.error(z)
+from nasbench_snas.api import Loss, LossStep, LossTransformer, loss_plus
 
 
 class @CLASS@(LossTransformer):
@@ -183,9 +168,9 @@ class @CLASS@(LossTransformer):
     def __init__(self, weight: float = 0.1) -> None:
         self.weight = weight
 
-    def transform(self, loss: Loss, generator: Generator) -> Loss:
-        """Return the loss with the penalty."""
-        return _Penalised(loss, self.weight)
+    def transform(self, loss: Loss, step: LossStep) -> Loss:
+        """Return the loss with the penalty; see ``LossTransformer.transform``."""
+        return loss_plus(loss, lambda z: self.weight * (z * (1 - z)).mean(dim=(-1, -2)))
 '''
 
 OTHERS = {

@@ -25,10 +25,10 @@ _RUN: dict[Kind, str] = {
     "space": "nasbench run -e snas -s NAME",
     "operation": "nasbench run -e snas -s darts-cnn "
     """--set 'space.operations=["none", "skip_connect", "NAME"]'""",
-    "dataset": "nasbench run -e snas -s darts-cnn --set data.dataset=NAME",
+    "dataset": "nasbench run -e snas -s darts-cnn --dataset NAME",
     "criterion": "nasbench run -e snas -s darts-cnn --set cost.criterion=NAME --set cost.eta=0.1",
-    "rule": "nasbench run -e snas -s darts-cnn --set child.rule=NAME",
-    "transformer": """nasbench run -e snas -s darts-cnn --set 'objective.transformers=["NAME"]'""",
+    "rule": "nasbench run -e snas -s darts-cnn --derive NAME",
+    "transformer": "nasbench run -e snas -s darts-cnn --transform NAME",
 }
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 

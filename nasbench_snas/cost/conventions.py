@@ -18,7 +18,8 @@ one's own declares as multiply-adds stands among those of convolutions.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
+from operator import add, attrgetter
 
 from nasbench_snas.architecture.operations import Operation, operation
 from nasbench_snas.errors import ConfigError, suggest
@@ -63,10 +64,11 @@ class Tally:
 
     def __add__(self, other: Tally) -> Tally:
         """Return the sum, entry by entry."""
-        return Tally(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+        return Tally(*map(add, _entries(self), _entries(other)))
 
 
 PARTS = tuple(field.name for field in fields(Tally))
+_entries = attrgetter(*PARTS)
 
 
 @dataclass(frozen=True)

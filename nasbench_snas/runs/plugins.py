@@ -8,18 +8,25 @@ digest is of the source file, and no part of a run's identity.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
+from nasbench_snas.api import RULES
 from nasbench_snas.architecture.operations import is_known
+from nasbench_snas.data.catalogue import CATALOGUE
 from nasbench_snas.errors import CheckpointError, ConfigError, PluginError
 from nasbench_snas.registry import BUILT_IN, KINDS, Entry, Kind, Registry
 from nasbench_snas.runs.binding import digest_of
 from nasbench_snas.runs.folder import RunFolder, read_json
+from nasbench_snas.runs.provenance import class_source, file_of
 from nasbench_snas.settings.toml import read_toml
 
 logger = logging.getLogger("nasbench_snas")
 _ALWAYS: tuple[Kind, ...] = ("estimator", "space")
+_BUILT_IN: dict[Kind, Container[Any]] = {
+    "dataset": (None, *CATALOGUE),
+    "rule": (None, "declared", *RULES),
+}
 
 
 def plugin_record(registry: Registry, kind: Kind, name: str) -> dict[str, Any]:
@@ -70,10 +77,16 @@ def recorded_plugins(folder: RunFolder) -> list[dict[str, Any]]:
         pass
     try:
         settings = read_toml(folder.config_file)
+        named: list[tuple[Kind, Any]] = [
+            *((kind, settings[kind]["name"]) for kind in _ALWAYS if kind in settings),
+            ("dataset", settings.get("data", {}).get("dataset")),
+            ("rule", settings.get("child", {}).get("rule")),
+            *(("transformer", name) for name in settings.get("transformers", ())),
+        ]
         return [
-            {"kind": kind, "name": str(settings[kind]["name"])}
-            for kind in _ALWAYS
-            if kind in settings
+            {"kind": kind, "name": str(name)}
+            for kind, name in named
+            if kind in (*_ALWAYS, "transformer") or name not in _BUILT_IN[kind]
         ]
     except (ConfigError, LookupError, TypeError):
         return []
@@ -147,7 +160,13 @@ def _told(used: dict[str, Any]) -> str:
 
 
 def source_digest(entry: Entry) -> str | None:
-    """Return the digest of an entry's source file, or None if it has none."""
+    """Return the digest of an entry's source file, or None if it has none.
+
+    Of a class that stands in no file, such as one of a notebook, it is that of the class's text.
+    """
+    if entry.loaded is not None and file_of(entry.loaded) is None:
+        text = class_source(entry.loaded)
+        return None if text is None else digest_of(text.encode())
     try:
         content = entry.file.read_bytes() if entry.file else None
     except OSError:

@@ -1,6 +1,6 @@
 """A space, an operation and a table of latencies of one's own, from single files, to the end.
 
-``examples/attention_space.py`` through ``cost``, ``run``, ``report``, ``draw``, ``retrain`` and
+``examples/plugins/attention_space.py`` through ``cost``, ``run``, ``report``, ``draw``, ``retrain`` and
 ``evaluate``; what then needs it, and what does not.
 """
 
@@ -24,7 +24,7 @@ from nasbench_snas.registry import Registry
 
 pytestmark = pytest.mark.slow
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples/attention_space.py"
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples/plugins/attention_space.py"
 SMALL = ("data.max_train_images=64", "data.max_test_images=32", "space.channels=4")
 SHORT = ("search.epochs=1", "search.batch_size=32", "child.samples=1")
 

@@ -27,7 +27,7 @@ from nasbench_snas.supernet.reference import ReferenceParent
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 FILES = (
     EXAMPLES / "nasbench-snas-squeeze-excite/src/nasbench_snas_squeeze_excite/squeeze_excite.py",
-    EXAMPLES / "attention_space.py",
+    EXAMPLES / "plugins/attention_space.py",
 )
 MODULES = ("squeeze-excite", "self-attention")
 MIXED = ("none", "skip_connect", "squeeze-excite", "sep_conv_3x3", "self-attention")
