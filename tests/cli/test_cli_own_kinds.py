@@ -1,7 +1,7 @@
 """A space, an operation and a table of latencies of one's own, from single files, to the end.
 
-``examples/plugins/attention_space.py`` through ``cost``, ``run``, ``report``, ``draw``, ``retrain`` and
-``evaluate``; what then needs it, and what does not.
+``examples/plugins/attention_space.py`` through ``cost``, ``run``, ``report``, ``draw``, ``retrain``
+and ``evaluate``; what then needs it, and what does not.
 """
 
 from __future__ import annotations
