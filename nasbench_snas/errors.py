@@ -1,6 +1,7 @@
 """Errors that the suite raises on purpose.
 
-Each message has up to three lines: what is wrong, why or what was expected, and how to mend it.
+Each message has up to three lines: what is wrong, why or what was expected, and how to mend it; a
+long list of what is known stands last.
 ``exit_code`` is what the command line returns for it, of :class:`ExitCode`.
 """
 
@@ -38,6 +39,11 @@ EXIT_MEANINGS = {
 """The table of exit codes: what `nasbench --help` and the documentation say."""
 
 
+_KNOWN = "Known: "
+_SHORT = 100
+"""Characters of a list that is not long."""
+
+
 class NasbenchError(Exception):
     """Base of all errors that a user can mend.
 
@@ -51,7 +57,11 @@ class NasbenchError(Exception):
 
     def __init__(self, what: str, why: str = "", fix: str = "") -> None:
         self.what, self.why, self.fix = what, why, fix
-        super().__init__("\n  ".join(part for part in (what, why, fix) if part))
+        reason, mark, known = why.partition(_KNOWN)
+        if len(known) <= _SHORT:
+            reason, mark, known = why, "", ""
+        parts = (what, reason.rstrip(), fix, mark + known)
+        super().__init__("\n  ".join(part for part in parts if part))
 
 
 class ConfigError(NasbenchError):
@@ -137,4 +147,4 @@ def suggest(word: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     start = f"Did you mean {close[0]!r}?  " if close else ""
-    return f"{start}Known: {', '.join(names) or '(none)'}"
+    return f"{start}{_KNOWN}{', '.join(names) or '(none)'}"

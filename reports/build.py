@@ -21,6 +21,7 @@ from nasbench_snas.settings.where import parse_where
 
 from .tables.ablation import ablation_tables
 from .tables.checklist import checklist
+from .tables.columns import COMPACT, check_columns
 from .tables.cost import constraint_tables, timing_table
 from .tables.damage import with_damage
 from .tables.disconnected import with_disconnected
@@ -61,7 +62,8 @@ class ReportOptions:
         min_seeds: Rows with fewer finished seeds are left out.
         include_truncated: Whether truncated runs are shown (in tables of their own).
         strict: Refuse runs that cannot stand in one table, or were made on different devices.
-        published: Whether published numbers stand beside the measured ones.
+        published: Whether published numbers are shown.
+        columns: What the terminal and LaTeX show: ``compact``, ``all`` or keys of columns.
     """
 
     tables: tuple[str, ...] = ("all",)
@@ -73,6 +75,7 @@ class ReportOptions:
     include_truncated: bool = False
     strict: bool = False
     published: bool = True
+    columns: tuple[str, ...] = (COMPACT,)
 
     def __post_init__(self) -> None:
         """Check names and numbers."""
@@ -151,6 +154,8 @@ def build_report(roots: Sequence[Path], options: ReportOptions, runs: Sequence[s
     if not groups and not any(row["stage"] != "search" for row in rows):
         raise _nothing(roots, rows, options)
     tables = with_disconnected(_tables(rows, groups, options), rows)
+    check_columns(options.columns, tables)
+    tables.sort(key=lambda table: not table.runs)  # what is published alone stands last
     return Report(rows, groups, exclusions, tables, options, tuple(roots), tuple(runs))
 
 
@@ -286,7 +291,7 @@ def _table_json(table: Table) -> dict[str, Any]:
 
 
 def main_tables(report: Report) -> list[Table]:
-    """Return what a terminal shows when no table was asked for: the first of every group."""
+    """Return what a terminal shows when no table was asked for: Table 1 without companions."""
     found = [table for table in report.tables if table.name.startswith("table1-")]
     companions = ("table1-best-", "table1-differences-", "table1-child-matrix-")
     return [t for t in found if not t.name.startswith(companions)] or report.tables

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
+from rich.console import Console
 
 from nasbench_snas.runs.folder import write_atomic
 
-from .tables.gradients import at_point, cosine, number, point_heading, rows_csv, study_markdown
+from .render.terminal import show as show_tables
+from .tables.gradients import rows_csv, study_markdown
+from .tables.study import study_tables
 
 
 def write(result: dict[str, Any], folder: Path, *, figures: bool = True) -> Path:
@@ -24,28 +26,6 @@ def write(result: dict[str, Any], folder: Path, *, figures: bool = True) -> Path
     return folder
 
 
-def terminal_tables(result: dict[str, Any]) -> list[Table]:
-    """Return one table for each point, the best estimator at equal compute first."""
-    tables = []
-    budget = result["settings"]["budget"]
-    for point in result["points"]:
-        table = Table(title=point_heading(point), title_justify="left", box=None)
-        heads = ("estimator", "n", "bias²", "± SE", "bias <", "variance", "cos", "F")
-        for head in (*heads, f"MSE@{budget:g}F", "θ bias²"):
-            table.add_column(head, justify="left" if head == "estimator" else "right")
-        for cell in at_point(result, point["point"]):
-            a, theta = cell["alpha"]["all"], cell.get("theta")
-            table.add_row(
-                cell["label"],
-                str(cell["n"]),
-                number(a["relative_bias_sq"]["estimate"]),
-                number(a["relative_bias_sq"]["standard_error"], 2),
-                number(a["excluded_relative_bias"], 2),
-                number(a["relative_trace"]["estimate"]),
-                cosine(a["cosine"]),
-                number(cell["cost"]["equivalents"]),
-                number(cell["budget"]["relative_mse"]),
-                number(theta["relative_bias_sq"]["estimate"], 2) if theta else "–",
-            )
-        tables.append(table)
-    return tables
+def show(console: Console, result: dict[str, Any]) -> None:
+    """Print one table for each point, the best estimator at equal compute first."""
+    show_tables(console, study_tables(result))

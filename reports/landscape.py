@@ -25,7 +25,8 @@ def write(result: dict[str, Any], folder: Path) -> Path:
     figure = draw(result)
     for suffix in ("svg", "png"):
         metadata = {"Date": None} if suffix == "svg" else None
-        figure.savefig(folder / f"regret.{suffix}", dpi=130, metadata=metadata)
+        path = folder / f"regret.{suffix}"
+        figure.savefig(path, dpi=150, metadata=metadata, facecolor="white")
     return folder
 
 

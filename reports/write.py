@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from nasbench_snas import __version__
@@ -34,6 +36,26 @@ def report_folder(root: Path) -> Path:
     raise DataError(f"cannot find a free name beside {folder}.")
 
 
+def point_latest(folder: Path) -> Path | None:
+    """Make ``latest`` beside a report's folder a link to it, and return the link.
+
+    Returns:
+        None where the file system has no links, or a file or folder of that name is no link.
+    """
+    latest = folder.parent / "latest"
+    if latest.exists() and not latest.is_symlink():
+        return None
+    new = folder.parent / f".latest-{os.getpid()}"
+    try:
+        new.unlink(missing_ok=True)
+        new.symlink_to(folder.name, target_is_directory=True)
+        new.replace(latest)
+    except OSError:
+        new.unlink(missing_ok=True)
+        return None
+    return latest
+
+
 def write_report(report: Report, out: Path) -> list[Path]:
     """Write the files of a report and its manifest; return their paths.
 
@@ -47,13 +69,14 @@ def write_report(report: Report, out: Path) -> list[Path]:
     for place in (out, out / "tables", out / "figures"):
         remove_dead(place, locked=False)  # of a report that was killed
     files: dict[Path, str] = {}
+    tex = partial(latex, columns=report.options.columns)
     for table in report.tables:
         base = out / "tables" / table.name
-        for suffix, render in (("md", _markdown), ("csv", csv_text), ("tex", latex)):
+        for suffix, render in (("md", _markdown), ("csv", csv_text), ("tex", tex)):
             if suffix in formats:
                 files[base.with_name(f"{base.name}.{suffix}")] = render(table)
     if "tex" in formats and report.tables:
-        files[out / "tables.tex"] = document(report.tables)
+        files[out / "tables.tex"] = document(report.tables, report.options.columns)
     written: list[Path] = []
     if {"html", "tex", "md"} & set(formats):
         written, page = _draw(report, out)
@@ -107,6 +130,7 @@ def report_command(report: Report) -> str:
         ("table", options.tables, _DEFAULT.tables),
         ("figure", options.figures, _DEFAULT.figures),
         ("format", options.formats, ()),
+        ("columns", options.columns, _DEFAULT.columns),
     )
     for name, given, default in lists:
         words += [f"--{name}", ",".join(given)] if given != default else []

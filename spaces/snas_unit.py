@@ -78,5 +78,5 @@ class SnasUnit(SpaceFamily):
 
     def known(self) -> KnownSpace | None:
         """Return our own table for the cell that it was made for, else None."""
-        own = (self.nodes, self.cells, self.channels, self.operations)
+        own = (self.nodes, self.cells, self.channels, tuple(self.operations))
         return unit_table() if own == (3, 1, CHANNELS, OPERATIONS) else None

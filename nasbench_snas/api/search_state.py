@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cached_property
 
@@ -45,12 +46,13 @@ class SearchState:
 
     @property
     def distinct(self) -> int:
-        """Different architectures whose accuracy was asked for."""
-        return len(self._measured)
+        """Different architectures that were measured."""
+        return sum(math.isfinite(value) for value in self._measured.values())
 
     def known(self, z: Tensor) -> float | None:
         """Return the accuracy of ``z``, shape ``(E, K)``, in percent, or None if not measured."""
-        return self._measured.get(_key_of(z))
+        value = self._measured.get(_key_of(z), -math.inf)
+        return value if math.isfinite(value) else None
 
     @cached_property
     def probs(self) -> Tensor:
@@ -83,7 +85,8 @@ class SearchState:
             z: One-hot or zero rows, shape ``(S, E, K)``.
 
         Returns:
-            Percent, shape ``(S,)``, float64, on the CPU.
+            Percent, shape ``(S,)``, float64, on the CPU; minus infinity for those that the time of
+            the run (``--max-time``) was too short for.
 
         Raises:
             PluginError: The rule has not declared ``uses_images``.

@@ -51,6 +51,9 @@ transform: Option = click.option(
 dry_run: Option = click.option(
     "--dry-run", is_flag=True, help="Show what would run; nothing is written."
 )
+measure: Option = click.option(
+    "--measure", is_flag=True, help="As --dry-run, and run a few steps for the time."
+)
 track: Option = click.option(
     "--track",
     type=click.Choice(["none", "tensorboard", "wandb"]),
@@ -124,8 +127,8 @@ max_time: Option = click.option(
     "--max-time",
     type=Seconds(),
     metavar="TIME",
-    help="As --max-epochs: 90 (seconds), 15m, 2h. Of the training; the measurement of what was "
-    "found follows.",
+    help="As --max-epochs, for all that one run does, the measurement of what it found included: "
+    "90 (seconds), 15m, 2h.",
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -275,7 +275,7 @@ def _print_reports(session: Any, reports: list[Report], style: str, detail: bool
     if not reports:
         return
     titles = ["target", "network", "params M", "published", "diff", "status", "madds M"]
-    titles += ["published", "diff", "note"]
+    titles += ["madds publ.", "madds diff", "note"]
     rows = []
     for report in reports:
         data = report.as_dict()
@@ -345,23 +345,32 @@ def _table(session: Any, title: str, titles: list[str], rows: list[list[str]], s
             click.echo("| " + " | ".join(row) + " |")
         click.echo("")
         return
-    from rich.table import Table
+    from nasbench_snas.reports.render.terminal import show
+    from nasbench_snas.reports.tables.model import Column, Table, Value
 
     notes: list[str] = []
     if titles[-1] == "note":
         notes = list(dict.fromkeys(row[-1] for row in rows if row[-1]))
         marks = {note: f"[{number}]" for number, note in enumerate(notes, 1)}
         rows = [[*row[:-1], marks.get(row[-1], "")] for row in rows]
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for column, name in enumerate(titles):
-        numeric = all(_is_number(row[column]) for row in rows)
-        justify: Literal["left", "right"] = "right" if numeric else "left"
-        table.add_column(name, justify=justify, no_wrap=column > 0)
-    for row in rows:
-        table.add_row(*row)
-    session.console().print(table)
-    for number, note in enumerate(notes, 1):
-        click.echo(f"[{number}] {note}")
+    columns = tuple(
+        Column(f"{name} {i}", name, numeric=i > 0 and all(_is_number(row[i]) for row in rows))
+        for i, name in enumerate(titles)
+    )
+    body = tuple(tuple(Value(cell) for cell in row) for row in rows)
+    told = tuple(f"[{number}] {note}" for number, note in enumerate(notes, 1))
+    legend = "; ".join(dict.fromkeys(_MEANING[name] for name in titles if name in _MEANING))
+    notes = [*([legend] if legend else []), *told]
+    show(session.console(), [Table("cost", title, columns, body, tuple(notes))])
+
+
+_MEANING = {
+    "madds M": "madds: multiply-adds of convolutions and linear layers, in millions",
+    "madds": "madds: multiply-adds of convolutions and linear layers",
+    "access": "access: values read and written",
+    "diff": "diff: ours minus published",
+}
+"""What titles stand for, in one line under a table."""
 
 
 def _short(target: str) -> str:

@@ -75,8 +75,7 @@ def command(session: Session, /, **options: Any) -> None:
         click.echo(json.dumps(result["rows"]))
         return
     console = session.console()
-    for table in gradient_report.terminal_tables(result):
-        console.print(table)
+    gradient_report.show(console, result)
     for name, why in result["skipped"].items():
         console.print(f"left out: {name} ({why.rstrip('.')})")
     if result["truncated"]:
@@ -87,48 +86,21 @@ def command(session: Session, /, **options: Any) -> None:
 
 def _settings(registry: Registry, options: dict[str, Any]) -> Any:
     """Return the study's settings from file, --set and options, the later ones stronger."""
-    import pydantic
-
-    from nasbench_snas.data.fingerprint import with_content
-    from nasbench_snas.settings.layers import Layers, flatten
-    from nasbench_snas.settings.parameters import config_error
-    from nasbench_snas.settings.sources import bound
-    from nasbench_snas.settings.toml import read_toml
-    from nasbench_snas.settings.values import check_values
-    from nasbench_snas.study.settings import StudySettings
+    from nasbench_snas.study.plan import plan_study
 
     values: dict[str, Any] = {}
-    if options["file"] is not None:
-        values = read_toml(options["file"])
-    if isinstance(values.get("space"), str):
-        values["space"] = {"name": values["space"]}
-    if options["space"] is not None:
-        values["space"] = values.get("space", {}) | {"name": options["space"]}
-    layers = Layers(StudySettings)
-    layers.add(values, "file")
-    shortcuts = {"dataset": "data.dataset", "data_root": "data.root"}
-    for text in (*_options.given(options, shortcuts), *options["assignments"]):
-        layers.set(text)
-    values = layers.values
     lists = {"points": str, "temperatures": float}
     for key, kind in lists.items():
         if options[key] is not None:
             values[key] = [_number(kind, part, key) for part in options[key].split(",")]
-    for key in ("seed", "samples", "until_se", "reference", "claims"):
+    for key in ("seed", "samples", "until_se", "max_time", "reference", "claims"):
         if options[key] is not None:
             values[key] = options[key]
     if options["estimators"]:
         values["estimators"] = list(options["estimators"])
-    if options["max_time"] is not None:
-        values["max_time"] = options["max_time"]
-    check_values(flatten(values))
-    try:
-        settings = StudySettings.model_validate(values)
-    except pydantic.ValidationError as error:
-        raise config_error(error) from error
-    _ = settings.reference_draws
-    data = with_content(bound(settings.data, registry), ("train",))
-    return settings.model_copy(update={"data": data})
+    shortcuts = {"dataset": "data.dataset", "data_root": "data.root"}
+    assignments = [*_options.given(options, shortcuts), *options["assignments"]]
+    return plan_study(registry, options["space"], options["file"], assignments, values)
 
 
 def _number(kind: type, text: str, option: str) -> Any:

@@ -74,6 +74,14 @@ Examples:
 @click.option(
     "--published/--no-published", default=True, help="Published numbers beside the measured ones."
 )
+@click.option(
+    "--columns",
+    default="compact",
+    callback=_parts,
+    metavar="LIST",
+    help="Of tables on the terminal and in LaTeX: compact, all, or names of columns.",
+    show_default=True,
+)
 @click.option("--json", "as_json", is_flag=True, help="Tables and runs as JSON; no files.")
 @click.pass_obj
 def command(session: Session, /, runs: tuple[str, ...], as_json: bool, **given: Any) -> None:
@@ -100,6 +108,7 @@ def command(session: Session, /, runs: tuple[str, ...], as_json: bool, **given: 
         include_truncated=given["include_truncated"],
         strict=given["strict"],
         published=given["published"],
+        columns=given["columns"],
     )
     roots, names = _stores(session.root, runs)
     report = build_report(roots, options, names)
@@ -109,16 +118,22 @@ def command(session: Session, /, runs: tuple[str, ...], as_json: bool, **given: 
     if "terminal" in options.formats:
         from nasbench_snas.reports.render.terminal import show
 
-        show(session.console(), report.tables if given["tables"] else main_tables(report))
+        shown = report.tables if given["tables"] else main_tables(report)
+        verbose = session.verbose > 0
+        show(session.console(), shown, columns=options.columns, verbose=verbose)
         for line in _left_out(report):
             click.echo(line)
+        if not verbose:
+            click.echo("how these numbers are made: nasbench -v report")
     if set(options.formats) - {"terminal"}:
-        from nasbench_snas.reports.write import report_folder, write_report
+        from nasbench_snas.reports.write import point_latest, report_folder, write_report
 
         out = given["out"] or report_folder(roots[0])
         files = write_report(report, out)
+        latest = None if given["out"] else point_latest(out)
         page = out / "report.html"
-        click.echo(f"{len(files)} files in {out}" + (f"; open {page}" if page in files else ""))
+        words = f"{len(files)} files in {out}"
+        click.echo(words + (f"; open {(latest or out) / page.name}" if page in files else ""))
 
 
 def _stores(root: Path, runs: tuple[str, ...]) -> tuple[list[Path], tuple[str, ...]]:

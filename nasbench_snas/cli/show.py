@@ -48,7 +48,7 @@ def command(session: Session, run: str, as_json: bool) -> None:
 
 
 def _result(result: dict[str, Any]) -> None:
-    from nasbench_snas.cli._run_display import rule_in_words
+    from nasbench_snas.runs.schema import rule_in_words
 
     click.echo(
         f"search {result['search_valid_acc']:.2f} % ({result['search_view']})   "

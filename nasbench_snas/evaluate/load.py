@@ -11,6 +11,7 @@ the weights and batch-norm statistics that it inherits from the parent network.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,7 +70,7 @@ class Loaded:
 
 
 def load(
-    run: str | Path,
+    run: str | os.PathLike[str],
     *,
     root: str | Path = "runs",
     device: str = "cpu",
@@ -78,8 +79,8 @@ def load(
     """Return the trained network of a run, in evaluation mode.
 
     Args:
-        run: A folder, a checkpoint in it, the id of a retraining or search below ``root``, or an
-            unambiguous beginning of one.
+        run: A folder, a checkpoint in it, the id of a retraining or search below ``root``, an
+            unambiguous beginning of one, or a result (of :func:`nasbench_snas.search`).
         root: The run store.
         device: Where the network goes.
         registry: Where spaces come from; None: the built-in and installed ones.
@@ -92,14 +93,14 @@ def load(
 
 @own_modes()
 def load_trained(
-    run: str | Path,
+    run: str | os.PathLike[str],
     *,
     root: str | Path = "runs",
     device: str = "cpu",
     registry: Registry | None = None,
 ) -> Loaded:
     """Return the network of a run with what it was trained with; arguments as :func:`load`."""
-    folder, file = locate(Path(root), str(run))
+    folder, file = locate(Path(root), os.fspath(run))
     registry = registry or Registry()
     check_plugins(folder, registry, ("estimator", "space", "operation"))
     made = _retrained if is_retraining(folder) else _searched

@@ -166,6 +166,11 @@ class Retraining(Progress):
         images = self.batch_size // self.world.size
         return images * first.channels * first.output_resolution**2
 
+    @property
+    def measured_images(self) -> int:
+        """Test images."""
+        return self.feed.test_images
+
     def rate(self) -> float:
         """Return the learning rate of the current epoch."""
         settings = self.settings
@@ -288,7 +293,7 @@ class Retraining(Progress):
         """Return what the network achieves on the test images now, over all processes."""
         return evaluate(
             self.network,
-            self.feed.test_batches(),
+            self.deadline.limit(self.feed.test_batches()),
             self.feed.num_classes,
             reduce=self.world.total,
         )

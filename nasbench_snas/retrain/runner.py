@@ -27,12 +27,14 @@ from nasbench_snas.runs.folder import (
     run_folders,
     write_atomic,
 )
+from nasbench_snas.runs.job import Job
 from nasbench_snas.runs.options import RunOptions
 from nasbench_snas.runs.plugins import check_plugins, used_plugins
 from nasbench_snas.runs.provenance import device_name, git_state, host_id, versions
 from nasbench_snas.runs.resume import kept_kernels
 from nasbench_snas.runs.schema import NOT_RECORDED
-from nasbench_snas.runs.start import Job, run_job
+from nasbench_snas.runs.start import run_job
+from nasbench_snas.search.estimate import seconds_of_step
 from nasbench_snas.settings.retrain import RetrainConfig, changed_settings, retraining_from_toml
 from nasbench_snas.settings.toml import to_toml
 
@@ -78,6 +80,31 @@ def names_used(config: RetrainConfig) -> Iterator[tuple[Kind, str]]:
     for cell in genotype_of(config).cells.values():
         for edge in cell.edges:
             yield "operation", edge.operation
+
+
+def measure(
+    config: RetrainConfig,
+    registry: Registry,
+    device: str,
+    kernels: str = "auto",
+    *,
+    allow_over_budget: bool = False,
+) -> float:
+    """Return the seconds that a retraining takes, from a few of its steps and one test here.
+
+    Nothing is written.
+
+    Raises:
+        NasbenchError: What the retraining would be refused for.
+    """
+    allow = allow_over_budget
+    work = Retraining(config, registry, device, allow_over_budget=allow, kernels=kernels)
+    step = seconds_of_step(work, lambda: float(work.sums[0]))
+    began = time.perf_counter()
+    work.evaluate()
+    test, every = time.perf_counter() - began, config.training.test_every
+    looks = 1 + (work.epochs // every if every else 0)
+    return step * work.steps_per_epoch * work.epochs + test * looks
 
 
 def run_retraining(

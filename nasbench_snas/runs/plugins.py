@@ -18,6 +18,7 @@ from nasbench_snas.errors import CheckpointError, ConfigError, PluginError
 from nasbench_snas.registry import BUILT_IN, KINDS, Entry, Kind, Registry
 from nasbench_snas.runs.binding import digest_of
 from nasbench_snas.runs.folder import RunFolder, read_json
+from nasbench_snas.runs.provenance import class_source, file_of
 from nasbench_snas.settings.toml import read_toml
 
 logger = logging.getLogger("nasbench_snas")
@@ -158,7 +159,13 @@ def _told(used: dict[str, Any]) -> str:
 
 
 def source_digest(entry: Entry) -> str | None:
-    """Return the digest of an entry's source file, or None if it has none."""
+    """Return the digest of an entry's source file, or None if it has none.
+
+    Of a class that stands in no file, such as one of a notebook, it is that of the class's text.
+    """
+    if entry.loaded is not None and file_of(entry.loaded) is None:
+        text = class_source(entry.loaded)
+        return None if text is None else digest_of(text.encode())
     try:
         content = entry.file.read_bytes() if entry.file else None
     except OSError:

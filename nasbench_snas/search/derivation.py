@@ -96,7 +96,8 @@ class Derives(Progress):
         """Return what the rule looks at; ``part``: images that it may measure on."""
 
         def measure(z: Tensor) -> Tensor:
-            return accuracies(self.parent, z, lambda: self.images.batches(cast(Split, part)))
+            images = cast(Split, part)
+            return accuracies(self.parent, z, lambda: self.images.batches(images), self.deadline)
 
         return SearchState(
             self.space,
@@ -119,5 +120,7 @@ class Derives(Progress):
             valid=self.images.reported,
             calibration=self.images.calibration,
             samples=self.config.child.samples,
-            derived=None if rule in VIEWS else (rule, self.derived()),
+            needed=rule,
+            derived=None if rule in VIEWS else self.derived(),
+            deadline=self.deadline,
         )

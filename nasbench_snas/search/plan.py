@@ -6,13 +6,14 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from nasbench_snas.data.fingerprint import with_content
 from nasbench_snas.data.settings import Part
 from nasbench_snas.errors import ConfigError, suggest
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder
+from nasbench_snas.runs.provenance import source_hash
 from nasbench_snas.search.criterion import completed
 from nasbench_snas.search.optimizers import alpha_defaults
 from nasbench_snas.search.rules import rule_class
@@ -176,6 +177,29 @@ def refuse_repeated(config: RunConfig) -> None:
 def _set(values: dict[str, Any]) -> dict[str, Any]:
     """Return the settings that are set: unset is the same as absent, as in ``config.toml``."""
     return {key: value for key, value in values.items() if value is not None}
+
+
+Rerun = Literal["none", "failed", "stale", "all"]
+
+
+def must_repeat(registry: Registry, folder: RunFolder, config: RunConfig, rerun: str) -> bool:
+    """Whether a run that has begun or finished is to be made anew.
+
+    Args:
+        registry: Where the estimator comes from.
+        folder: The run's folder.
+        config: Its settings.
+        rerun: ``none``, ``failed`` (or diverged), ``stale`` (finished with another source of the
+            estimator) or ``all``.
+    """
+    if rerun == "all":
+        return True
+    if rerun == "failed":
+        return folder.status().get("status") in ("failed", "diverged")
+    if rerun == "stale" and (result := folder.result()) is not None:
+        current = source_hash(registry.estimator(config.estimator.name))
+        return bool(result.get("estimator_source") != current)
+    return False
 
 
 def from_json(config: RunConfig) -> RunConfig:

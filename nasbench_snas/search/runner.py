@@ -19,11 +19,12 @@ from nasbench_snas.architecture.space import Space
 from nasbench_snas.compute.distributed import World
 from nasbench_snas.registry import Kind, Registry
 from nasbench_snas.runs.folder import RunFolder, write_atomic
+from nasbench_snas.runs.job import Job
 from nasbench_snas.runs.options import Listener, RunOptions
 from nasbench_snas.runs.plugins import check_plugins, used_plugins
 from nasbench_snas.runs.provenance import source_hash
 from nasbench_snas.runs.resume import kept_kernels
-from nasbench_snas.runs.start import InterruptedRunError, Job, run_job
+from nasbench_snas.runs.start import InterruptedRunError, run_job
 from nasbench_snas.search.advice import divergence_advice
 from nasbench_snas.search.ready import check_draw
 from nasbench_snas.search.result import search_result
@@ -41,6 +42,16 @@ class SearchWork(Search):
         """Size of a feature map of the first layer, over this process's part of the batch."""
         images = self.batch_size // self.world.size
         return images * self.space.layers[0].channels * self.space.resolution**2
+
+    @property
+    def measured_images(self) -> int:
+        """Images that parent, child and sampled children are measured on after the training."""
+        child, images = self.config.child, self.images
+        passes = 3 + child.samples
+        selected = 0
+        if self.rule.uses_images and images.selection is not None:
+            selected = child.candidates * len(images.selection)
+        return passes * len(images.reporting) + child.recalibration_images + selected
 
     def step_event(self) -> dict[str, Any]:
         """Return what displays show after a step."""

@@ -347,7 +347,7 @@ class Search(Derives):
         self.estimator.eval()
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         view = self.estimator.search_view
-        for number, (images, labels) in enumerate(self.images.reported()):
+        for number, (images, labels) in enumerate(self.deadline.limit(self.images.reported())):
             generator = self.generators["validation"]
             z = view_weights(view, self.space, self.estimator, self.dist, generator)
             if z is None:

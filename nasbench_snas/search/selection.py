@@ -25,7 +25,7 @@ class Selection:
         accuracy: Its accuracy on the selection part, percent (an estimate that is too high); None:
             the rule chose one that it had not measured.
         candidates: Architectures whose accuracy was asked for.
-        distinct: Different ones among them.
+        distinct: Different ones among them, all measured but where the time was up.
         images: Images that each was measured on.
         seconds: Wall-clock seconds.
     """

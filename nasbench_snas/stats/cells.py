@@ -19,6 +19,9 @@ interquartile ranges from the quartile on that side.
 The interval is that of the median, from order statistics (:mod:`nasbench_snas.stats.median`), from
 six runs on. Decimals: at most ``decimals``, in the whole cell as many as two significant digits of
 the half-width of the finished runs' t interval.
+
+Where room is short a cell is ``m [min, max]``, ``m ± std``, or with failed or collapsed runs the
+median and the range of all, with how many: ``m [min, max] 1f 2c``.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -36,6 +40,7 @@ from nasbench_snas.stats.median import median_interval
 from nasbench_snas.stats.robust import interquartile_mean
 
 MISSING = "—"
+Form = Literal["value", "pair", "range", "std", "lost"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,8 @@ class Cell:
 
     Args:
         text: The whole text, failures included.
+        short: The text where room is short.
+        form: Which of the short forms: ``value``, ``pair``, ``range``, ``std`` or ``lost``.
         n: Number of values (one a seed).
         n_failed: Runs that ended without a value.
         n_collapsed: Runs whose value is that of a collapse.
@@ -56,6 +63,8 @@ class Cell:
     """
 
     text: str
+    short: str
+    form: Form
     n: int
     n_failed: int
     n_collapsed: int
@@ -113,6 +122,7 @@ def format_cell(
     n_failed: int = 0,
     failed_value: float | None = None,
     decimals: int = 2,
+    exactly: int | None = None,
     confidence: float = 0.95,
 ) -> Cell:
     """Format one row's values by the table of this module.
@@ -123,6 +133,7 @@ def format_cell(
         n_failed: Further failed runs that are not among ``values``.
         failed_value: What a failed run counts as (the accuracy of guessing); None: nothing.
         decimals: Largest number of decimals.
+        exactly: Decimals of the text whatever the scatter: of a difference, those of its parts.
         confidence: Coverage that the interval has at least.
     """
     raw = np.array([math.nan if v is None else float(v) for v in values], dtype=np.float64)
@@ -132,8 +143,11 @@ def format_cell(
     counted = failed if failed_value is not None else 0
     whole = np.concatenate([sample, np.full(counted, failed_value or 0.0)])
     fallen = int(collapsed(sample, failed_value).sum())
-    spread = mean_interval(sample).half_width if n >= 3 else 0.0
-    digits = supported_decimals(spread, decimals)
+    if exactly is None:
+        spread = mean_interval(sample).half_width if n >= 3 else 0.0
+        digits = supported_decimals(spread, decimals)
+    else:
+        digits = exactly
     troubled = failed > 0 or fallen > 0
     text = _quantiles(sample, whole, digits) if troubled else _text(sample, digits)
     survivors = failed > counted
@@ -142,6 +156,8 @@ def format_cell(
     notes = (failed_note(failed, n + failed), failed_note(fallen, n + failed, "collapsed"))
     return Cell(
         text=", ".join(part for part in (text, *notes) if part),
+        short=_short(whole, digits, failed, fallen),
+        form="lost" if troubled else _form(n),
         n=n,
         n_failed=failed,
         n_collapsed=fallen,
@@ -154,18 +170,38 @@ def format_cell(
     )
 
 
+def _form(n: int) -> Form:
+    """Return the short form of ``n`` runs of which none failed or collapsed."""
+    return "value" if n < 2 else "pair" if n == 2 else "range" if n <= 4 else "std"
+
+
+def _short(whole: FloatArray, digits: int, failed: int, fallen: int) -> str:
+    """Return the short text; ``whole`` holds failed runs that have a value to count with."""
+    marks = [f"{count}{mark}" for count, mark in ((failed, "f"), (fallen, "c")) if count]
+    n = whole.size
+    if n <= 2:
+        text = ", ".join(f"{value:z.{digits}f}" for value in whole) or MISSING
+    elif n >= 5 and not marks:
+        text = f"{whole.mean():z.{digits}f} ± {whole.std(ddof=1):z.{digits}f}"
+    else:
+        centre = np.median(whole) if marks else whole.mean()
+        low, high = whole.min(), whole.max()
+        text = f"{centre:z.{digits}f} [{low:z.{digits}f}, {high:z.{digits}f}]"
+    return " ".join((text, *marks))
+
+
 def _text(sample: FloatArray, digits: int) -> str:
     """Text of a row in which nothing failed or collapsed, ``sample (n,)``."""
     n = sample.size
     if n == 0:
         return MISSING
     if n <= 2:
-        return ", ".join(f"{value:.{digits}f}" for value in sample)
-    mean = f"{sample.mean():.{digits}f}"
+        return ", ".join(f"{value:z.{digits}f}" for value in sample)
+    mean = f"{sample.mean():z.{digits}f}"
     if n <= 4:
-        return f"mean {mean}, range [{sample.min():.{digits}f}, {sample.max():.{digits}f}]"
-    spread = f"{mean} ± {sample.std(ddof=1):.{digits}f} ({n})"
-    return f"{spread}; IQM {interquartile_mean(sample):.{digits}f}" if n >= 10 else spread
+        return f"mean {mean}, range [{sample.min():z.{digits}f}, {sample.max():z.{digits}f}]"
+    spread = f"{mean} ± {sample.std(ddof=1):z.{digits}f} ({n})"
+    return f"{spread}; IQM {interquartile_mean(sample):z.{digits}f}" if n >= 10 else spread
 
 
 def _quantiles(sample: FloatArray, whole: FloatArray, digits: int) -> str:
@@ -174,14 +210,14 @@ def _quantiles(sample: FloatArray, whole: FloatArray, digits: int) -> str:
         return MISSING
     few = whole.size <= 2
     if few:
-        shown = ", ".join(f"{value:.{digits}f}" for value in sample)
-        return shown if whole.size == sample.size else f"{shown}, failed at {whole[-1]:.{digits}f}"
+        shown = ", ".join(f"{value:z.{digits}f}" for value in sample)
+        return shown if whole.size == sample.size else f"{shown}, failed at {whole[-1]:z.{digits}f}"
     low, first, middle, third, high = (
-        f"{q:.{digits}f}" for q in np.quantile(whole, [0, 0.25, 0.5, 0.75, 1])
+        f"{q:z.{digits}f}" for q in np.quantile(whole, [0, 0.25, 0.5, 0.75, 1])
     )
     if whole.size <= 4:
         text = f"median {middle}, range [{low}, {high}] ({whole.size})"
     else:
-        text = f"IQM {interquartile_mean(whole):.{digits}f}, median {middle}, "
+        text = f"IQM {interquartile_mean(whole):z.{digits}f}, median {middle}, "
         text += f"quartiles [{first}, {third}], range [{low}, {high}] ({whole.size})"
     return text

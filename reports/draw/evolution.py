@@ -15,14 +15,17 @@ import numpy as np
 from matplotlib.animation import FuncAnimation, PillowWriter
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from nasbench_snas.errors import ConfigError
 
-from .cell import operation_label
+from .cell import FONT_SIZE, operation_label
 
 Probabilities = NDArray[np.floating[Any]]
 _COLOURS = "cividis"
+_PRINT_WIDTH = 6.75
+"""Inches of text in a two-column paper."""
 
 
 def check_probabilities(
@@ -50,7 +53,8 @@ def draw_evolution(
     check_probabilities(probs, edge_names, operations)
     groups = _groups(edge_names)
     rows = [len(edges) for edges in groups.values()]
-    width, height = 1.15 * len(operations) + 1.5, 0.135 * sum(rows) + 0.55 * len(rows) + 0.55
+    width = min(1.15 * len(operations) + 1.5, _PRINT_WIDTH)
+    height = 0.16 * sum(rows) + 0.4 * len(rows) + 0.7
     figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     grid: Any = figure.subplots(
@@ -68,17 +72,19 @@ def draw_evolution(
                 vmax=1,
                 extent=(0.5, len(probs) + 0.5, len(edges) - 0.5, -0.5),
             )
-            axes.tick_params(labelsize=6, length=2)
+            axes.tick_params(labelsize=FONT_SIZE, length=2)
+            axes.xaxis.set_major_locator(MaxNLocator(2, integer=True, min_n_ticks=1))
             labels = [_edge_label(edge_names[e]) for e in edges] if k == 0 else []
             axes.set_yticks(range(len(edges)) if k == 0 else [], labels)
             axes.set_xlim(0.5, len(probs) + 0.5)
-        axes_row[0].set_ylabel(f"{name} cell", fontsize=8)
+        axes_row[0].set_ylabel(f"{name} cell", fontsize=FONT_SIZE)
     for k, operation in enumerate(operations):
-        grid[0][k].set_title(operation_label(operation), fontsize=8)
-        grid[-1][k].set_xlabel("epoch", fontsize=7)
+        title = operation_label(operation).rsplit(" ", 1)
+        grid[0][k].set_title("\n".join(title), fontsize=FONT_SIZE)
+    grid[-1][len(operations) // 2].set_xlabel("epoch", fontsize=FONT_SIZE)
     bar = figure.colorbar(image, ax=grid, fraction=0.03, pad=0.01, aspect=40)
-    bar.set_label("probability", fontsize=8)
-    bar.ax.tick_params(labelsize=6)
+    bar.set_label("probability", fontsize=FONT_SIZE)
+    bar.ax.tick_params(labelsize=FONT_SIZE)
     return figure
 
 

@@ -1,12 +1,13 @@
-"""Figures of a gradient study, drawn with matplotlib; colours are safe for colour-blind readers.
+"""Figures of a gradient study; colours are safe for colour-blind readers, type is 8 pt in print.
 
-Families have a colour and a marker each. Squared biases below the plot's floor (estimates that are
-zero or negative) are drawn at the bound that the draws exclude, as a hollow triangle.
+Families have a colour and a marker each. What a log axis has no place for is shown at its lower
+end as a hollow triangle: estimates that are zero or negative. What lies beyond a panel stands on
+its frame.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,34 @@ import matplotlib
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ..tables.gradients import at_point, mse, point_names
+from .edges import edge_labels
+from .style import (
+    GRID,
+    INK,
+    PRINT_WIDTH,
+    SIZE,
+    legend,
+    log_axis,
+    not_positive,
+    panels,
+)
 
 KEY = ("snas λ=1", "snas λ=0.1", "darts", "reinforce", "enas", "rloo", "local-expectation")
 _RELAXED = ("snas", "snas-credit", "st-gumbel", "gumbel-rao", "gdas")
 _MARKERS = "osD^vP*X<>"
+STYLE: Any = {"svg.hashsalt": "nasbench"}
+"""Settings of matplotlib that these figures are drawn under."""
+_FLAT = 1e-12
+"""Relative variance that counts as none."""
+_WINDOW = (1e3, 10.0)
+"""Largest relative variance and squared bias inside a panel."""
+_ANNOTATED = 10
+"""Edges up to which a heat map has numbers."""
 
 
 def write_figures(result: dict[str, Any], folder: Path) -> list[Path]:
@@ -34,17 +56,16 @@ def write_figures(result: dict[str, Any], folder: Path) -> list[Path]:
     }
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    style: Any = {"svg.hashsalt": "nasbench", "font.size": 9, "axes.spines.top": False}
-    style["axes.spines.right"] = False
     for name, draw in drawings.items():
-        with matplotlib.rc_context(style):
+        with matplotlib.rc_context(STYLE):
             figure = draw(result)
         if figure is None:
             continue
         for suffix in ("svg", "png"):
             file = folder / f"{name}.{suffix}"
             metadata = {"Date": None} if suffix == "svg" else None
-            figure.savefig(file, bbox_inches="tight", dpi=130, metadata=metadata)
+            with matplotlib.rc_context(STYLE):
+                figure.savefig(file, dpi=150, metadata=metadata, facecolor="white")
             written.append(file)
     return written
 
@@ -58,84 +79,92 @@ def style_of(result: dict[str, Any]) -> dict[str, tuple[Any, str]]:
     return {n: (palette[i % 10], _MARKERS[(i + i // 10) % 10]) for i, n in enumerate(names)}
 
 
-def _panels(count: int, width: float = 4.6, height: float = 4.2) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(width * count, height), layout="constrained")
-    axes = figure.subplots(1, count, squeeze=False)
-    return figure, list(axes[0])
-
-
 def bias_variance(result: dict[str, Any]) -> Figure | None:
     """Squared bias against variance, one panel a point, with lines of equal MSE.
 
-    Temperatures of an estimator are joined by a line and labelled once; what lies outside the
-    window (relative variance above 1,000 or squared bias above 10) is named in the corner.
+    Temperatures of an estimator are joined by a line. An estimator without variance stands on the
+    left frame, what lies outside the window (relative variance above 1,000, squared bias above 10)
+    on the right or the upper one.
     """
     points, styles = point_names(result), style_of(result)
-    figure, axes = _panels(len(points), width=5.4, height=5.2)
+    figure, axes = panels(len(points), width=3.3, height=2.9, per_row=2)
     for axis, point in zip(axes, points, strict=True):
-        groups: dict[str, list[tuple[float, float, bool]]] = {}
-        outside = []
-        for cell in at_point(result, point):
-            a = cell["alpha"]["all"]
-            variance, bias = a["relative_trace"]["estimate"], a["relative_bias_sq"]["estimate"]
-            bound = a["excluded_relative_bias"]
-            resolved = bias is not None and (a["relative_bias_sq"]["low"] or 0.0) > 0
-            y = bias if resolved else None if bound is None else bound**2
-            if not y or not variance or variance < 1e-12:
-                continue
-            if variance > 1e3 or y > 10:
-                outside.append(cell["label"])
-                continue
-            name = cell["estimator"] if cell["temperature"] is not None else cell["label"]
-            groups.setdefault(name, []).append((variance, y, resolved))
-        for name, rows in groups.items():
-            colour, marker = styles[name.split()[0]]
-            rows.sort()
-            x, y = [r[0] for r in rows], [r[1] for r in rows]
-            axis.plot(x, y, "-", color=colour, linewidth=0.6, alpha=0.6)
-            for variance, bias, resolved in rows:
-                face = colour if resolved else "none"
-                axis.plot(variance, bias, marker, color=colour, markerfacecolor=face, ms=5)
-            axis.annotate(name, (x[-1], y[-1]), (4, 1), textcoords="offset points", fontsize=6)
-        _iso_mse(axis, [(v, y, name) for name, rows in groups.items() for v, y, _ in rows])
-        if outside:
-            text = "outside: " + ", ".join(outside)
-            axis.text(0.98, 1.0, text, transform=axis.transAxes, fontsize=5.5, ha="right", va="top")
-        axis.set(xscale="log", yscale="log", title=point, xlabel="variance / |g|²")
-        _flat(axis, result, point)
-    axes[0].set_ylabel("bias² / |g|²   (hollow: upper bound)")
+        marks = _marks(result, point)
+        inside = [(v, y) for rows in marks.values() for v, y, _ in rows if y and v >= _FLAT]
+        if not inside:
+            continue
+        x0, x1 = min(v for v, _ in inside) / 2, min(max(v for v, _ in inside) * 3, _WINDOW[0])
+        y0, y1 = min(y for _, y in inside) / 3, min(max(y for _, y in inside) * 3, _WINDOW[1])
+        axis.set(xlim=(x0, x1), ylim=(y0, y1))
+        log_axis(axis)
+        log_axis(axis, horizontal=True)
+        axis.grid(False)
+        for label, rows in marks.items():
+            _draw_marks(axis, rows, *styles[label.split()[0]], label)
+        _iso_mse(axis)
+        axis.set_title(point, fontsize=SIZE)
+        axis.set_xlabel("variance / |g|²")
+    for axis in axes[::2]:
+        axis.set_ylabel("bias² / |g|²")
+    keys = (
+        Line2D([], [], color=INK, marker="o", markerfacecolor="none", linewidth=0),
+        Line2D([], [], color=INK, marker="v", markerfacecolor="none", linewidth=0),
+        Line2D([], [], color="0.75", linewidth=0.8),
+    )
+    words = ("hollow: upper bound", "not resolved, no bound", "equal MSE")
+    for key, word in zip(keys, words, strict=True):
+        key.set_label(word)
+        axes[0].add_line(key)
+    legend(figure, axes)
     return figure
 
 
-def _iso_mse(axis: Axes, seen: list[tuple[float, float, str]]) -> None:
-    if not seen:
-        return
-    xs, ys = [x for x, _, _ in seen], [y for _, y, _ in seen]
-    low, high = min(xs) / 2, max(xs) * 3
-    floor = min(ys) / 3
-    for level in 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1):
-        x = np.geomspace(low, level * (1 - 1e-4), 200)
-        y = level - x
-        axis.plot(x[y > floor], y[y > floor], color="0.85", linewidth=0.8, zorder=0)
-    axis.set_xlim(low, high)
-    axis.set_ylim(floor, max(ys) * 3)
+Mark = tuple[float, float | None, bool]
 
 
-def _flat(axis: Axes, result: dict[str, Any], point: str) -> None:
-    """Mark estimators without variance at the left edge."""
+def _marks(result: dict[str, Any], point: str) -> dict[str, list[Mark]]:
+    """Return (variance, squared bias or its bound or None, resolved) of each family at a point."""
+    marks: dict[str, list[Mark]] = {}
     for cell in at_point(result, point):
         a = cell["alpha"]["all"]
-        y = a["relative_bias_sq"]["estimate"]
-        flat = (a["relative_trace"]["estimate"] or 0) < 1e-12
-        if flat and y and y < axis.get_ylim()[1]:
-            axis.axhline(y, color="0.5", linestyle=":", linewidth=0.8)
-            axis.annotate(
-                f"{cell['label']} (no variance)",
-                (0.02, y),
-                xycoords=("axes fraction", "data"),
-                fontsize=5.5,
-                va="bottom",
-            )
+        variance, bias = a["relative_trace"]["estimate"], a["relative_bias_sq"]["estimate"]
+        if variance is None or bias is None:
+            continue
+        bound = a["excluded_relative_bias"]
+        flat = variance < _FLAT
+        resolved = bias > 0 and (flat or (a["relative_bias_sq"]["low"] or 0.0) > 0)
+        y = bias if resolved else bound**2 if bound else None
+        name = cell["estimator"] if cell["temperature"] is not None else cell["label"]
+        marks.setdefault(name, []).append((variance, y, resolved))
+    return {name: sorted(rows, key=lambda mark: mark[0]) for name, rows in marks.items()}
+
+
+def _draw_marks(axis: Axes, rows: Sequence[Mark], colour: Any, marker: str, label: str) -> None:
+    """Draw the marks of a family, those beyond the panel on its frame."""
+    (x0, x1), (_, y1) = axis.get_xlim(), axis.get_ylim()
+    at = [(min(max(v, x0), x1), y and min(y, y1), resolved) for v, y, resolved in rows]
+    known = [(x, y) for x, y, _ in at if y]
+    if len(known) > 1:
+        axis.plot(*zip(*known, strict=True), "-", color=colour, linewidth=0.6, alpha=0.6)
+    for resolved in (True, False):
+        chosen = [(x, y) for x, y, r in at if y and r is resolved]
+        if chosen:
+            face = colour if resolved else "none"
+            style = {"color": colour, "markerfacecolor": face, "ms": 5, "clip_on": False}
+            axis.plot(*zip(*chosen, strict=True), marker, zorder=4, **style)
+    axis.plot([], [], marker, color=colour, ms=5, label=label)
+    not_positive(axis, [x for x, y, _ in at if not y], colour)
+
+
+def _iso_mse(axis: Axes) -> None:
+    """Draw lines of equal mean squared error, a power of ten each."""
+    (x0, x1), (y0, y1) = axis.get_xlim(), axis.get_ylim()
+    lowest, highest = np.floor(np.log10(min(x0, y0))), np.ceil(np.log10(max(x1, y1)))
+    for level in 10.0 ** np.arange(lowest, highest + 1):
+        x = level * np.r_[np.geomspace(x0 / level, 0.5, 60), 1 - np.geomspace(0.5, 1e-6, 60)]
+        if x0 < level:
+            axis.plot(x, level - x, color="0.85", linewidth=0.8, zorder=0)
+    axis.set(xlim=(x0, x1), ylim=(y0, y1))
 
 
 def temperature_sweep(result: dict[str, Any]) -> Figure | None:
@@ -145,32 +174,52 @@ def temperature_sweep(result: dict[str, Any]) -> Figure | None:
     if not names:
         return None
     chosen = list(dict.fromkeys([points[0], points[-1]]))
-    figure, axes = _panels(2 * len(chosen), width=3.6, height=3.4)
+    figure, axes = panels(2 * len(chosen), width=3.3, height=2.3, per_row=2)
     styles = style_of(result)
-    for position, (point, quantity) in enumerate(
-        (point, q) for point in chosen for q in ("relative_bias_sq", "relative_trace")
-    ):
-        axis = axes[position]
+    places = [(point, q) for point in chosen for q in ("relative_bias_sq", "relative_trace")]
+    for axis, (point, quantity) in zip(axes, places, strict=True):
+        lost = []
         for name in names:
-            colour, marker = styles[name]
-            rows = [
-                (c["temperature"], c["alpha"]["all"][quantity])
-                for c in at_point(result, point)
-                if c["estimator"] == name and c["temperature"] is not None
-            ]
-            rows.sort(key=lambda pair: pair[0])
-            x = [t for t, v in rows if v["estimate"] and v["estimate"] > 0]
-            shown = [v for _, v in rows if v["estimate"] and v["estimate"] > 0]
-            y = [v["estimate"] for v in shown]
-            low = [max(v["estimate"] - max(_end(v, "low"), 0), 0) for v in shown]
-            high = [max(_end(v, "high") - v["estimate"], 0) for v in shown]
-            axis.errorbar(
-                x, y, [low, high], color=colour, marker=marker, markersize=4, label=name, capsize=2
+            rows = sorted(
+                (
+                    (c["temperature"], c["alpha"]["all"][quantity])
+                    for c in at_point(result, point)
+                    if c["estimator"] == name and c["temperature"] is not None
+                ),
+                key=lambda pair: pair[0],
             )
+            known = [(t, v) for t, v in rows if v["estimate"] is not None]
+            lost.append(([t for t, v in known if v["estimate"] <= 0], styles[name][0]))
+            _errorbars(axis, known, *styles[name], name)
+        log_axis(axis, horizontal=True)
+        log_axis(axis)
+        for xs, colour in lost:
+            not_positive(axis, xs, colour)
         label = "bias² / |g|²" if quantity == "relative_bias_sq" else "variance / |g|²"
-        axis.set(xscale="log", yscale="log", xlabel="λ", ylabel=label, title=point)
-    axes[0].legend(fontsize=7)
+        axis.set_xlabel("temperature λ")
+        axis.set_ylabel(label)
+        axis.set_title(point, fontsize=SIZE)
+    _key_of_triangles(axes)
+    legend(figure, axes)
     return figure
+
+
+def _errorbars(
+    axis: Axes, known: Sequence[tuple[float, Any]], colour: Any, marker: str, label: str
+) -> None:
+    """Draw estimates with intervals; the line is broken where an estimate is not positive."""
+    x = [t for t, _ in known]
+    y = [v["estimate"] if v["estimate"] > 0 else np.nan for _, v in known]
+    shown = [(t, v) for t, v in known if v["estimate"] > 0]
+    axis.plot(x, y, color=colour, marker=marker, markersize=4, linewidth=1.2, label=label)
+    for t, v in shown:
+        low, high = max(_end(v, "low"), v["estimate"] * 1e-2), _end(v, "high")
+        axis.plot([t, t], [low, max(high, low)], color=colour, linewidth=1.0)
+
+
+def _key_of_triangles(axes: Sequence[Axes]) -> None:
+    style = {"color": INK, "markerfacecolor": "none", "linewidth": 0}
+    axes[0].plot([], [], marker="v", label="zero or negative", **style)
 
 
 def _temperatures(result: dict[str, Any], name: str) -> set[float]:
@@ -186,29 +235,43 @@ def over_training(result: dict[str, Any]) -> Figure | None:
     }
     if len(fractions) < 2:
         return None
-    figure, axes = _panels(3, width=4.0, height=3.4)
+    figure, axes = panels(3, height=2.5)
     styles = style_of(result)
     quantities: tuple[tuple[str, Callable[[dict[str, Any]], float | None]], ...] = (
         ("variance / |g|²", lambda c: c["alpha"]["all"]["relative_trace"]["estimate"]),
-        ("relative MSE at equal compute", lambda c: c["budget"]["relative_mse"]),
-        ("cosine to the exact gradient, equal compute", lambda c: c["budget"]["cosine"]),
+        ("MSE / |g|² at equal compute", lambda c: c["budget"]["relative_mse"]),
+        ("cosine at equal compute", lambda c: c["budget"]["cosine"]),
     )
     for axis, (title, quantity) in zip(axes, quantities, strict=True):
+        linear = title.startswith("cosine")
+        lost = []
         for label in KEY:
             rows = [
                 (fractions[c["point"]], quantity(c), c["estimator"])
                 for c in result["cells"]
                 if c["label"] == label and c["point"] in fractions
             ]
-            shown = sorted((x, y, n) for x, y, n in rows if y is not None and y > 1e-12)
-            if shown:
-                colour, marker = styles[shown[0][2]]
-                line = "--" if label.endswith("0.1") else "-"
-                x, y = [r[0] for r in shown], [r[1] for r in shown]
-                axis.plot(x, y, line, marker=marker, color=colour, label=label, markersize=4)
-        axis.set(xlabel="progress of training", title=title)
-        axis.set_yscale("linear" if title.startswith("cosine") else "log")
-    axes[0].legend(fontsize=7, handlelength=3)
+            known = sorted((x, y, n) for x, y, n in rows if y is not None)
+            if not known:
+                continue
+            colour, marker = styles[known[0][2]]
+            line = "--" if label.endswith("0.1") else "-"
+            x = [r[0] for r in known]
+            y = [r[1] if linear or r[1] > _FLAT else np.nan for r in known]
+            axis.plot(x, y, line, marker=marker, color=colour, label=label, markersize=4)
+            if not linear:
+                lost.append(([r[0] for r in known if r[1] <= _FLAT], colour))
+        if linear:
+            axis.set_ylim(top=1)
+        else:
+            log_axis(axis)
+        for xs, colour in lost:
+            not_positive(axis, xs, colour)
+        axis.set_xlabel("progress of training")
+        axis.set_title(title, fontsize=SIZE)
+        axis.set_xticks([0, 0.5, 1])
+    _key_of_triangles(axes)
+    legend(figure, axes)
     return figure
 
 
@@ -222,23 +285,34 @@ def edge_heat_map(result: dict[str, Any]) -> Figure | None:
     table = np.array(
         [[_root(c["alpha"][e]["relative_bias_sq"]["estimate"]) for e in edges] for c in cells]
     )
-    figure = Figure(
-        figsize=(1.2 + 0.75 * len(edges), 0.8 + 0.21 * len(cells)), layout="constrained"
-    )
+    size = (min(2.6 + 0.55 * len(edges), PRINT_WIDTH), 1.0 + 0.18 * len(cells))
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
     axis = figure.subplots()
+    many = len(edges) > _ANNOTATED
     sns.heatmap(
         np.minimum(table, 2.0),
         ax=axis,
         cmap="cividis",
-        annot=table,
+        annot=None if many else table,
         fmt=".2f",
-        annot_kws={"fontsize": 6},
-        xticklabels=edges,
+        annot_kws={"fontsize": SIZE},
+        xticklabels=edge_labels(result, len(edges)),
         yticklabels=[c["label"] for c in cells],
-        cbar_kws={"label": "relative bias (colour capped at 2)"},
+        linewidths=0.5,
+        linecolor=GRID,
+        cbar_kws={"label": "relative bias (colour ends at 2)"},
     )
-    axis.set_title(points[-1])
-    axis.tick_params(labelsize=7)
+    axis.set_title(f"{points[-1]}; zero: the estimate of its square is zero or negative")
+    axis.tick_params(labelsize=SIZE)
+    axis.tick_params(axis="x", rotation=90 if many else 0)
+    axis.tick_params(axis="y", rotation=0)
+    bar = axis.collections[0].colorbar
+    if bar is not None:
+        bar.ax.tick_params(labelsize=SIZE)
+        bar.ax.yaxis.label.set_fontsize(SIZE)
+    axis.title.set_fontsize(SIZE)
+    axis.set_xlabel("edge", fontsize=SIZE)
     return figure
 
 
@@ -254,7 +328,7 @@ def _root(value: float | None) -> float:
 def mse_against_compute(result: dict[str, Any]) -> Figure | None:
     """Relative MSE of the mean of as many draws as a budget buys, against the budget."""
     points, styles = point_names(result), style_of(result)
-    figure, axes = _panels(len(points), width=4.2, height=3.8)
+    figure, axes = panels(len(points), height=2.5)
     budget = np.geomspace(1, 1e4, 100)
     for axis, point in zip(axes, points, strict=True):
         cells = at_point(result, point)
@@ -277,9 +351,14 @@ def mse_against_compute(result: dict[str, Any]) -> Figure | None:
                 marker=marker,
                 markevery=25,
                 markersize=4,
+                linewidth=1.2,
                 label=cell["label"],
             )
-        axis.set(xscale="log", yscale="log", title=point, xlabel="forward equivalents")
-        axis.legend(fontsize=6, handlelength=3)
-    axes[0].set_ylabel("MSE / |g|²")
+        log_axis(axis, horizontal=True)
+        log_axis(axis)
+        axis.set_title(point, fontsize=SIZE)
+        axis.set_xlabel("forward equivalents")
+    for axis in axes[::3]:
+        axis.set_ylabel("MSE / |g|²")
+    legend(figure, axes)
     return figure

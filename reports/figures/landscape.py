@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ..tables.landscape import label
 from .style import INK, SIZE, looks, panels
 
-_PANELS = ("Score functions", "Marginalising, evolution, random", "Relaxed *")
+_PANELS = ("Score functions", "Summing, evolution, random", "Relaxed *")
 _EXACT = "exact"
 
 
@@ -20,7 +20,7 @@ def draw(result: Mapping[str, Any]) -> Figure:
 
     The exact gradient stands in every panel.
     """
-    figure, axes = panels(len(_PANELS), width=3.3, height=3.1)
+    figure, axes = panels(len(_PANELS), height=3.6)
     exact = [m for m in result["methods"] if m["estimator"] == _EXACT]
     rest = [m for m in result["methods"] if m["estimator"] != _EXACT]
     kinds = [_kind(method) for method in rest]
@@ -28,8 +28,11 @@ def draw(result: Mapping[str, Any]) -> Figure:
         chosen = [m for m, kind in zip(rest, kinds, strict=True) if kind == number]
         _panel(axis, chosen, exact)
         axis.set_title(title, fontsize=SIZE)
-        axis.set_xlabel("queries", fontsize=SIZE)
-    axes[0].set_ylabel("regret (percentage points)", fontsize=SIZE)
+        axis.set_xlabel("queries")
+    highest = max(axis.get_ylim()[1] for axis in axes)
+    for axis in axes:
+        axis.set_ylim(0, min(highest, 100))
+    axes[0].set_ylabel("regret (percentage points)")
     return figure
 
 
@@ -60,4 +63,11 @@ def _panel(
     axis.set_xscale("log")
     axis.set_yscale("symlog", linthresh=0.1)
     axis.set_ylim(bottom=0)
-    axis.legend(fontsize=SIZE - 2, frameon=False)
+    axis.legend(
+        fontsize=SIZE,
+        frameon=False,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.2),
+        borderaxespad=0,
+        labelspacing=0.25,
+    )

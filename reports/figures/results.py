@@ -22,12 +22,14 @@ from ..tables.selection import Comparable, Variant
 from .style import (
     GRID,
     INK,
+    PRINT_WIDTH,
     SIZE,
     Drawing,
     dress,
     legend,
     looks,
     panels,
+    percent_axis,
     row_label,
     watermark,
 )
@@ -37,7 +39,7 @@ def child_gap(group: Comparable) -> Drawing:
     """Return bars of the gap between search and child accuracy, with every seed as a dot."""
     variants = group.variants
     height = 1.1 + 0.32 * len(variants)
-    figure, (axis,) = panels(1, width=5.6, height=height)
+    figure, (axis,) = panels(1, width=5.0, height=height)
     styles = looks([variant.label for variant in variants])
     axis.axvline(0, color=INK, linewidth=0.8)
     for place, variant in enumerate(variants):
@@ -54,7 +56,9 @@ def child_gap(group: Comparable) -> Drawing:
         axis.scatter(values, place + np.array(spread), s=11, color=look.colour, zorder=3)
     axis.set_yticks(range(len(variants)), [row_label(variant) for variant in variants])
     axis.set_ylim(len(variants) - 0.5, -0.5)
-    axis.set_xlabel("search accuracy minus child accuracy (percentage points, inherited)")
+    axis.set_xlabel("search minus child accuracy (points, inherited)")
+    low, high = axis.get_xlim()
+    axis.set_xlim(max(low, -100), min(high, 100))
     watermark([axis], group.provisional)
     caption = (
         "Gap between the accuracy in search and that of the derived child that inherits all "
@@ -74,10 +78,13 @@ def _values(variant: Variant, column: str) -> list[float]:
 
 def cost_and_error(group: Comparable) -> Drawing | None:
     """Return error of the child against its cost, with the front that nothing dominates."""
-    axes_of = (("params", "child parameters (thousand)", 1e3), ("macs", "child ×+ (million)", 1e6))
+    axes_of = (
+        ("params", "child parameters (thousand)", 1e3),
+        ("macs", "child multiply-adds (million)", 1e6),
+    )
     if not any(run["params"] is not None for run in group.runs):
         return None
-    figure, axes = panels(2, width=3.4, height=2.8)
+    figure, axes = panels(2, height=2.5)
     styles = looks([variant.label for variant in group.variants])
     for axis, (column, name, unit) in zip(axes, axes_of, strict=True):
         centres = []
@@ -103,6 +110,9 @@ def cost_and_error(group: Comparable) -> Drawing | None:
         front = _front(centres)
         axis.step(*zip(*front, strict=True), where="post", color=INK, linewidth=0.8, alpha=0.7)
         axis.set_xlabel(name)
+        axis.margins(0.08)
+        axis.set_xlim(left=max(axis.get_xlim()[0], 0))
+        percent_axis(axis)
     axes[0].set_ylabel("child error (%), inherited")
     legend(figure, axes[0])
     watermark(axes, group.provisional)
@@ -147,7 +157,7 @@ def constraint_strength(groups: Sequence[Comparable]) -> list[Drawing]:
 def _strength(groups: Sequence[Comparable]) -> Drawing:
     ordered = sorted(groups, key=lambda g: LEVELS.index(g.constraint))
     labels = list(dict.fromkeys(v.label for g in ordered for v in g.variants))
-    figure, axes = panels(2, width=3.3, height=2.7)
+    figure, axes = panels(2, height=2.5)
     styles = looks(labels)
     columns = (("child_cost", "child cost"), ("child_valid_acc", "child accuracy (%)"))
     for axis, (column, name) in zip(axes, columns, strict=True):
@@ -165,6 +175,9 @@ def _strength(groups: Sequence[Comparable]) -> Drawing:
                 axis.plot(*zip(*line, strict=True), label=label, linewidth=1.4, **style)
         axis.set_xticks(range(len(LEVELS)), LEVELS)
         axis.set_ylabel(name)
+        axis.set_ylim(bottom=max(axis.get_ylim()[0], 0))
+        if column in ACCURACIES:
+            percent_axis(axis)
     legend(figure, axes[0])
     watermark(axes, ordered[0].provisional)
     lost = sum(len(variant.failed) for group in ordered for variant in group.variants)
@@ -226,36 +239,44 @@ def _profile(groups: Sequence[Comparable], scores: dict[str, list[Any]]) -> Draw
     figure, (axis,) = panels(1, width=4.6, height=2.9)
     styles = looks(list(scores))
     everything = np.concatenate([vector for vectors in scores.values() for vector in vectors])
-    grid = np.linspace(float(everything.min()) - 0.05, float(everything.max()) + 0.05, 101)
+    grid = np.linspace(float(everything.min()) - 0.05, float(everything.max()) + 0.05, 401)
     for label, vectors in scores.items():
         profile, look = performance_profile(vectors, grid), styles[label]
         axis.plot(grid, profile.share, color=look.colour, linestyle=look.line, label=label)
         axis.fill_between(grid, profile.low, profile.high, color=look.colour, alpha=0.15)
-    axis.set_xlabel("normalised score (0: random search with parameter sharing, 1: best median)")
+    axis.set_xlabel("normalised score (0: random search, 1: best median)")
     axis.set_ylabel("share of runs above")
-    legend(figure, axis, columns=4)
+    axis.set_ylim(0, 1)
+    legend(figure, axis)
     watermark([axis], groups[0].provisional)
     caption = (
         "Share of runs with a score above each threshold, averaged over spaces, failed runs "
         "counted with the accuracy of guessing; band: pointwise, at least 95 % by Hoeffding's "
-        "inequality, the ends of the scale taken as known."
+        "inequality, the ends of the scale taken as known. Random search is with parameter sharing."
     )
     return _drawing("profile", "profile", "Performance profile", caption, figure, groups)
 
 
 def _improvement(groups: Sequence[Comparable], scores: dict[str, list[Any]]) -> Drawing:
     labels = list(scores)
-    size = 1.6 + 0.5 * len(labels)
+    size = min(1.6 + 0.5 * len(labels), PRINT_WIDTH - 0.8)
     figure, (axis,) = panels(1, width=size + 0.8, height=size)
     values = np.full((len(labels), len(labels)), np.nan)
     for i, row in enumerate(labels):
         for j, other in enumerate(labels):
             if i != j:
                 values[i, j] = probability_of_improvement(scores[row], scores[other])
+                dark = abs(values[i, j] - 0.5) > 0.3  # at the ends of the scale
                 axis.text(
-                    j, i, f"{values[i, j]:.2f}", ha="center", va="center", fontsize=7, color="#111"
+                    j,
+                    i,
+                    f"{values[i, j]:.2f}",
+                    ha="center",
+                    va="center",
+                    fontsize=SIZE,
+                    color="white" if dark else "#111111",
                 )
-    image = axis.imshow(values, vmin=0, vmax=1, cmap="PuOr", alpha=0.75)
+    image = axis.imshow(values, vmin=0, vmax=1, cmap="PuOr")
     bar = figure.colorbar(image, ax=axis, shrink=0.8)
     dress(bar.ax)
     axis.grid(False)

@@ -21,7 +21,19 @@ from nasbench_snas.runs.events import read_events
 from nasbench_snas.stats.median import median_interval
 
 from ..tables.selection import Comparable, Run, Variant
-from .style import INK, Drawing, Look, legend, looks, panels, row_label, watermark
+from .style import (
+    INK,
+    SIZE,
+    Drawing,
+    Look,
+    few_ticks,
+    legend,
+    looks,
+    panels,
+    percent_axis,
+    row_label,
+    watermark,
+)
 
 Floats = npt.NDArray[np.float64]
 Curve = tuple[Floats, Floats]
@@ -64,9 +76,9 @@ def search_progress(group: Comparable, history: Mapping[str, list[dict[str, Any]
     axes_of: tuple[tuple[str, Callable[[dict[str, Any], Run], float]], ...] = (
         ("epoch", lambda event, run: event["epoch"]),
         ("seconds", lambda event, run: event.get("elapsed", math.nan)),
-        ("images seen", _images_seen(history)),
+        ("images seen (thousand)", _images_seen(history)),
     )
-    figure, axes = panels(3, width=2.9, height=2.7)
+    figure, axes = panels(3, height=2.4)
     styles = looks([variant.label for variant in group.variants])
     for axis, (name, position) in zip(axes, axes_of, strict=True):
         for variant in group.variants:
@@ -74,6 +86,8 @@ def search_progress(group: Comparable, history: Mapping[str, list[dict[str, Any]
             lost = _lost_curves(variant, history, position)
             draw_curves(axis, curves, lost, row_label(variant), styles[variant.label])
         axis.set_xlabel(name)
+        few_ticks(axis, whole=name == "epoch")
+        percent_axis(axis)
     axes[0].set_ylabel("search validation accuracy (%)")
     legend(figure, axes[0])
     watermark(axes, group.provisional)
@@ -90,14 +104,14 @@ def search_progress(group: Comparable, history: Mapping[str, list[dict[str, Any]
 def _images_seen(
     history: Mapping[str, list[dict[str, Any]]],
 ) -> Callable[[dict[str, Any], Run], float]:
-    """Return images seen up to an event: rate times seconds, added up over the epochs."""
+    """Return thousands of images seen up to an event: rate times seconds, over the epochs."""
     totals: dict[tuple[str, int], float] = {}
     for run_id, events in history.items():
         seen = 0.0
         for event in events:
             seen += event.get("images_per_s", math.nan) * event.get("seconds", math.nan)
             totals[run_id, event["epoch"]] = seen
-    return lambda event, run: totals[str(run["run_id"]), event["epoch"]]
+    return lambda event, run: totals[str(run["run_id"]), event["epoch"]] / 1e3
 
 
 def _curves(
@@ -195,7 +209,7 @@ def entropy(group: Comparable, history: Mapping[str, list[dict[str, Any]]]) -> D
     )
     if not kinds:
         return None
-    figure, axes = panels(len(kinds), width=3.3, height=2.7)
+    figure, axes = panels(len(kinds), height=2.4)
     styles = looks([variant.label for variant in group.variants])
     choices = [k for run in group.runs if (k := _choices(run)) is not None]
     for axis, kind in zip(axes, kinds, strict=True):
@@ -209,19 +223,21 @@ def entropy(group: Comparable, history: Mapping[str, list[dict[str, Any]]]) -> D
             draw_curves(axis, curves, [], row_label(variant), styles[variant.label])
         for count in sorted(set(choices)):
             axis.axhline(math.log(count), color=INK, linewidth=0.8, linestyle=(0, (5, 3)))
-            axis.text(
-                0.99,
-                math.log(count),
+            axis.annotate(
                 f"log {count}",
-                transform=axis.get_yaxis_transform(),
+                (1, math.log(count)),
+                (0, 2),
+                xycoords=axis.get_yaxis_transform(),
+                textcoords="offset points",
                 ha="right",
                 va="bottom",
-                fontsize=7,
+                fontsize=SIZE,
                 color=INK,
             )
-        axis.set_ylim(0, max([math.log(k) for k in choices] or [1.0]) * 1.12)
+        axis.set_ylim(0, max([math.log(k) for k in choices] or [1.0]) * 1.18)
         axis.set_xlabel("epoch")
-        axis.set_title(f"{kind.removeprefix('entropy_')} cell", fontsize=8)
+        few_ticks(axis, whole=True)
+        axis.set_title(f"{kind.removeprefix('entropy_')} cell", fontsize=SIZE)
     axes[0].set_ylabel("entropy per edge (nats)")
     legend(figure, axes[0])
     watermark(axes, group.provisional)

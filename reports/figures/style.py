@@ -7,6 +7,7 @@ fixed colours of their own, which the HTML report replaces in dark mode.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from nasbench_snas.stats.cells import failed_note
 
@@ -24,6 +26,9 @@ PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES: tuple[Any, ...] = ("solid", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)))
 SIZE = 8.0
+"""Of all type, in points: figures are as wide as they are printed."""
+PRINT_WIDTH = 6.75
+"""Inches of text in a two-column paper; no figure is wider."""
 
 
 @dataclass(frozen=True)
@@ -85,15 +90,73 @@ def looks(labels: Sequence[str]) -> dict[str, Look]:
     return result
 
 
-def panels(columns: int, *, width: float = 3.2, height: float = 2.6) -> tuple[Figure, list[Axes]]:
-    """Return a figure with ``columns`` panels side by side, in the report's style."""
-    figure = Figure(figsize=(width * columns, height), layout="constrained")
+def panels(
+    count: int, *, width: float = 3.2, height: float = 2.3, per_row: int = 3
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure of ``count`` panels in the report's style, as wide as print allows.
+
+    Args:
+        count: Panels.
+        width: Of one panel, in inches, if there is room.
+        height: Of one panel.
+        per_row: Panels side by side at most.
+    """
+    columns = min(count, per_row)
+    rows = math.ceil(count / columns)
+    size = (min(width * columns, PRINT_WIDTH), height * rows)
+    figure = Figure(figsize=size, layout="constrained")
     figure.patch.set_alpha(0.0)
     FigureCanvasAgg(figure)
-    axes = [figure.add_subplot(1, columns, i + 1) for i in range(columns)]
+    axes = [figure.add_subplot(rows, columns, i + 1) for i in range(count)]
     for axis in axes:
         dress(axis)
     return figure, axes
+
+
+def percent_axis(axis: Axes, *, horizontal: bool = False) -> None:
+    """Let an axis of percentages end at 0 and at 100, whatever margins would add."""
+    limits = axis.get_xlim() if horizontal else axis.get_ylim()
+    low, high = max(min(limits), 0.0), min(max(limits), 100.0)
+    (axis.set_xlim if horizontal else axis.set_ylim)(low, high)
+
+
+def few_ticks(axis: Axes, *, whole: bool) -> None:
+    """Give the horizontal axis few enough ticks not to touch, ``whole``: at whole numbers."""
+    axis.xaxis.set_major_locator(MaxNLocator(5, integer=whole, min_n_ticks=1 if whole else 2))
+
+
+def log_axis(axis: Axes, *, horizontal: bool = False) -> None:
+    """Make an axis logarithmic: it spans whole powers of ten, which alone have numbers."""
+    (axis.set_xscale if horizontal else axis.set_yscale)("log")
+    low, high = axis.get_xlim() if horizontal else axis.get_ylim()
+    ends = 10.0 ** math.floor(math.log10(low)), 10.0 ** math.ceil(math.log10(high))
+    if high / low < _WIDE:
+        (axis.set_xlim if horizontal else axis.set_ylim)(*ends)
+    ticks = axis.xaxis if horizontal else axis.yaxis
+    ticks.set_major_locator(LogLocator(numticks=6))
+    ticks.set_minor_formatter(NullFormatter())
+
+
+def not_positive(axis: Axes, xs: Sequence[float], colour: Any) -> None:
+    """Show that values at ``xs`` are zero or negative, so that a log axis has no place for them.
+
+    They stand at the lower end as hollow triangles.
+    """
+    if xs:
+        axis.plot(
+            xs,
+            [0.025] * len(xs),
+            "v",
+            color=colour,
+            markerfacecolor="none",
+            markersize=4.5,
+            transform=axis.get_xaxis_transform(),
+            zorder=4,
+        )
+
+
+_WIDE = 30.0
+"""Largest ratio of the ends of a log axis that is widened to whole powers of ten."""
 
 
 def dress(axis: Axes) -> None:
@@ -101,7 +164,7 @@ def dress(axis: Axes) -> None:
     axis.patch.set_alpha(0.0)
     axis.set_axisbelow(True)
     axis.grid(True, color=GRID, linewidth=0.6)
-    axis.tick_params(colors=INK, labelsize=SIZE - 1, width=0.6, length=2.5)
+    axis.tick_params(colors=INK, labelsize=SIZE, width=0.6, length=2.5)
     for side, spine in axis.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_edgecolor(INK)
@@ -111,19 +174,25 @@ def dress(axis: Axes) -> None:
         label.set_fontsize(SIZE)
 
 
-def legend(figure: Figure, axis: Axes, *, columns: int = 5) -> None:
-    """Put the rows of ``axis`` above the panels."""
-    handles, labels = axis.get_legend_handles_labels()
-    if handles:
+def legend(figure: Figure, axes: Sequence[Axes] | Axes) -> None:
+    """Put the rows of ``axes`` above the panels, each once, in as many columns as fit."""
+    rows: dict[str, Any] = {}
+    for axis in [axes] if isinstance(axes, Axes) else axes:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            rows.setdefault(label, handle)
+    if rows:
+        labels, handles = list(rows), list(rows.values())
+        letters = max(map(len, labels)) * SIZE * 0.6 / 72 + 0.5
         figure.legend(
             handles,
             labels,
             loc="outside upper center",
-            ncols=min(columns, len(labels)),
+            ncols=max(1, min(len(labels), int(figure.get_figwidth() / letters))),
             frameon=False,
-            fontsize=SIZE - 1,
+            fontsize=SIZE,
             labelcolor=INK,
             handlelength=2.4,
+            columnspacing=1.2,
         )
 
 

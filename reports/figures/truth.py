@@ -14,7 +14,16 @@ from nasbench_snas.errors import NasbenchError
 from ..tables.selection import Comparable, Run
 from ..tables.truth import known_datasets, truth_of
 from .search import draw_curves, drawing
-from .style import Drawing, legend, looks, panels, row_label, watermark
+from .style import (
+    SIZE,
+    Drawing,
+    few_ticks,
+    legend,
+    looks,
+    panels,
+    row_label,
+    watermark,
+)
 
 _LOG = logging.getLogger("nasbench_snas")
 
@@ -26,7 +35,7 @@ def regret(group: Comparable, history: History) -> Drawing | None:
     names = known_datasets(group)
     if not names:
         return None
-    figure, axes = panels(2, width=3.3, height=2.7)
+    figure, axes = panels(2, height=2.4)
     styles = looks([variant.label for variant in group.variants])
     for axis, (label, key) in zip(axes, (("epoch", "epoch"), ("seconds", "elapsed")), strict=True):
         for variant in group.variants:
@@ -39,7 +48,8 @@ def regret(group: Comparable, history: History) -> Drawing | None:
                     curves.append((x, np.array(y, dtype=np.float64)))
             draw_curves(axis, curves, [], row_label(variant), styles[variant.label])
         axis.set_xlabel(label)
-        axis.set_ylim(bottom=0)
+        few_ticks(axis, whole=label == "epoch")
+        axis.set_ylim(0, min(axis.get_ylim()[1], 100))
     axes[0].set_ylabel(f"regret on {names[0]} (points)")
     legend(figure, axes[0])
     watermark(axes, group.provisional)
@@ -68,19 +78,22 @@ def parent_and_known(group: Comparable) -> Drawing | None:
     except NasbenchError as error:
         _LOG.warning("no figure truth of %s: %s", group.subject, error)
         return None
+    shown = {label: run for label, run in shown.items() if pairs[label][0]}
     if not shown:
         return None
     styles = looks([variant.label for variant in group.variants])
-    figure, axes = panels(len(shown), width=2.4, height=2.5)
+    figure, axes = panels(len(shown), width=2.6)
     for axis, (label, run) in zip(axes, shown.items(), strict=True):
         known, ours = pairs[label]
         look = styles[label]
         axis.scatter(known, ours, s=7, color=look.colour, alpha=0.6, linewidth=0)
         tau = truth_of(run)["datasets"][known_datasets(group)[0]].get("tau")
         told = "" if tau is None else f", tau {tau:.2f}"
-        axis.set_title(f"{label}, seed {run['seed']}{told}", fontsize=7)
+        axis.set_title(f"{label}, seed {run['seed']}{told}", fontsize=SIZE)
         axis.set_xlabel("known accuracy (%)")
-    axes[0].set_ylabel("accuracy with the parent's weights (%)")
+        axis.set(xlim=(0, 100), ylim=(0, 100))
+    for axis in axes[::3]:
+        axis.set_ylabel("parent's weights (%)")
     watermark(axes, group.provisional)
     caption = (
         "A fixed sample of architectures, stratified by known accuracy: accuracy with inherited "

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,12 +27,15 @@ from nasbench_snas.registry import Registry
 from ..figures.files import inline_svg
 from ..figures.style import Drawing
 from ..tables import rules
+from ..tables.columns import blocks, chosen, labels
 from ..tables.measure import mean_of
 from ..tables.model import Table, spans
 from ..tables.selection import Comparable, Exclusion, Run
 
 _COMPANIONS = ("table1-best-", "table1-differences-", "table1-child-matrix-")
 _NARROW = ("4", "gap", "pareto", "constraints", "profile", "improvement", "cells")
+_PAGE, _PADDING, _CHARACTER, _LABEL, _WORDS = 1190.0, 22.0, 7.2, 192.0, 24
+"""Pixels: a table on a window of 1280, padding, a character, first column; characters of words."""
 _SECTIONS = (
     ("tables", "Tables"),
     ("figures", "Figures"),
@@ -172,18 +176,55 @@ def _headline(group: Comparable) -> dict[str, str]:
 
 
 def _table(table: Table) -> dict[str, Any]:
+    shown = chosen(table, ("all",))
+    parts = [shown]
+    if not _fits(table, shown):
+        first = labels(table)
+        core = [i for i in shown if i in first or table.columns[i].core]
+        rest = [i for i in shown if i in first or not table.columns[i].core]
+        halves = (core, rest) if len(rest) > len(first) else (core,)
+        parts = [b for half in halves for b in blocks(table, half, lambda p: _fits(table, p))]
     return {
         "name": table.name,
         "title": table.title,
         "subject": table.subject,
-        "columns": table.columns,
+        "parts": [_part(table, part) for part in parts],
         "rows": table.rows,
         "notes": table.notes,
         "runs": table.runs,
-        "spans": [(group, count) for group, count in spans(table.columns)],
-        "grouped": any(column.group for column in table.columns),
-        "companion": table.name.startswith(_COMPANIONS),
+        "companion": table.name.startswith(_COMPANIONS) or not table.runs,
     }
+
+
+def _part(table: Table, shown: Sequence[int]) -> dict[str, Any]:
+    columns = [table.columns[i] for i in shown]
+    return {
+        "columns": columns,
+        "rows": [[(row[i], pieces(row[i].text)) for i in shown] for row in table.rows],
+        "spans": spans(columns),
+        "grouped": any(column.group for column in columns),
+    }
+
+
+def _fits(table: Table, part: Sequence[int]) -> bool:
+    return sum(_pixels(table, i) for i in part) <= _PAGE
+
+
+def _pixels(table: Table, index: int) -> float:
+    """Return about how wide a column is: its longest piece, or its title in two or three lines."""
+    column = table.columns[index]
+    head = max(max(map(len, column.head.split()), default=1), len(column.head) / 3)
+    texts = [row[index].text for row in table.rows]
+    if column.numeric:
+        body = max((len(piece) for text in texts for piece in pieces(text)), default=1)
+    else:
+        body = min(max(map(len, texts), default=1), _WORDS)
+    return max(_PADDING + _CHARACTER * max(head + 2, body), 0 if index else _LABEL)
+
+
+def pieces(text: str) -> list[str]:
+    """Return the parts of a cell between which a line may end: never within brackets."""
+    return re.split(r"(?<=[,;]) (?![^\[]*\])", text)
 
 
 def _drawing(drawing: Drawing, svg: str, number: int) -> dict[str, Any]:

@@ -1,19 +1,36 @@
-r"""Tables as LaTeX with booktabs: groups under ``\cmidrule``, notes below, everything escaped."""
+r"""Tables as LaTeX with booktabs: sized for a two-column paper, everything escaped.
+
+Compact unless more columns are asked for: core columns with short cells at 8 pt, one note of fewer
+than ten words. A table takes one column of the paper if it fits (``table``), else both
+(``table*``); what is wider still stands in parts below each other. All notes are comments in the
+file. Nothing is ever scaled.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
+from ..tables.columns import COMPACT, blocks, brief, chosen, head
+from ..tables.legend import print_legend
 from ..tables.model import Column, Table, Value, spans
 
-PREAMBLE = r"""\documentclass[10pt]{article}
-\usepackage[a4paper,landscape,margin=12mm]{geometry}
+PREAMBLE = r"""\documentclass[10pt,twocolumn]{article}
+\usepackage[a4paper,textwidth=6.75in,textheight=9.5in,columnsep=0.25in]{geometry}
 \usepackage[utf8]{inputenc}
-\usepackage{textcomp}
+\usepackage[T1]{fontenc}
+\usepackage{array}
 \usepackage{booktabs}
-\usepackage{graphicx}
+\usepackage{textcomp}
 \begin{document}
 """
+_COLUMN, _PAGE = 234.0, 486.0
+"""Width of a column (3.25 in) and of the text (6.75 in) of a two-column paper, in points."""
+_CHARACTERS = dict.fromkeys("[](),.;:'!|/il ", 2.9) | dict.fromkeys("±×−-+=<>→mwMW%@", 6.7)
+"""Widths of characters at 8 pt that are not those of a digit or a small letter, 4.3."""
+_SEPARATION = 6.0
+_LONGEST = {"first": 130.0, "words": 170.0}
+"""Width beyond which a column of words is wrapped."""
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -54,39 +71,95 @@ _SPECIAL = {
 }
 
 
-def latex(table: Table) -> str:
-    """Return a table environment (packages: booktabs, graphicx, textcomp; UTF-8).
+def latex(table: Table, columns: Sequence[str] = (COMPACT,)) -> str:
+    """Return a table environment (packages: array, booktabs, textcomp; UTF-8).
 
-    Columns without any content are left out, so that the table fits a page.
+    Args:
+        table: The table.
+        columns: ``compact``, ``all`` or keys of columns; see :func:`~..tables.columns.chosen`.
     """
-    shown = [i for i in range(len(table.columns)) if _has_content(table, i)]
-    columns = [table.columns[i] for i in shown]
-    alignment = "".join("r" if column.numeric else "l" for column in columns)
+    shown = chosen(table, columns)
+    wide = _total(table, shown) > _COLUMN
+    environment = "table*" if wide else "table"
+    parts = [_tabular(table, part) for part in _parts(table, shown)]
+    note = print_legend(table, shown)
     lines = [
-        r"\begin{table}[htbp]",
-        r"\centering",
-        rf"\caption{{{escape(table.title)}. {escape(table.subject)}}}",
-        rf"\label{{tab:{table.name}}}",
-        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-        rf"\begin{{tabular}}{{{alignment}}}",
-        r"\toprule",
-        *_heads(columns),
-        r"\midrule",
+        *_comments(table),
+        rf"\begin{{{environment}}}[tb]",
+        r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
+        rf"\caption{{{_caption(table)}}}",
+        rf"\label{{tab:{table.name}}}\smallskip",
+        "\n\\par\\smallskip\n".join(parts),
+        *([rf"\par\smallskip{{\scriptsize {escape(note)}}}"] if note else []),
+        rf"\end{{{environment}}}",
+        "",
     ]
-    for row in table.rows:
-        lines.append(" & ".join(_cell(row[i]) for i in shown) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}}"]
-    if table.notes:
-        notes = r" \par ".join(escape(note) for note in table.notes)
-        lines += [r"\par\smallskip", rf"\parbox{{\linewidth}}{{\footnotesize {notes}}}"]
-    lines += [r"\end{table}", ""]
     return "\n".join(lines)
 
 
-def document(tables: Sequence[Table]) -> str:
-    """Return a whole document with all tables."""
-    body = "\\clearpage\n".join(latex(table) for table in tables)
+def document(tables: Sequence[Table], columns: Sequence[str] = (COMPACT,)) -> str:
+    """Return a whole two-column document with all tables."""
+    body = "\\clearpage\n".join(latex(table, columns) for table in tables)
     return f"{PREAMBLE}{body}\\end{{document}}\n"
+
+
+def _comments(table: Table) -> list[str]:
+    """Return the subject and all notes as comments, for those who write the text."""
+    return [f"% {' '.join(words.split())}" for words in (table.subject, *table.notes) if words]
+
+
+def _caption(table: Table) -> str:
+    """Return the title without the number that LaTeX gives, and what the runs share."""
+    title = re.sub(r"^Table \d[^.]*\. ", "", table.title)
+    shared = [part for part in table.subject.split(" · ") if part and not _is_known(part)]
+    return escape(f"{title} ({', '.join(shared)})." if shared else f"{title}.")
+
+
+def _is_known(part: str) -> bool:
+    return part.startswith(("setting ", "study ")) or part == "constraint none"
+
+
+def _parts(table: Table, shown: Sequence[int]) -> list[list[int]]:
+    """Return the columns of each part: as many as fit the page."""
+    return blocks(table, shown, lambda part: _total(table, part) <= _PAGE)
+
+
+def _total(table: Table, shown: Sequence[int]) -> float:
+    return sum(_width(table, i) for i in shown) + _SEPARATION * (len(shown) - 1)
+
+
+def _width(table: Table, index: int) -> float:
+    """Return the width of a column; long words are wrapped, heads are not."""
+    widest = _widest(table, index)
+    if not table.columns[index].numeric:
+        widest = min(widest, _LONGEST["words" if index else "first"])
+    return max(widest, text_width(head(table, index)))
+
+
+def _widest(table: Table, index: int) -> float:
+    return max((text_width(brief(row[index])) for row in table.rows), default=0.0)
+
+
+def text_width(words: str) -> float:
+    """Return about how wide words are at 8 pt in Computer Modern, in points."""
+    return sum(_CHARACTERS.get(c, 6.0 if c.isupper() else 4.3) for c in words)
+
+
+def _tabular(table: Table, shown: Sequence[int]) -> str:
+    alignment = "".join(_alignment(table, index) for index in shown)
+    lines = [rf"\begin{{tabular}}{{@{{}}{alignment}@{{}}}}", r"\toprule"]
+    lines += [*_heads(table, shown), r"\midrule"]
+    lines += [" & ".join(_cell(row[i]) for i in shown) + r" \\" for row in table.rows]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
+
+
+def _alignment(table: Table, index: int) -> str:
+    if table.columns[index].numeric:
+        return "r"
+    width = _width(table, index)
+    if _widest(table, index) <= width:
+        return "l"
+    return rf">{{\raggedright\arraybackslash}}p{{{width:.0f}pt}}"
 
 
 def escape(words: str) -> str:
@@ -104,14 +177,11 @@ def escape(words: str) -> str:
     return "".join(parts).replace("--", "-{}-") if "--" in words else "".join(parts)
 
 
-def _has_content(table: Table, index: int) -> bool:
-    return not table.rows or any(row[index].text != "—" for row in table.rows)
-
-
-def _heads(columns: Sequence[Column]) -> list[str]:
-    heads = " & ".join(escape(column.head) for column in columns) + r" \\"
-    if not any(column.group for column in columns):
-        return [heads]
+def _heads(table: Table, shown: Sequence[int]) -> list[str]:
+    columns: list[Column] = [table.columns[i] for i in shown]
+    heads = " & ".join(escape(head(table, i)) for i in shown) + r" \\"
+    if len({column.group for column in columns if column.group}) < 2:
+        return [heads]  # one group needs no head of its own
     groups, rules, start = [], [], 1
     for group, count in spans(columns):
         title = escape(group)
@@ -122,6 +192,13 @@ def _heads(columns: Sequence[Column]) -> list[str]:
     return [" & ".join(groups) + r" \\", " ".join(rules), heads]
 
 
+_MINUS = re.compile(r"(?<![\w.)-])-(?=[\d.])")
+"""A hyphen that is a minus: before a number, and not within a word."""
+
+_POWER = re.compile(r"(?<=\d)e(?:\+|(-))?0*(\d+)")
+"""A power of ten as Python prints it."""
+
+
 def _cell(value: Value) -> str:
-    content = escape(value.text)
+    content = _POWER.sub(r"$\\times10^{\1\2}$", _MINUS.sub("$-$", escape(brief(value))))
     return rf"\textbf{{{content}}}" if value.bold else content

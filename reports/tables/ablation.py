@@ -56,12 +56,15 @@ def _table(key: tuple[str, ...], members: Sequence[Run], confidence: float) -> T
     known = {label: counted_values(own, chance) for label, own in values.items()}
     compared = {c.row: c for c in compared_with(known, "base", confidence)}
     body = []
+    cells: dict[str, Value] = {}
     for label, name in {"base": base, **others}.items():
         runs = groups[name][1]
         ids = tuple(str(run["run_id"]) for run in runs)
         cell = seeds_value(values[label], ids, confidence=confidence, failed_value=chance)
         found = compared.get(label)
-        gain = comparison_cells(found, ids) if found else [Value(MISSING)] * 3
+        cells[label] = cell
+        decimals = min(cell.decimals, cells["base"].decimals)
+        gain = comparison_cells(found, ids, decimals) if found else [Value(MISSING)] * 3
         body.append((text(label, runs=ids), text(str(len(runs))), cell, *gain))
     estimator, space, dataset, preset = key
     provisional = preset in PROVISIONAL
@@ -71,10 +74,10 @@ def _table(key: tuple[str, ...], members: Sequence[Run], confidence: float) -> T
         columns=(
             Column("setting", "Changed setting", numeric=False),
             Column("n", "n"),
-            Column(_COLUMN, "Child acc. (%), inherited", MEASURED),
-            Column("difference", "Median difference from the base", MEASURED),
-            Column("interval", "Simultaneous CI", MEASURED, numeric=False),
-            Column("p", "p (sign test, Holm)", MEASURED),
+            Column(_COLUMN, "Child acc. (%), inherited", MEASURED, brief="Child (%)"),
+            Column("difference", "Median difference from the base", MEASURED, brief="Difference"),
+            Column("interval", "Simultaneous CI", MEASURED, numeric=False, core=False),
+            Column("p", "p (sign test, Holm)", MEASURED, brief="p"),
         ),
         rows=tuple(body),
         notes=(

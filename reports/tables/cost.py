@@ -69,7 +69,7 @@ def _constraints(groups: Sequence[Comparable], confidence: float) -> Table:
         Column("estimator", "Estimator", numeric=False),
         Column("constraint", "Constraint", numeric=False),
         Column("n", "n"),
-        *(Column(key, head, MEASURED) for key, head, _, _ in _CONSTRAINT_COLUMNS),
+        *_measured(_CONSTRAINT_COLUMNS),
     ]
     entries = [(v, group) for group in groups for v in group.variants]
     entries.sort(key=lambda e: (e[0].label, _level(e[1].constraint)))
@@ -106,6 +106,26 @@ def _constraints(groups: Sequence[Comparable], confidence: float) -> Table:
         provisional=first.provisional,
         slug=slug("constraints-" + "-".join([*words, first.unconstrained])),
     )
+
+
+_BRIEF = {
+    "child_cost": "Cost",
+    "params": "Params (k)",
+    "search_valid_acc": "Search (%)",
+    "child_valid_acc": "Child (%)",
+    "wall_s": "Time (s)",
+    "ms_per_step": "ms/step",
+    "imgs_per_s": "Images/s",
+    "peak_mem_bytes": "MB",
+}
+"""Heads where room is short, of the columns that are shown there."""
+
+
+def _measured(columns: Sequence[tuple[str, str, int, object]]) -> list[Column]:
+    return [
+        Column(key, head, MEASURED, brief=_BRIEF.get(key, ""), core=key in _BRIEF)
+        for key, head, _, _ in columns
+    ]
 
 
 def _level(constraint: str) -> int:
@@ -159,9 +179,9 @@ def timing_table(group: Comparable, *, confidence: float = 0.95) -> Table:
     """Return what the searches of comparable runs took, one row an estimator and device."""
     columns = (
         Column("estimator", "Estimator", numeric=False),
-        Column("device", "Device", numeric=False),
+        Column("device", "Device", numeric=False, core=len(group.devices) > 1),
         Column("n", "n"),
-        *(Column(key, head, MEASURED) for key, head, _, _ in _TIMING_COLUMNS),
+        *_measured(_TIMING_COLUMNS),
     )
     rows = []
     for variant in group.variants:

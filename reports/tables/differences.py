@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from nasbench_snas.stats.cells import format_cell, supported_decimals
+from nasbench_snas.stats.cells import format_cell
 from nasbench_snas.stats.median import smallest_sample
 from nasbench_snas.stats.paired import PairedComparison, compare_family
 
 from . import rules
 from .baselines import is_random_sampling, is_random_search
-from .measure import counted, failures_note, interval_text
+from .measure import counted, failures_note, interval_text, variant_value
 from .model import MEASURED, MISSING, Column, Table, Value, number, text
 from .selection import Comparable, Variant
 
@@ -35,14 +35,25 @@ def differences(found: Comparable, confidence: float) -> Table | None:
     percent = f"{100 * confidence:g} %"
     columns = (
         Column("estimator", f"Estimator minus {baseline}", numeric=False),
-        Column("n", "Shared seeds"),
-        Column("difference", "Child acc., median difference", MEASURED),
-        Column("interval", f"Simultaneous {percent} CI", MEASURED, numeric=False),
-        Column("p", "p (sign test, Holm)", MEASURED),
-        Column("lost", f"Failed or collapsed ({baseline}: {_lost(variants[baseline])})", MEASURED),
+        Column("n", "Shared seeds", brief="n"),
+        Column("difference", "Child acc., median difference", MEASURED, brief="Median"),
+        Column(
+            "interval", f"Simultaneous {percent} CI", MEASURED, numeric=False, brief=f"{percent} CI"
+        ),
+        Column("p", "p (sign test, Holm)", MEASURED, brief="p"),
+        Column(
+            "lost",
+            f"Failed or collapsed ({baseline}: {_lost(variants[baseline])})",
+            MEASURED,
+            brief="Lost",
+        ),
     )
     beside = variants[baseline].ids
-    body = tuple(_row(c, variants[c.row], variants[c.row].ids + beside) for c in comparisons)
+    digits = {label: variant_value(v, _COLUMN).decimals for label, v in variants.items()}
+    body = tuple(
+        _row(c, variants[c.row], variants[c.row].ids + beside, min(digits[c.row], digits[baseline]))
+        for c in comparisons
+    )
     return Table(
         key="1",
         title=f"Table 1, differences. Child accuracy against {baseline}, paired on seeds",
@@ -87,13 +98,15 @@ def _family(comparisons: tuple[PairedComparison, ...], confidence: float) -> str
     )
 
 
-def _row(comparison: PairedComparison, variant: Variant, ids: tuple[str, ...]) -> tuple[Value, ...]:
+def _row(
+    comparison: PairedComparison, variant: Variant, ids: tuple[str, ...], decimals: int
+) -> tuple[Value, ...]:
     c = comparison
     detail = f"not paired: seeds {c.unmatched}" if c.unmatched else ""
     return (
         text(c.row, runs=ids),
         Value(str(c.n), float(c.n), ids, detail),
-        *comparison_cells(c, ids),
+        *comparison_cells(c, ids, decimals),
         text(_lost(variant), runs=ids),
     )
 
@@ -110,9 +123,17 @@ def compared_with(
     return compare_family(shared, baseline, confidence=confidence)
 
 
-def comparison_cells(c: PairedComparison, ids: tuple[str, ...]) -> tuple[Value, Value, Value]:
-    """Return the cells of a paired comparison: median difference, interval, p-value."""
-    interval, decimals = c.interval, supported_decimals(c.half_width)
+def comparison_cells(
+    c: PairedComparison, ids: tuple[str, ...], decimals: int
+) -> tuple[Value, Value, Value]:
+    """Return the cells of a paired comparison: median difference, interval, p-value.
+
+    Args:
+        c: The comparison.
+        ids: Of the runs in it.
+        decimals: Of the difference: as many as both accuracies have, printed alone.
+    """
+    interval = c.interval
     ends = {"low": interval.low, "high": interval.high} if interval else {}
     return (
         number(c.median, decimals, runs=ids, sign=True),

@@ -21,21 +21,19 @@ from .selection import Comparable, Run, Variant
 BUDGET = 100
 """Forward equivalents at which mean squared errors are compared."""
 
-_SEARCH = {
-    "search_valid_acc": "Search acc. (%)",
-    "child_valid_acc": "Child acc. (%)",
-    "child_valid_acc_recalibrated": "Child acc. (%), recalibrated",
-    "child_gap": "Gap",
-}
+_ACCURACIES = ("search_valid_acc", "child_valid_acc", "child_valid_acc_recalibrated")
 _COLUMNS = (
     Column("estimator", "Estimator", numeric=False),
-    Column("relative_bias_sq", "Bias² / |g|²", MEASURED),
-    Column("relative_variance", "Variance / |g|²", MEASURED),
-    Column("forward_equivalents", "Forward equivalents", MEASURED),
-    Column("relative_mse", f"MSE at {BUDGET} F / |g|²", MEASURED),
-    Column("cos_to_ref", "Cosine to exact", MEASURED),
-    Column("n", "Seeds", MEASURED),
-    *(Column(name, head, MEASURED) for name, head in _SEARCH.items()),
+    Column("relative_bias_sq", "Bias² / |g|²", MEASURED, brief="Bias²"),
+    Column("relative_variance", "Variance / |g|²", MEASURED, brief="Var."),
+    Column("forward_equivalents", "Forward equivalents", MEASURED, brief="F", core=False),
+    Column("relative_mse", f"MSE at {BUDGET} F / |g|²", MEASURED, brief=f"MSE@{BUDGET}F"),
+    Column("cos_to_ref", "Cosine to exact", MEASURED, brief="cos", core=False),
+    Column("n", "Seeds", MEASURED, brief="n"),
+    Column("search_valid_acc", "Search acc. (%)", MEASURED, brief="Search (%)"),
+    Column("child_valid_acc", "Child acc. (%)", MEASURED, brief="Child (%)"),
+    Column("child_valid_acc_recalibrated", "Child acc. (%), recalibrated", MEASURED, core=False),
+    Column("child_gap", "Gap", MEASURED, core=False),
 )
 
 
@@ -137,8 +135,8 @@ def _number(value: float | None, runs: tuple[str, ...]) -> Value:
 def _search(variant: Variant | None, confidence: float) -> list[Value]:
     """Return the cells of the searches: seeds and accuracies."""
     if variant is None:
-        return [EMPTY] * (1 + len(_SEARCH))
-    return [
-        count_value(variant),
-        *(variant_value(variant, column, confidence=confidence) for column in _SEARCH),
-    ]
+        return [EMPTY] * (2 + len(_ACCURACIES))
+    cells = {c: variant_value(variant, c, confidence=confidence) for c in _ACCURACIES}
+    digits = min(cells[column].decimals for column in ("search_valid_acc", "child_valid_acc"))
+    gap = variant_value(variant, "child_gap", confidence=confidence, exactly=digits)
+    return [count_value(variant), *cells.values(), gap]

@@ -50,16 +50,16 @@ def label(method: Mapping[str, Any]) -> str:
 def _methods(result: Mapping[str, Any]) -> Table:
     columns = (
         Column("estimator", "Estimator", numeric=False),
-        Column("family", "Family", numeric=False),
-        Column("n", "n"),
-        Column("recommended", "Regret of the architecture it names", MEASURED),
-        Column("median", "Its median", MEASURED),
-        Column("best", "Regret of the best looked up", MEASURED),
-        Column("expected", "Expected regret", MEASURED),
-        Column("look_ups", "Look-ups", MEASURED),
-        Column("distinct", "Different ones", MEASURED),
-        Column("setting", "Tuned", numeric=False),
-        Column("tuning", "Look-ups of the tuning"),
+        Column("family", "Family", numeric=False, core=False),
+        Column("n", "n", core=False),
+        Column("recommended", "Regret of the architecture it names", MEASURED, brief="Regret"),
+        Column("median", "Its median", MEASURED, core=False),
+        Column("best", "Regret of the best looked up", MEASURED, brief="Best seen"),
+        Column("expected", "Expected regret", MEASURED, core=False),
+        Column("look_ups", "Look-ups", MEASURED, core=False),
+        Column("distinct", "Different ones", MEASURED, brief="Different"),
+        Column("setting", "Tuned", numeric=False, core=False),
+        Column("tuning", "Look-ups of the tuning", core=False),
     )
     rows = []
     for method in sorted(result["methods"], key=lambda m: m["curve"][-1]["recommended"]["mean"]):
@@ -108,8 +108,8 @@ def _gradients(result: Mapping[str, Any]) -> Table:
         place = f"{100 * share:g} %"
         columns += [
             Column(f"bias_{share:g}", f"Bias² at {place}"),
-            Column(f"variance_{share:g}", f"Variance at {place}"),
-            Column(f"mse_{share:g}", f"MSE at {place}"),
+            Column(f"variance_{share:g}", f"Variance at {place}", brief=f"Var. at {place}"),
+            Column(f"mse_{share:g}", f"MSE at {place}", core=False),
         ]
     relaxed = {method["estimator"]: method for method in result["methods"]}
     rows = []
@@ -221,4 +221,4 @@ def _regret(value: Mapping[str, float] | None) -> Value:
     if value is None:
         return Value(MISSING)
     shown = f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
-    return Value(shown, value["mean"], numbers=dict(value))
+    return Value(shown, value["mean"], numbers=dict(value), form="t-interval")

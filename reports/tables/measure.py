@@ -16,8 +16,8 @@ def interval_text(interval: Interval | None, decimals: int = 2, *, sign: bool = 
     """Return ``[low, high]``, or an empty text without an interval."""
     if interval is None:
         return ""
-    plus = "+" if sign else ""
-    return f"[{interval.low:{plus}.{decimals}f}, {interval.high:{plus}.{decimals}f}]"
+    shown = f"{'+' if sign else ''}z.{decimals}f"
+    return f"[{interval.low:{shown}}, {interval.high:{shown}}]"
 
 
 def cell_numbers(cell: Cell) -> dict[str, float | None]:
@@ -42,6 +42,7 @@ def seeds_value(
     *,
     confidence: float = 0.95,
     decimals: int = 2,
+    exactly: int | None = None,
     with_interval: bool = False,
     failed_value: float | None = None,
     failed: tuple[str, ...] = (),
@@ -53,25 +54,42 @@ def seeds_value(
         runs: Ids of the runs.
         confidence: Nominal coverage.
         decimals: Largest number of decimals.
+        exactly: Decimals whatever the scatter: of a difference, those of its parts.
         with_interval: Print the interval of the median in the cell, too (from six seeds on).
         failed_value: What a failed run counts as; None: it only is counted.
         failed: Ids of the failed runs.
     """
     ordered = [values[seed] for seed in sorted(values)]
     shown: Sequence[float | None] = ordered
-    cell = format_cell(shown, decimals=decimals, confidence=confidence, failed_value=failed_value)
+    cell = format_cell(
+        shown,
+        decimals=decimals,
+        exactly=exactly,
+        confidence=confidence,
+        failed_value=failed_value,
+    )
     text = cell.text
     interval = interval_text(cell.interval, cell.decimals)
     percent = f"median's {100 * confidence:g} % CI {interval}" if interval else ""
     if with_interval and percent:
         text += f"; {percent}"
     seeds = ", ".join(
-        f"seed {seed}: {'failed' if v is None else format(v, f'.{cell.decimals}f')}"
+        f"seed {seed}: {'failed' if v is None else format(v, f'z.{cell.decimals}f')}"
         for seed, v in sorted(values.items())
     )
     detail = "\n".join(part for part in (percent, seeds) if part)
     numbers = cell_numbers(cell)
-    return Value(text, cell.centre, runs, detail, numbers, failed=failed, decimals=cell.decimals)
+    return Value(
+        text,
+        cell.centre,
+        runs,
+        detail,
+        numbers,
+        failed=failed,
+        decimals=cell.decimals,
+        brief=cell.short,
+        form=cell.form,
+    )
 
 
 ACCURACIES = ("search_valid_acc", "child_valid_acc", "child_valid_acc_recalibrated")
@@ -79,13 +97,19 @@ ACCURACIES = ("search_valid_acc", "child_valid_acc", "child_valid_acc_recalibrat
 
 
 def variant_value(
-    variant: Variant, column: str, *, confidence: float = 0.95, with_interval: bool = False
+    variant: Variant,
+    column: str,
+    *,
+    confidence: float = 0.95,
+    exactly: int | None = None,
+    with_interval: bool = False,
 ) -> Value:
     """Return the cell of a row's column, failed runs counted."""
     return seeds_value(
         variant.by_seed(column),
         variant.ids,
         confidence=confidence,
+        exactly=exactly,
         with_interval=with_interval,
         failed_value=variant.chance if column in ACCURACIES else None,
         failed=variant.failed_ids,
@@ -145,6 +169,11 @@ def cost_columns(table: Comparable) -> list[tuple[str, str, str]]:
         words = "GPU-days" if unit == "gpu_days" else "s"
         columns[unit, device] = f"Search cost, {words} ({device})"
     return [(unit, device, head) for (unit, device), head in sorted(columns.items())]
+
+
+def cost_brief(unit: str) -> str:
+    """Return the head of a cost column where room is short."""
+    return "GPU-days" if unit == "gpu_days" else "Cost (s)"
 
 
 def cost_value(variant: Variant, unit: str, device: str, confidence: float) -> Value:

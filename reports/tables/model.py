@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from nasbench_snas.errors import ConfigError
@@ -32,12 +32,20 @@ class Column:
         head: Title for people, with the unit.
         group: Heading that spans neighbouring columns; empty: none.
         numeric: Whether it is aligned (and sorted) as a number.
+        brief: Title where room is short; empty: the same.
+        core: Whether it is shown where room is short.
     """
 
     key: str
     head: str
     group: Group = ""
     numeric: bool = True
+    brief: str = ""
+    core: bool = True
+
+    def minor(self, brief: str = "") -> Column:
+        """Return the column as one that is left out where room is short."""
+        return replace(self, brief=brief or self.brief, core=False)
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,8 @@ class Value:
         bold: Whether it is printed bold.
         failed: Ids of those of the runs that failed.
         decimals: Decimals of the text, which a difference from it takes over.
+        brief: What is printed where room is short; empty: the text.
+        form: What the parts of the brief text are, of :data:`~.legend.FORMS`; empty: they say so.
     """
 
     text: str
@@ -63,6 +73,8 @@ class Value:
     bold: bool = False
     failed: tuple[str, ...] = ()
     decimals: int = 2
+    brief: str = ""
+    form: str = ""
 
     @property
     def title(self) -> str:
@@ -89,6 +101,7 @@ class Table:
         subject: What its runs share, in words (space, data set, preset …).
         provisional: Holds smoke, small or truncated runs: marked with a dagger.
         slug: File name without suffix, unique in a report.
+        minor_notes: Those of the notes that are about columns that are not core.
     """
 
     key: str
@@ -99,6 +112,7 @@ class Table:
     subject: str = ""
     provisional: bool = False
     slug: str = ""
+    minor_notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the shape, and that a group's columns stand together."""
@@ -139,32 +153,39 @@ def number(
     """Return a cell for one number, or the missing mark."""
     if value is None:
         return Value(MISSING, runs=runs)
-    text = f"{value:{'+' if sign else ''}.{decimals}f}"
+    text = f"{value:{'+' if sign else ''}z.{decimals}f}"
     return Value(text, float(value), runs, numbers={"value": float(value)})
 
 
 def difference(
-    measured: Value, published: float | None, seeds: Sequence[float], runs: tuple[str, ...]
+    measured: Value,
+    published: float | None,
+    seeds: Sequence[float],
+    runs: tuple[str, ...],
+    decimals: int = 2,
 ) -> Value:
     """Return measured minus published, with the range of that difference over the seeds.
+
+    It has as many decimals as the coarser of the two.
 
     Args:
         measured: The measured cell; its ``number`` is compared.
         published: The published number, or None.
         seeds: The measured values, one a seed.
         runs: Ids of the runs.
+        decimals: Of the published number, as printed.
     """
     if measured.number is None or published is None:
         return Value(MISSING, runs=runs)
     value = measured.number - published
     numbers: dict[str, float | None] = {"value": value, "low": None, "high": None}
-    shown = f"+.{measured.decimals}f"
-    text = f"{value:{shown}}"
+    shown = f"+z.{min(measured.decimals, decimals)}f"
+    text = brief = f"{value:{shown}}"
     if len(seeds) > 1:
         low, high = min(seeds) - published, max(seeds) - published
         numbers |= {"low": low, "high": high}
         text += f", range [{low:{shown}}, {high:{shown}}]"
-    return Value(text, value, runs, numbers=numbers)
+    return Value(text, value, runs, numbers=numbers, brief=brief)
 
 
 def footnotes(rows: Sequence[tuple[str, str]]) -> tuple[str, ...]:

@@ -27,6 +27,10 @@ class Published:
         printed = self.values.get(column, "")
         return float(printed) if printed else None
 
+    def decimals(self, column: str) -> int:
+        """Return how many decimals a number is printed with."""
+        return len(self.values.get(column, "").partition(".")[2])
+
     @property
     def footnote(self) -> str:
         """A remark on the row."""

@@ -1,8 +1,8 @@
 """Tables 2 and 3: test error of networks trained from scratch, beside the published rows.
 
-Arranged as Tables 2 and 3 of SNAS (arXiv:1812.09926, sections 3.2 and 3.3). Every published row
-stands in the table, with the network that the cost model constructs from its public genotype where
-there is one; measured rows stand under the published row they repeat, or at the end.
+Arranged as Tables 2 and 3 of SNAS (arXiv:1812.09926, sections 3.2 and 3.3). Measured rows stand
+first, with the published numbers that they repeat beside them; every published row follows, with
+the network that the cost model constructs from its public genotype where there is one.
 """
 
 from __future__ import annotations
@@ -21,13 +21,8 @@ from . import rules
 from .context import paper_search
 from .measure import mean_of, seeds_value
 from .model import (
-    CONSTRUCTED,
-    DELTA,
     EMPTY,
-    MEASURED,
     MISSING,
-    PUBLISHED,
-    Column,
     Table,
     Value,
     difference,
@@ -37,6 +32,7 @@ from .model import (
     text,
 )
 from .published import Published, published_table
+from .retrained_columns import error_columns, retrained_columns
 from .retrainings import Retrained, improvement, sampled_means
 from .selection import FAILED, PROVISIONAL, Run, one_a_seed
 
@@ -165,26 +161,23 @@ def _table(
     published: bool = True,
 ) -> Table:
     preset, dataset, setting, truncated = key or ("", "", "", False)
-    errors = _errors(table)
+    errors = error_columns(table)
     provisional = preset in PROVISIONAL or truncated
     comparable = any(own.paper for own in measured)
     sampled = sampled_means(measured)
-    columns = _columns(table, bool(measured), comparable, bool(sampled))
-    left = list(measured)
-    rows: list[tuple[Value, ...]] = []
+    columns = retrained_columns(table, bool(measured), comparable, bool(sampled))
     costs = _constructed(table) if published else {}
-    for row in published_table(table) if published else ():
-        rows.append(_published_row(row, columns, errors, costs.get(row.architecture)))
-        for own in [
-            own for own in left if (own.paper or not own.parent) and _repeats(own, row, table)
-        ]:
-            left.remove(own)
-            beside = row if own.paper else None
-            rows.append(
-                _measured_row(own, columns, errors, provisional, beside, confidence, sampled)
-            )
-    for own in left:
-        rows.append(_measured_row(own, columns, errors, provisional, None, confidence, sampled))
+    printed = published_table(table) if published else ()
+    rows = []
+    for own in measured:
+        beside = next((r for r in printed if own.paper and _repeats(own, r, table)), None)
+        row = _measured_row(own, errors, provisional, beside, confidence, sampled)
+        if beside:
+            row = _published_cells(beside, errors, costs.get(beside.architecture)) | row
+        rows.append(tuple(row.get(column.key, EMPTY) for column in columns))
+    for published_row in printed:
+        row = _published_cells(published_row, errors, costs.get(published_row.architecture))
+        rows.append(tuple(row.get(column.key, EMPTY) for column in columns))
     what = {2: "CIFAR-10", 3: "ImageNet, mobile setting"}[table]
     words = [dataset, f"preset {preset}", f"setting {setting}"] if key else []
     return Table(
@@ -199,47 +192,6 @@ def _table(
     )
 
 
-def _errors(table: int) -> dict[str, str]:
-    """Return measured column to published column."""
-    if table == 2:
-        return {"test_err_top1": "test_error"}
-    return {"test_err_top1": "top1_error", "test_err_top5": "top5_error"}
-
-
-def _columns(table: int, measured: bool, comparable: bool, sampled: bool) -> list[Column]:
-    names = {2: ["Test error (%)"], 3: ["Top-1 error (%)", "Top-5 error (%)"]}[table]
-    errors = list(_errors(table).items())
-    columns = [Column("architecture", "Architecture", numeric=False)]
-    for (_, column), name in zip(errors, names, strict=True):
-        columns.append(Column(f"published_{column}", name, PUBLISHED))
-    columns.append(Column("published_params_m", "Params (M)", PUBLISHED))
-    if table == 3:
-        columns.append(Column("published_madds_m", "×+ (M)", PUBLISHED))
-    columns += [
-        Column("published_gpu_days", "Search cost (GPU-days)", PUBLISHED),
-        Column("published_method", "Search method", PUBLISHED, numeric=False),
-        Column("published_completeness", "NAS pipeline completeness", PUBLISHED, numeric=False),
-        Column("constructed_params_m", "Params (M)", CONSTRUCTED),
-        Column("constructed_madds_m", "×+ (M)", CONSTRUCTED),
-        Column("constructed_agreement", "Agrees", CONSTRUCTED, numeric=False),
-    ]
-    if measured:
-        columns.append(Column("n", "Searches × retrainings", MEASURED, numeric=False))
-        for (column, _), name in zip(errors, names, strict=True):
-            columns.append(Column(column, name, MEASURED))
-        columns += [
-            Column("params", "Params (M)", MEASURED),
-            Column("macs", "×+ (M)", MEASURED),
-        ]
-    if sampled:
-        head = "Relative improvement over random sampling (%), retrained"
-        columns.append(Column("relative_improvement", head, MEASURED))
-    if comparable:
-        for (column, _), name in zip(errors, names, strict=True):
-            columns.append(Column(f"delta_{column}", name, DELTA))
-    return columns
-
-
 def _constructed(table: int) -> Mapping[str, Any]:
     """Return the cost model's report of each published row."""
     from nasbench_snas.cost.listing import table_reports
@@ -247,9 +199,7 @@ def _constructed(table: int) -> Mapping[str, Any]:
     return {r.target: r for r in table_reports() if r.source == f"Table {table}"}
 
 
-def _published_row(
-    row: Published, columns: Sequence[Column], errors: Mapping[str, str], cost: Any
-) -> tuple[Value, ...]:
+def _published_cells(row: Published, errors: Mapping[str, str], cost: Any) -> dict[str, Value]:
     cells = {"architecture": text(row.architecture, detail=row.footnote)}
     for column in errors.values():
         printed, spread = row.values[column], row.values.get(f"{column}_std", "")
@@ -271,7 +221,7 @@ def _published_row(
     elif cost is not None:
         cells["constructed_agreement"] = text(cost.status, detail=cost.note)
     cells["n"] = text("not run")
-    return tuple(cells.get(column.key, EMPTY) for column in columns)
+    return cells
 
 
 def _printed(row: Published, column: str) -> Value:
@@ -290,15 +240,14 @@ def _repeats(own: Retrained, row: Published, table: int) -> bool:
 
 def _measured_row(
     own: Retrained,
-    columns: Sequence[Column],
     errors: Mapping[str, str],
     provisional: bool,
     beside: Published | None,
     confidence: float,
     sampled: Mapping[str, float],
-) -> tuple[Value, ...]:
+) -> dict[str, Value]:
     dagger = " †" if provisional else ""
-    cells = {"architecture": text(f"↳ {own.label}{dagger}", runs=own.ids)}
+    cells = {"architecture": text(f"{own.label}{dagger}", runs=own.ids)}
     sizes = [len(seeds) for seeds in own.groups("test_err_top1").values()]
     repeats = str(sizes[0]) if len(set(sizes)) == 1 else f"{min(sizes)}-{max(sizes)}"
     shown = f"{len(sizes)} × {repeats}"
@@ -309,7 +258,8 @@ def _measured_row(
         cells[column] = _error(own, column, confidence)
         theirs = beside.value(printed) if beside else None
         means = [m for m in map(mean_of, own.groups(column).values()) if m is not None]
-        cells[f"delta_{column}"] = difference(cells[column], theirs, means, own.ids)
+        digits = beside.decimals(printed) if beside else 2
+        cells[f"delta_{column}"] = difference(cells[column], theirs, means, own.ids, digits)
     if gains := improvement(own, sampled):
         cells["relative_improvement"] = seeds_value(gains, own.ids, confidence=confidence)
     for column in ("params", "macs"):
@@ -321,7 +271,7 @@ def _measured_row(
         cells[column] = seeds_value(millions, own.ids, confidence=confidence, decimals=decimals)
         if column == "macs" and any(v > _LARGEST_MACS / 1e6 for v in millions.values()):
             cells[column] = text(f"{cells[column].text} (over 600 M)", runs=own.ids)
-    return tuple(cells.get(column.key, EMPTY) for column in columns)
+    return cells
 
 
 def _error(own: Retrained, column: str, confidence: float) -> Value:
@@ -347,9 +297,17 @@ def _error(own: Retrained, column: str, confidence: float) -> Value:
     spread = statistics.stdev(repeats)
     numbers["retrain_std"] = spread
     decimals = supported_decimals(mean_interval(repeats).half_width)
-    words = f"1 cell, {len(repeats)} retrainings, their std {spread:.{decimals}f}"
-    mean = f"{math.fsum(repeats) / len(repeats):.{decimals}f}"
-    return replace(value, text=f"{mean} ({words})", numbers=numbers, decimals=decimals)
+    words = f"1 cell, {len(repeats)} retrainings, their std {spread:z.{decimals}f}"
+    mean = f"{math.fsum(repeats) / len(repeats):z.{decimals}f}"
+    short = f"{mean} ± {spread:z.{decimals}f}"
+    return replace(
+        value,
+        text=f"{mean} ({words})",
+        numbers=numbers,
+        decimals=decimals,
+        brief=short,
+        form="retrainings",
+    )
 
 
 def _notes(

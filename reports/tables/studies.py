@@ -37,6 +37,14 @@ _GRADIENT_COLUMNS = (
     ("var_x_time", "Variance × s"),
     ("forward_equivalents", "Forward equivalents"),
 )
+_GRADIENT_BRIEF = {
+    "bias_l2": "|bias| ± SE",
+    "excluded_relative_bias": "|bias|/|g| <",
+    "var_trace": "Variance",
+    "cos_to_ref": "cos",
+    "ms_per_sample": "ms",
+}
+"""Heads where room is short, of the columns that are shown there."""
 
 
 def _gradients(key: tuple[str, str, str], rows: Sequence[Run]) -> Table:
@@ -44,7 +52,14 @@ def _gradients(key: tuple[str, str, str], rows: Sequence[Run]) -> Table:
     columns = (
         Column("estimator", "Estimator", numeric=False),
         *(
-            Column(name, head, MEASURED, numeric=name not in ("bias_ci", "var_ci"))
+            Column(
+                name,
+                head,
+                MEASURED,
+                numeric=name not in ("bias_ci", "var_ci"),
+                brief=_GRADIENT_BRIEF.get(name, ""),
+                core=name in _GRADIENT_BRIEF,
+            )
             for name, head in _GRADIENT_COLUMNS
         ),
     )

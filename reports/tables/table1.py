@@ -13,12 +13,19 @@ from dataclasses import replace
 from nasbench_snas.stats.bold import BoldRows, bold_rows
 
 from . import rules
-from .baselines import baseline_notes, further_columns, further_values
+from .baselines import (
+    RELATIVE,
+    SELECTED,
+    baseline_notes,
+    further_columns,
+    further_values,
+)
 from .child_matrix import child_matrix, row_head
 from .context import changed_settings, paper_search
 from .differences import differences
 from .measure import (
     ACCURACIES,
+    cost_brief,
     cost_columns,
     cost_value,
     failures_note,
@@ -67,39 +74,41 @@ def table1(
 
     Returns:
         The table; the best of n seeds; differences from the random search paired on seeds; the
-        matrix of child derivations.
+        matrix of child derivations; the published rows, where none of them is repeated here.
     """
-    tables = [_main(found, confidence, published, published_rows)]
+    tables = [_main(found, confidence, published)]
     if any(len(variant.runs) > 1 for variant in found.variants):
         tables += [_best_of(found)]
     tables += [t for t in (differences(found, confidence), child_matrix(found, confidence)) if t]
+    if published and published_rows and not is_paper(found):
+        tables.append(_published_alone())
     return tables
 
 
-def _main(found: Comparable, confidence: float, published: bool, published_rows: bool) -> Table:
-    comparable = is_paper(found)
-    rows_published = published_table(1) if published else ()
-    published = published and (published_rows or comparable)
+def _main(found: Comparable, confidence: float, published: bool) -> Table:
+    comparable = published and is_paper(found)
+    rows_published = published_table(1) if comparable else ()
     bold = _bold(found)
     costs = cost_columns(found)
     further = [*further_columns(found), *truth_columns(found)]
-    columns = _columns(published, comparable, further, [head for _, _, head in costs])
+    columns = _columns(found, comparable, further, costs)
     rows = []
     used: set[str] = set()
     for variant in found.variants:
         beside = _beside(variant, found.constraint, rows_published)
         used |= {beside.architecture} if beside else set()
-        row = [*row_head(variant, found), *(_published_cells(beside) if published else [])]
+        row = row_head(variant, found)
         row += _measured_cells(variant, confidence, bold=variant.label in bold.bold)
+        row += [cost_value(variant, unit, device, confidence) for unit, device, _ in costs]
+        row += [failures_value(variant), _derived_by(variant)]
         row += further_values(variant, found, confidence)
         row += truth_values(variant, found, confidence)
-        row += [cost_value(variant, unit, device, confidence) for unit, device, _ in costs]
-        row += [failures_value(variant)]
-        if published and comparable:
+        if comparable:
             row += _delta_cells(variant, row, columns, beside if _is_paper_row(variant) else None)
+            row += _published_cells(beside)
         rows.append(tuple(row))
     for beside in rows_published:
-        if beside.architecture not in used and (published_rows or comparable):
+        if beside.architecture not in used:
             rows.append(_only_published(beside, columns))
     notes = _notes(found, bold, published, comparable)
     return Table(
@@ -111,6 +120,7 @@ def _main(found: Comparable, confidence: float, published: bool, published_rows:
         subject=found.subject,
         provisional=found.provisional,
         slug=f"table1-{found.slug}",
+        minor_notes=(*truth_notes(found), SELECTED, RELATIVE),
     )
 
 
@@ -123,36 +133,45 @@ def _is_paper_row(variant: Variant) -> bool:
     return all(paper_search(run) for run in (*variant.runs, *variant.failed))
 
 
+_PUBLISHED_COLUMNS = (
+    Column("published_search", "Search acc. (%)", PUBLISHED, brief="Search (%)"),
+    Column("published_child", "Child acc. (%)", PUBLISHED, brief="Child (%)"),
+    Column("published_gap", "Gap (computed here)", PUBLISHED, brief="Gap"),
+    Column("published_gpu_days", "GPU-days", PUBLISHED),
+)
+
+
 def _columns(
-    published: bool, comparable: bool, further: Sequence[Column], costs: Sequence[str]
+    found: Comparable,
+    comparable: bool,
+    further: Sequence[Column],
+    costs: Sequence[tuple[str, str, str]],
 ) -> list[Column]:
+    levels = {variant.level for variant in found.variants}
     columns = [
         Column("estimator", "Estimator", numeric=False),
-        Column("level", "Level", numeric=False),
+        Column("level", "Level", numeric=False, core=len(levels) > 1),
         Column("n", "n"),
+        Column("search_valid_acc", "Search acc. (%)", MEASURED, brief="Search (%)"),
+        Column("child_valid_acc", "Child acc. (%), inherited", MEASURED, brief="Child (%)"),
+        Column("child_gap", "Gap = search - child (inherited)", MEASURED, brief="Gap"),
+        Column("child_valid_acc_recalibrated", "Child acc. (%), recalibrated", MEASURED).minor(
+            "Recal. (%)"
+        ),
     ]
-    if published:
-        columns += [
-            Column("published_search", "Search acc. (%)", PUBLISHED),
-            Column("published_child", "Child acc. (%)", PUBLISHED),
-            Column("published_gap", "Gap (computed here)", PUBLISHED),
-            Column("published_gpu_days", "GPU-days", PUBLISHED),
-        ]
     columns += [
-        Column("search_valid_acc", "Search acc. (%)", MEASURED),
-        Column("child_valid_acc", "Child acc. (%), inherited", MEASURED),
-        Column("child_valid_acc_recalibrated", "Child acc. (%), recalibrated", MEASURED),
-        Column("child_gap", "Gap = search - child (inherited)", MEASURED),
-        Column("derived_by", "Derived by", MEASURED, numeric=False),
-        *further,
+        Column(f"cost_{i}", head, MEASURED, brief=cost_brief(unit), core=len(costs) == 1)
+        for i, (unit, _, head) in enumerate(costs)
     ]
-    columns += [Column(f"cost_{i}", head, MEASURED) for i, head in enumerate(costs)]
-    columns += [Column("failed", "Failed", MEASURED)]
-    if published and comparable:
+    columns += [Column("failed", "Failed", MEASURED, core=False)]
+    columns += [Column("derived_by", "Derived by", MEASURED, numeric=False, core=False)]
+    columns += [column.minor() for column in further]
+    if comparable:
         columns += [
-            Column("delta_search", "Search acc.", DELTA),
-            Column("delta_child", "Child acc.", DELTA),
+            Column("delta_search", "Search acc.", DELTA, brief="Search"),
+            Column("delta_child", "Child acc.", DELTA, brief="Child"),
             Column("delta_gap", "Gap", DELTA),
+            *_PUBLISHED_COLUMNS,
         ]
     return columns
 
@@ -162,20 +181,31 @@ def _published_cells(row: Published | None) -> list[Value]:
         return [EMPTY] * 4
     search, child = row.value("search_valid_acc"), row.value("child_valid_acc")
     gap = None if search is None or child is None else search - child
-    cells = [number(value) for value in (search, child, gap)]
+    digits = [row.decimals("search_valid_acc"), row.decimals("child_valid_acc")]
+    digits.append(min(digits))
+    cells = [number(v, d) for v, d in zip((search, child, gap), digits, strict=True)]
     return [*cells, number(row.value("search_gpu_days"), 1)]
 
 
 def _measured_cells(variant: Variant, confidence: float, *, bold: bool) -> list[Value]:
-    cells = []
-    for column in ("search_valid_acc", "child_valid_acc", "child_valid_acc_recalibrated"):
-        cells.append(variant_value(variant, column, confidence=confidence, with_interval=True))
-    if bold:
-        first = cells[1]
-        cells[1] = replace(first, bold=True)
-    gap = variant_value(variant, "child_gap", confidence=confidence, with_interval=True)
+    search, child, recalibrated = (
+        variant_value(variant, column, confidence=confidence, with_interval=True)
+        for column in ("search_valid_acc", "child_valid_acc", "child_valid_acc_recalibrated")
+    )
+    gap = variant_value(
+        variant,
+        "child_gap",
+        confidence=confidence,
+        exactly=min(search.decimals, child.decimals),
+        with_interval=True,
+    )
+    return [search, replace(child, bold=bold), gap, recalibrated]
+
+
+def _derived_by(variant: Variant) -> Value:
+    """Return which two views of the architecture are compared."""
     pairs = sorted({f"{run['search_view']} → {run['derive_rule']}" for run in variant.runs})
-    return [*cells, gap, text(", ".join(pairs))]
+    return text(", ".join(pairs))
 
 
 def _delta_cells(
@@ -187,16 +217,17 @@ def _delta_cells(
     at = {column.key: index for index, column in enumerate(columns)}
     search, child = beside.value("search_valid_acc"), beside.value("child_valid_acc")
     gap = None if search is None or child is None else search - child
+    decimals = beside.decimals("search_valid_acc"), beside.decimals("child_valid_acc")
     cells = []
-    for column, printed in (
-        ("search_valid_acc", search),
-        ("child_valid_acc", child),
-        ("child_gap", gap),
+    for column, printed, digits in (
+        ("search_valid_acc", search, decimals[0]),
+        ("child_valid_acc", child, decimals[1]),
+        ("child_gap", gap, min(decimals)),
     ):
         chance = variant.chance if column in ACCURACIES else None
         seeds = [chance if v is None else v for v in variant.by_seed(column).values()]
         known = [v for v in seeds if v is not None]
-        cells.append(difference(row[at[column]], printed, known, variant.ids))
+        cells.append(difference(row[at[column]], printed, known, variant.ids, digits))
     return cells
 
 
@@ -209,6 +240,24 @@ def _only_published(row: Published, columns: Sequence[Column]) -> tuple[Value, .
     names = [column.key for column in columns if column.group == PUBLISHED]
     cells |= dict(zip(names, _published_cells(row), strict=True))
     return tuple(cells.get(column.key, EMPTY) for column in columns)
+
+
+def _published_alone() -> Table:
+    """Return the published rows as a table of their own: nothing here repeats them."""
+    columns = (Column("estimator", "Estimator", numeric=False), *_PUBLISHED_COLUMNS)
+    found = published_table(1)
+    return Table(
+        key="1",
+        title="Table 1, published. CIFAR-10 with the paper's settings",
+        columns=columns,
+        rows=tuple((text(r.architecture, detail=r.footnote), *_published_cells(r)) for r in found),
+        notes=(*_published_notes(), rules.SEPARATE),
+        slug="table1-published",
+    )
+
+
+def _published_notes() -> list[str]:
+    return [*footnotes([(row.architecture, row.footnote) for row in published_table(1)]), _GPU]
 
 
 def _beside(variant: Variant, constraint: str, rows: Sequence[Published]) -> Published | None:
@@ -226,13 +275,12 @@ def _notes(found: Comparable, bold: BoldRows, published: bool, comparable: bool)
     notes += [*baseline_notes(found), *truth_notes(found)]
     if published and not comparable:
         notes.append(
-            "Δ is left out: the published numbers are of CIFAR-10 with the paper's settings, these "
+            "Published numbers stand apart: they are of CIFAR-10 with the paper's settings, these "
             f"of {found.dataset} with preset {found.preset}, constraint {found.constraint}"
             + (" and the changed settings above." if changed else ".")
         )
-    if published:
-        notes += footnotes([(row.architecture, row.footnote) for row in published_table(1)])
-        notes.append(_GPU)
+    if comparable:
+        notes += _published_notes()
     stale = [str(run["run_id"]) for run in found.runs if run["stale_source"]]
     if stale:
         words = ", ".join(stale[:3]) + (f" and {len(stale) - 3} more" if len(stale) > 3 else "")
@@ -242,7 +290,7 @@ def _notes(found: Comparable, bold: BoldRows, published: bool, comparable: bool)
     notes += [f"Accuracies: {note}." for note in protocols]
     notes += rules.images_notes(found.runs)
     rest = (rules.CELL, rules.INTERVAL, rules.UNIT, rules.FAILURES, rules.BOLD, rules.COST)
-    return (*notes, *rest, *((rules.SEPARATE,) if published else ()))
+    return (*notes, *rest, *((rules.SEPARATE,) if comparable else ()))
 
 
 def _bold(found: Comparable) -> BoldRows:
@@ -268,13 +316,15 @@ def _device_class(name: str) -> str:
 def _best_of(found: Comparable) -> Table:
     columns = (
         Column("estimator", "Estimator", numeric=False),
-        Column("level", "Level", numeric=False),
+        Column("level", "Level", numeric=False, core=False),
         Column("n", "best of n"),
         Column("seed", "Seed", MEASURED),
-        Column("search_valid_acc", "Search acc. (%)", MEASURED),
-        Column("child_valid_acc", "Child acc. (%), inherited", MEASURED),
-        Column("child_valid_acc_recalibrated", "Child acc. (%), recalibrated", MEASURED),
+        Column("search_valid_acc", "Search acc. (%)", MEASURED, brief="Search (%)"),
+        Column("child_valid_acc", "Child acc. (%), inherited", MEASURED, brief="Child (%)"),
         Column("child_gap", "Gap", MEASURED),
+        Column("child_valid_acc_recalibrated", "Child acc. (%), recalibrated", MEASURED).minor(
+            "Recal. (%)"
+        ),
     )
     rows = []
     for variant in found.variants:

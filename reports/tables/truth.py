@@ -22,6 +22,7 @@ _COLUMNS = (
     ("spearman", "Spearman's rho"),
     ("overlap", "Overlap of the best tenth"),
 )
+_BRIEF = {"accuracy": "Known (%)", "regret": "Regret", "percentile": "Pct.", "tau": "Tau"}
 _IN_TABLE_1 = ("accuracy", "regret", "percentile", "tau")
 _AMONG = ("among_best", "Among the best that the table cannot tell apart (share of seeds)")
 _EXACT = (
@@ -80,13 +81,20 @@ def truth_columns(found: Comparable) -> list[Column]:
         return []
     where = _NAMES.get(names[0], names[0])
     heads = dict(_COLUMNS)
-    return [Column(f"truth_{key}", f"{heads[key]}, {where}", MEASURED) for key in _IN_TABLE_1]
+    return [
+        Column(f"truth_{key}", f"{heads[key]}, {where}", MEASURED, brief=_BRIEF[key])
+        for key in _IN_TABLE_1
+    ]
 
 
 def truth_values(variant: Variant, found: Comparable, confidence: float) -> list[Value]:
     """Return the cells of :func:`truth_columns`."""
     names = known_datasets(found)
     return [_cell(variant, names[0], key, confidence) for key in _IN_TABLE_1] if names else []
+
+
+def _column(key: str, head: str) -> Column:
+    return Column(key, head, MEASURED, brief=_BRIEF.get(key, ""), core=key in _BRIEF)
 
 
 def truth_table(found: Comparable, *, confidence: float = 0.95) -> Table | None:
@@ -97,16 +105,16 @@ def truth_table(found: Comparable, *, confidence: float = 0.95) -> Table | None:
     noisy, exact = _has_noise(found), [c for c in _EXACT if _is_exact(found)]
     columns = (
         Column("estimator", "Estimator", numeric=False),
-        Column("level", "Level", numeric=False),
+        Column("level", "Level", numeric=False, core=False),
         Column("n", "n"),
-        Column("dataset", "Known on", numeric=False),
-        Column("space_mean", "Mean of the space (%)", CONSTRUCTED),
-        *(Column(key, head, MEASURED) for key, head in _COLUMNS),
+        Column("dataset", "Known on", numeric=False, core=len(names) > 1),
+        *(_column(key, head) for key, head in _COLUMNS),
         Column(
             "relative_improvement", "Relative improvement over random sampling (%), known", MEASURED
-        ),
-        *([Column(*_AMONG, MEASURED)] if noisy else []),
-        *(Column(f"exact_{key}", head, MEASURED) for key, head in exact),
+        ).minor(),
+        *([Column(*_AMONG, MEASURED, core=False)] if noisy else []),
+        *(Column(f"exact_{key}", head, MEASURED, core=False) for key, head in exact),
+        Column("space_mean", "Mean of the space (%)", CONSTRUCTED, core=False),
     )
     rows = []
     for variant in found.variants:
@@ -124,7 +132,7 @@ def truth_table(found: Comparable, *, confidence: float = 0.95) -> Table | None:
             label = text(_NAMES.get(name, name))
             further = [_cell(variant, name, _AMONG[0], confidence)] if noisy else []
             further += [_cell(variant, "", key, confidence) for key, _ in exact]
-            rows.append((*row_head(variant, found), label, first, *body, gain, *further))
+            rows.append((*row_head(variant, found), label, *body, gain, *further, first))
     return Table(
         key="truth",
         title="Against the known accuracies of the space",

@@ -29,7 +29,7 @@ def table_of(root: Path, key: str) -> Table:
 
 def cell(table: Table, row: str, column: str) -> Value:
     at = [c.key for c in table.columns].index(column)
-    return next(r[at] for r in table.rows if r[0].text.lstrip("↳ ").startswith(row))
+    return next(r[at] for r in table.rows if r[0].text.startswith(row))
 
 
 def test_selection_and_improvement_over_random_sampling_are_shown(tmp_path: Path) -> None:

@@ -33,13 +33,17 @@ def test_search_progress_draws_every_seed_and_the_median_on_three_axes(tmp_path:
         make_run(tmp_path, "snas", seed, search=50.0 + seed**2)
     (drawing,) = made(tmp_path, "3").values()
     axes = drawing.figure.axes
-    assert [axis.get_xlabel() for axis in axes] == ["epoch", "seconds", "images seen"]
+    assert [axis.get_xlabel() for axis in axes] == [
+        "epoch",
+        "seconds",
+        "images seen (thousand)",
+    ]
     for axis in axes:
         assert len(axis.lines) == 4 and not axis.collections
     thin = np.array([line.get_ydata() for line in axes[0].lines[:3]], dtype=float)
     np.testing.assert_allclose(axes[0].lines[3].get_ydata(), np.median(thin, axis=0))
     np.testing.assert_allclose(axes[1].lines[3].get_xdata(), [2, 4, 6, 8])
-    np.testing.assert_allclose(axes[2].lines[3].get_xdata(), [320, 640, 960, 1280])
+    np.testing.assert_allclose(axes[2].lines[3].get_xdata(), [0.32, 0.64, 0.96, 1.28])
 
 
 @pytest.mark.parametrize("seeds", [5, 6])

@@ -95,20 +95,10 @@ def test_it_has_the_sections_and_every_measured_number_names_its_runs(page: Path
     expected = "tables figures gradients timing failures methods reproduce citations"
     assert sections == expected.split()
     table = content.partition('<div class="block" id="table1-smoke')[2].partition("</table>")[0]
-    cells = re.findall(r'<td class="n[^"]*"( data-n="[^"]*")?( title="[^"]*")?>([^<]*)<', table)
-    measured = [c for c in cells if c[0]]
-    assert len(measured) > 20
-    untold = [c for c in measured if "runs: " not in c[1]]
-    assert {c[2] for c in untold} <= {
-        "87.67",
-        "54.66",
-        "33.01",
-        "1.0",
-        "88.54",
-        "90.67",
-        "-2.13",
-        "1.5",
-    }
+    cells = re.findall(r'<td [^>]*class="n[^"]*"([^>]*)>', table)
+    measured = [c for c in cells if "data-n=" in c]
+    assert len(measured) > 10
+    assert not [c for c in measured if "runs: " not in c]
     assert "nasbench run -e snas -s darts-cnn --seed 0" in content
     assert "xie2019snas" in content and "liu2019darts" in content
 
@@ -128,7 +118,7 @@ def test_equal_runs_give_equal_bytes(store: Path, page: Path, tmp_path: Path) ->
 
 
 HARNESS = """<!DOCTYPE html><body>
-<iframe src="report.html" width="1200" height="900"></iframe><script>
+<iframe src="report.html" width="1280" height="900"></iframe><script>
 var frame = document.querySelector("iframe"), found = {errors: []};
 function column(table, index) {
   return Array.from(table.tBodies[0].rows, function (row) {
@@ -139,7 +129,7 @@ frame.addEventListener("load", function () {
   var table = page.querySelector("table");
   var heads = Array.from(table.querySelectorAll("thead tr:last-child th"));
   var index = heads.findIndex(function (h) {
-    return h.textContent.startsWith("Search acc") && h.cellIndex > 5; });
+    return h.textContent.startsWith("Search acc"); });
   var head = heads[index], button = head.querySelector("button");
   found.original = column(table, 0);
   button.focus();
@@ -167,10 +157,17 @@ frame.addEventListener("load", function () {
   press("Escape");
   found.requests = view.performance.getEntriesByType("resource").map(function (e) {
     return e.name; });
+  found.measured = Array.from(page.querySelectorAll(".scroll:has(.cards)")).map(function (box) {
+    return box.scrollWidth - box.clientWidth; });
   found.title = page.title; found.alerts = view.hacked || null;
-  frame.width = 360;
+  frame.width = 400;
   requestAnimationFrame(function () { requestAnimationFrame(function () {
     found.overflow = page.documentElement.scrollWidth - view.innerWidth;
+    found.narrow = Array.from(page.querySelectorAll(".cards tbody td .v, .cards tbody th .v"))
+      .filter(function (value) {
+        var box = value.getBoundingClientRect();
+        return box.right > view.innerWidth || box.left < 0; }).map(function (value) {
+        return value.textContent; });
     var out = document.createElement("pre"); out.id = "found";
     out.textContent = JSON.stringify(found); document.body.appendChild(out);
   }); });
@@ -204,11 +201,9 @@ def test_a_browser_shows_and_sorts_it_without_errors_or_requests(
     match = re.search(r'<pre id="found">(.*?)</pre>', done.stdout, re.DOTALL)
     assert match is not None, done.stderr[-2000:]
     found: dict[str, Any] = json.loads(html.unescape(match[1]))
-    published = ["DARTS (2nd order bi-level) (Liu et al., 2019)"]
-    published += ["SNAS (single-level) + mild constraint"]
-    assert found["original"] == ["darts †", "random †", "snas †", *published]
-    assert found["down"] == ["darts †", "snas †", "random †", *published]
-    assert found["up"] == ["random †", "snas †", "darts †", *published]
+    assert found["original"] == ["darts †", "random †", "snas †"]
+    assert found["down"] == ["darts †", "snas †", "random †"]
+    assert found["up"] == ["random †", "snas †", "darts †"]
     assert found["back"] == found["original"]
     assert (found["sort"], found["sort2"]) == ("descending", "ascending")
     assert found["words"] == sorted(found["original"], key=str.lower)
@@ -217,3 +212,5 @@ def test_a_browser_shows_and_sorts_it_without_errors_or_requests(
     assert (found["stops"], found["moved"], found["by_keyboard"]) == (1, [2, 1], True)
     assert found["requests"] == [] and found["alerts"] is None
     assert found["overflow"] <= 0, "the page itself scrolls sideways on a phone"
+    assert max(found["measured"]) <= 0, "a table is wider than a window of 1280 pixels"
+    assert found["narrow"] == [], "a number is cut at 400 pixels"

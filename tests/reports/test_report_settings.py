@@ -99,7 +99,7 @@ def test_retrained_cells_of_other_searches_share_no_row_and_a_smoke_search_no_di
     for name, error in ((paper, 3.0), (smoke, 5.0), (hot, 7.0)):
         make_retraining(tmp_path, name, 0, error, parent=name)
     (table,) = tables(tmp_path, "2")
-    rows = [row for row in table.rows if row[0].text.startswith("↳")]
+    rows = [row for row in table.rows if row[0].runs]
     assert len(rows) == 3
     keys = [c.key for c in table.columns]
     error_at, delta_at = keys.index("test_err_top1"), keys.index("delta_test_err_top1")

@@ -37,12 +37,17 @@ def three_estimators(root: Path, seeds: int = 7) -> None:
         make_run(root, "random", seed, search=30 + noise, child=29.5 + noise)
 
 
-def test_table_one_has_a_row_an_estimator_and_the_published_rows(tmp_path: Path) -> None:
+def test_table_one_has_a_row_an_estimator_and_published_rows_stand_apart_and_last(
+    tmp_path: Path,
+) -> None:
     three_estimators(tmp_path)
-    table = report(tmp_path).tables[0]
-    names = [row[0].text for row in table.rows]
-    assert names[:3] == ["darts †", "random †", "snas †"]
-    assert any(name.startswith("DARTS (2nd order") for name in names) and len(names) == 5
+    tables = report(tmp_path).tables
+    table, last = tables[0], tables[-1]
+    assert [row[0].text for row in table.rows] == ["darts †", "random †", "snas †"]
+    assert PUBLISHED not in {column.group for column in table.columns}
+    assert last.name == "table1-published" and not last.runs
+    assert [row[0].text[:5] for row in last.rows] == ["DARTS", "SNAS "]
+    assert not [t for t in report(tmp_path, published=False).tables if not t.runs]
     assert cell(table, "darts", "level").text == "bilevel"
     assert cell(table, "snas", "n").number == 7
 
@@ -67,7 +72,7 @@ def test_published_measured_and_difference_share_no_column(tmp_path: Path) -> No
         make_run(tmp_path, "snas", seed, search=88.0, child=90.0, **kind)
     table = report(tmp_path).tables[0]
     groups = [column.group for column in table.columns if column.group]
-    assert list(dict.fromkeys(groups)) == [PUBLISHED, MEASURED, DELTA]
+    assert list(dict.fromkeys(groups)) == [MEASURED, DELTA, PUBLISHED]
     assert not table.provisional and "†" not in table.rows[0][0].text
     assert cell(table, "snas", "published_search").text == "88.54"
     assert cell(table, "snas", "delta_search").number == pytest.approx(88.0 - 88.54)
@@ -247,15 +252,15 @@ def test_a_missing_random_search_is_said(tmp_path: Path) -> None:
 
 def test_csv_holds_the_numbers_behind_the_text(tmp_path: Path) -> None:
     three_estimators(tmp_path)
-    table = report(tmp_path).tables[0]
+    table, *_, apart = report(tmp_path).tables
     rows = list(csv.DictReader(io.StringIO(csv_text(table))))
     snas = next(row for row in rows if row["estimator"].startswith("snas"))
     key = "measured_child_valid_acc"
     assert float(snas[f"{key}_mean"]) == cell(table, "snas", "child_valid_acc").number
     assert float(snas[f"{key}_ci_low"]) <= float(snas[f"{key}_median"])
     assert len(snas["runs"].split()) == 7
-    published = next(row for row in rows if row["estimator"].startswith("DARTS"))
-    assert float(published["published_search"]) == 87.67 and not published[f"{key}_mean"]
+    published = next(csv.DictReader(io.StringIO(csv_text(apart))))
+    assert float(published["published_search"]) == 87.67
 
 
 def test_markdown_is_a_table_whatever_a_run_is_called(tmp_path: Path) -> None:
@@ -264,6 +269,36 @@ def test_markdown_is_a_table_whatever_a_run_is_called(tmp_path: Path) -> None:
     assert "<script>" not in written.replace("\\<script\\>", "")
     pipes = {len(re.findall(r"(?<!\\)\|", x)) for x in written.splitlines() if x[:1] == "|"}
     assert len(pipes) <= 4 and "Published: Search acc." in written
+
+
+@pytest.mark.parametrize(
+    ("search", "child", "decimals"),
+    [
+        ((35.0, 36.0, 34.0), (20.0, 60.0, 30.0), 0),  # the child's scatter carries no decimal
+        ((88.41, 88.42, 88.40), (90.32, 90.31, 90.33), 2),
+        ((50.0, 60.0, 55.0), (50.01, 60.01, 55.01), 0),  # a gap of little scatter, of coarse parts
+    ],
+)
+def test_a_gap_has_the_decimals_of_the_accuracies_it_is_between(
+    tmp_path: Path, search: tuple[float, ...], child: tuple[float, ...], decimals: int
+) -> None:
+    for seed, (found, derived) in enumerate(zip(search, child, strict=True)):
+        make_run(tmp_path, "snas", seed, search=found, child=derived)
+    table = report(tmp_path).tables[0]
+    parts = [cell(table, "snas", key) for key in ("search_valid_acc", "child_valid_acc")]
+    gap = cell(table, "snas", "child_gap")
+    assert gap.decimals == min(part.decimals for part in parts) == decimals
+    assert "-0" not in re.findall(r"-?[\d.]+", gap.text)  # nothing is minus zero
+    for number in re.findall(r"[\d.]+", gap.brief):
+        assert len(number.partition(".")[2]) == decimals
+
+
+def test_a_paired_difference_has_the_decimals_of_its_accuracies(tmp_path: Path) -> None:
+    for seed, value in enumerate((20.0, 60.0, 30.0)):  # no decimal alone, none between them
+        make_run(tmp_path, "random", seed, search=50.0, child=value)
+        make_run(tmp_path, "snas", seed, search=60.0, child=value + 0.5 + 0.01 * seed)
+    (differences,) = [t for t in report(tmp_path).tables if "differences" in t.name]
+    assert cell(differences, "snas", "difference").text == "+1"
 
 
 def test_a_store_without_finished_runs_says_so(tmp_path: Path) -> None:

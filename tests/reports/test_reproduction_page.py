@@ -21,7 +21,7 @@ from nasbench_snas.cost.expected import CostModel
 from nasbench_snas.cost.settings import CostSettings
 from nasbench_snas.registry import Registry
 from nasbench_snas.reports.build import ReportOptions, build_report
-from nasbench_snas.reports.tables.model import DELTA, Table
+from nasbench_snas.reports.tables.model import DELTA, PUBLISHED, Table
 from nasbench_snas.retrain.plan import PlannedRetraining
 from nasbench_snas.runs.folder import write_atomic, write_json
 from nasbench_snas.search.plan import PlannedRun, plan_run
@@ -95,12 +95,15 @@ def run_all(commands: tuple[str, ...], root: Path) -> None:
 
 
 def landed(table: Table, key: str, published: str) -> list[str]:
-    """Return the measured rows beside (Table 1) or under (Tables 2 and 3) a published row."""
+    """Return the measured rows that have a published row's numbers beside them."""
     names = [row[0].text for row in table.rows]
     if key == "1":
         return [] if any(n.startswith(published) for n in names) else names
-    at = next(i for i, name in enumerate(names) if name.startswith(published))
-    return [n for n in names[at + 1 : at + 2] if n.startswith("↳")]
+    printed = [i for i, column in enumerate(table.columns) if column.group == PUBLISHED]
+    theirs = next(r for r in table.rows if r[0].text.startswith(published) and not r[0].runs)
+    beside = [[r[i].text for i in printed] == [theirs[i].text for i in printed] for r in table.rows]
+    ours = zip(table.rows, beside, strict=True)
+    return [r[0].text for r, equal in ours if r[0].runs and equal]
 
 
 def test_the_page_has_both_rows_of_table_one_and_all_snas_rows() -> None:
