@@ -145,8 +145,8 @@ class @CLASS@(DerivationRule):
 _TRANSFORMER = '''"""@TITLE@: another loss in the place of the network's.
 
 Start: ``L'(z) = L(z) + weight mean_ij z_ij (1 - z_ij)``, a penalty on undecided weights. Replace
-:meth:`@CLASS@.transform` by your own; what depends on the parameters of the distribution alone is
-a ``penalty`` instead (see LossTransformer).
+:meth:`@CLASS@.transform` by your own. What depends on the parameters of the
+distribution alone is a ``penalty`` instead (see LossTransformer).
 """
 
 from __future__ import annotations

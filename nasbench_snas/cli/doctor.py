@@ -45,6 +45,7 @@ def command(session: Session, preset: str | None, build: bool) -> None:
         ("tensorboard", "tensorboard"),
         ("wandb", "wandb"),
         ("export", "onnx"),
+        ("parquet", "pyarrow"),
     ):
         there = "installed" if find_spec(module) else f"pip install 'nasbench-snas[{extra}]'"
         click.echo(f"{'[' + extra + ']':<16} {there}")

@@ -248,8 +248,8 @@ class DataSettings(BaseModel):
 
     @property
     def declared_sizes(self) -> tuple[int, int, int] | None:
-        """Channels, classes and side of the images; None where only the files know them."""
-        if not self.is_built_in:
+        """Channels, classes and side of the images; None where only files or plug-ins know."""
+        if not self.is_built_in and self._own is None:
             return None
         if self.dataset == "fake":
             return self.fake.channels, self.fake.classes, self.resolution or self.fake.size

@@ -26,6 +26,11 @@ from nasbench_snas.errors import DataError
 SPLIT_SEED = 1797
 """Seed of the test images that are set apart; not the run's."""
 
+_FAILURES = (
+    *(ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError),
+    *(TypeError, ValueError),
+)
+
 
 class OwnImages:
     """The images of a plug-in, read at most once for each part and folder.
@@ -84,7 +89,16 @@ class OwnImages:
     def _read(self, root: Path, part: Part) -> tuple[ImageSet, str]:
         """Return what the plug-in hands out for one part, and its fingerprint."""
         plugin, info = self.plugin, self.info
-        own = _as_images(plugin.load(part, root), f"data set {plugin.name!r}: load({part!r})")
+        where = f"data set {plugin.name!r}: load({part!r})"
+        try:
+            found = plugin.load(part, root)
+        except _FAILURES as error:
+            raise DataError(
+                f"{where} failed: {type(error).__name__}: {error}",
+                f"its folder is {root}",
+                "mend the plug-in, or point --data-root at its files",
+            ) from error
+        own = _as_images(found, where)
         names = own.classes
         if part == "test":
             train = self._part(root, "train")[0]

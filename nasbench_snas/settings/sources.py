@@ -23,10 +23,11 @@ def bound(data: DataSettings, registry: Registry) -> DataSettings:
         registry: Where data sets come from.
 
     Raises:
-        PluginError: The data set is neither built in nor among the plug-ins.
+        PluginError: The data set is neither built in nor among the plug-ins, or it is both.
         ConfigError: Its settings are wrong.
     """
     if data.is_built_in:
+        registry.entry("dataset", data.dataset)  # refuses a plug-in of the same name
         if data.parameters:
             raise ConfigError(
                 f"data.parameters are for plug-ins; {data.dataset!r} is built in.",

@@ -23,6 +23,7 @@ from nasbench_snas.runs.folder import RunFolder, read_json, write_atomic, write_
 from nasbench_snas.runs.plugins import check_plugins, used_plugins
 from nasbench_snas.runs.provenance import environment
 from nasbench_snas.seeding import stream
+from nasbench_snas.settings.sources import bound
 from nasbench_snas.settings.toml import to_toml
 from nasbench_snas.stats.subspace import coordinate_groups
 from nasbench_snas.study.cells import Cell
@@ -117,7 +118,8 @@ class Study:
     def run(self) -> dict[str, Any]:
         """Measure all points and return the result."""
         start, settings = time.monotonic(), self.settings
-        batches = load_batches(settings, self.registry)
+        data = bound(settings.data, self.registry)
+        batches = load_batches(settings.model_copy(update={"data": data}))
         named = [p for p in settings.points if p]
         total = max(1, len(named) * len(settings.trajectories))
         claims: list[dict[str, Any]] = []

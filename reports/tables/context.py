@@ -11,9 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from nasbench_snas.errors import NasbenchError
+from nasbench_snas.errors import NasbenchError, PluginError
 from nasbench_snas.settings.layers import flatten
-from nasbench_snas.settings.run import from_toml, resolve
+from nasbench_snas.settings.run import RunConfig, from_toml, resolve
 
 from .selection import Comparable, Run, Variant
 
@@ -47,10 +47,6 @@ def run_changes(run: Run) -> tuple[str, ...]:
 @cache
 def _changes(text: str) -> tuple[str, ...]:
     """Return the changed settings of a ``config.toml``."""
-    from nasbench_snas.registry import Registry
-    from nasbench_snas.search.plan import complete
-
-    registry = Registry()
     config = from_toml(text)
     plain, sources = resolve(
         config.estimator.name,
@@ -59,13 +55,24 @@ def _changes(text: str) -> tuple[str, ...]:
         constraint=config.constraint,
         assignments=[f'search.level="{config.search.level}"'],
     )
-    ours = _flat(complete(registry, config, {}).config.model_dump(mode="json"))
-    theirs = _flat(complete(registry, plain, sources).config.model_dump(mode="json"))
+    ours = _flat(_completed(config, {}).model_dump(mode="json"))
+    theirs = _flat(_completed(plain, sources).model_dump(mode="json"))
     return tuple(
         f"{key}={_text(ours.get(key))} (preset: {_text(theirs.get(key))})"
         for key in sorted({*ours, *theirs})
         if ours.get(key) != theirs.get(key)
     )
+
+
+def _completed(config: RunConfig, sources: dict[str, str]) -> RunConfig:
+    """Return settings with all defaults; as they were recorded where a plug-in is not here."""
+    from nasbench_snas.registry import Registry
+    from nasbench_snas.search.plan import complete
+
+    try:
+        return complete(Registry(), config, sources).config
+    except PluginError:
+        return config
 
 
 def _flat(values: dict[str, Any]) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def test_one_file_is_written_for_the_option_plugin(checkout):
     assert both.exit_code == 2 and "exclude each other" in both.output
 
 
-@pytest.mark.parametrize("kind", ["operation", "criterion"])
+@pytest.mark.parametrize("kind", KINDS[2:])
 def test_skeletons_of_other_kinds_pass_their_checks(kind, tmp_path, monkeypatch):
     from nasbench_snas.architecture import operations
 

@@ -242,3 +242,28 @@ def test_a_name_that_is_nowhere_is_an_error_that_says_how_to_give_it() -> None:
     with pytest.raises(ConfigError, match="built in"):
         bound(DataSettings(parameters={"count": 3}), Registry())
     assert unknown.declared_sizes is None  # listing needs no plug-in
+
+
+def test_a_plug_in_that_fails_or_has_a_taken_name_is_named(tmp_path: Path) -> None:
+    class Lost(Mine):
+        def load(self, part: Any, root: Path) -> Any:
+            return np.load(root / "nowhere.npz")
+
+    with pytest.raises(DataError, match=r"data set 'mine': load\('train'\) failed: FileNotFound"):
+        load_part(settings(Lost()), "train")
+    file = tmp_path / "taken.py"
+    source = "from nasbench_snas.api import ImageDataset\n\nclass Digits(ImageDataset):\n"
+    file.write_text(f'{source}    name = "digits"\n    summary = "others"\n')
+    with pytest.raises(PluginError, match="defined more than once"):
+        bound(DataSettings(), Registry(plugins=[str(file)]))
+
+
+def test_what_is_declared_is_known_before_and_held_to() -> None:
+    declared = type("Declared", (Mine,), {"shape": (1, 6, 6), "classes": 3})
+    assert settings(declared()).declared_sizes == (1, 3, 6)
+    assert settings(declared(), resolution=4).declared_sizes == (1, 3, 4)
+    assert settings(Mine()).declared_sizes is None
+    assert len(load_part(settings(declared()), "train")) == 24
+    for wrong in ({"shape": (3, 6, 6)}, {"classes": 2}):
+        with pytest.raises(DataError, match="declares"):
+            load_part(settings(type("Wrong", (Mine,), wrong)()), "train")

@@ -79,7 +79,8 @@ def test_report_draw_and_evaluate_work(store: tuple[Path, str, str], tmp_path: P
     words = ["--table", "1", "--figure", "none", "--format", "terminal,md", "--out"]
     call(root, "report", *words, str(tmp_path / "report"), plugin=None)
     tables = "".join(file.read_text() for file in (tmp_path / "report").rglob("*.md"))
-    assert "handwriting" in tables
+    assert "data.dataset=handwriting (preset: digits)" in tables
+    assert "data.parameters.count=200" in tables and "cannot be read" not in tables
 
 
 def test_lists_work_without_and_the_others_say_what_is_missing(
