@@ -182,7 +182,7 @@ def child_matrix(
             continue
         inherited = accuracy(parent, torch.stack(chosen), time.limit(valid()))
         results[view] = [_summary(view, "inherited", inherited)]
-        recalibrated = []
+        recalibrated: list[Tensor] = []
         for one in chosen:
             if (view != needed or recalibrated) and time.leaves_out():
                 break

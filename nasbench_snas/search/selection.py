@@ -77,7 +77,7 @@ def best_of(
     rows = list(dict.fromkeys(tuple(row) for row in drawn.argmax(dim=-1).tolist()))
     z = one_hot(torch.tensor(rows), dist.num_operations, torch.float32).to(drawn.device)
     limit = deadline or Deadline()
-    measured = []
+    measured: list[Tensor] = []
     for part in z.split(_TOGETHER):
         if measured and limit.leaves_out():
             break
