@@ -1,13 +1,18 @@
-"""Text of strangers: what of it may reach a terminal, a file's name, or a cell of a spreadsheet.
+"""What comes from strangers: text in a terminal, a file's name, a page or a cell, and pickles.
 
 Names of runs, cells, estimators and classes come from files that somebody else may have written.
 """
 
 from __future__ import annotations
 
+import html
+import pickle
 import re
 import stat
-from collections.abc import Iterable
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 _HIDDEN = re.compile(
@@ -15,6 +20,24 @@ _HIDDEN = re.compile(
     "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"  # line breaks and changes of direction
     "\ud800-\udfff]"  # bytes of a file name that are no text
 )
+UNREADABLE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What unpickling a damaged or foreign file raises: its bytes are a program for any opcode."""
 _FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 
 
@@ -69,6 +92,29 @@ def csv_line(cells: Iterable[object]) -> str:
     return bare, which splits the line for every reader).
     """
     return ",".join(map(_csv_cell, cells)) + "\n"
+
+
+def html_table(
+    rows: Iterable[Sequence[object]], heads: Sequence[object] = (), caption: str = ""
+) -> str:
+    """Return an HTML table; whatever the cells hold, it is shown as text.
+
+    Args:
+        rows: The cells of each row.
+        heads: Heads of the columns; none: the first cell of each row is its head.
+        caption: One line above it.
+    """
+
+    def cell(kind: str, value: object) -> str:
+        return f'<{kind} style="text-align: left">{html.escape(visible(str(value)))}</{kind}>'
+
+    lines = [f"<caption>{html.escape(visible(caption))}</caption>"] if caption else []
+    if heads:
+        lines.append("<tr>" + "".join(cell("th", head) for head in heads) + "</tr>")
+    for first, *rest in rows:
+        cells = [cell("td" if heads else "th", first), *(cell("td", value) for value in rest)]
+        lines.append("<tr>" + "".join(cells) + "</tr>")
+    return "<table>\n" + "\n".join(lines) + "\n</table>"
 
 
 def _csv_cell(value: object) -> str:

@@ -1,6 +1,7 @@
 """What an architecture is: spaces, operations, genotypes, distributions to draw from."""
 
 __all__ = [
+    "candidates",
     "controller",
     "distributions",
     "genotype",

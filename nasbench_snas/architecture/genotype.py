@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from nasbench_snas.architecture.operations import OPERATIONS
+from nasbench_snas.architecture.operations import is_known, known_operations
 from nasbench_snas.architecture.space import Space
 from nasbench_snas.errors import GenotypeError
 
@@ -45,7 +45,7 @@ class CellGenotype:
     concat: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        """Check nodes and operations."""
+        """Check nodes and edges."""
         total = self.num_inputs + self.num_nodes
         if self.num_inputs < 1 or self.num_nodes < 1 or total > MOST_NODES:
             raise GenotypeError(
@@ -53,11 +53,8 @@ class CellGenotype:
                 f"Expected at least one of each, and at most {MOST_NODES} together.",
             )
         for position, edge in enumerate(self.edges):
-            if edge.operation not in OPERATIONS or edge.operation == "none":
-                raise GenotypeError(
-                    f"edge {position}: {edge.operation!r} is not an operation that can be kept.",
-                    f"Known: {', '.join(name for name in OPERATIONS if name != 'none')}",
-                )
+            if edge.operation in ("", "none"):
+                raise _not_kept(position, edge.operation)
             if not (0 <= edge.source < edge.target < total and edge.target >= self.num_inputs):
                 raise GenotypeError(
                     f"edge {position}: {edge.source} -> {edge.target} is not possible.",
@@ -142,8 +139,13 @@ class Genotype:
         return json.dumps(self.to_dict(), indent=1)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Genotype:
+    def from_dict(cls, data: Mapping[str, Any], *, recorded: bool = False) -> Genotype:
         """Return the genotype that :meth:`to_dict` wrote.
+
+        Args:
+            data: Plain containers.
+            recorded: Whether it is a run's own, which is read also where operations that plug-ins
+                brought are not here.
 
         Raises:
             GenotypeError: Something is missing or of the wrong kind; the message names the place.
@@ -156,6 +158,9 @@ class Genotype:
                 edges = []
                 for position, (operation, source, target) in enumerate(cell["edges"]):
                     where = f"cells.{name}.edges[{position}]"
+                    if not recorded and not is_known(str(operation)):
+                        where = f"cells.{name}"
+                        raise _not_kept(position, str(operation))
                     edges.append(Edge(str(operation), _whole(source), _whole(target)))
                 where = f"cells.{name}.concat"
                 concat = tuple(_whole(node) for node in cell["concat"])
@@ -174,6 +179,14 @@ class Genotype:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             problem = f"missing {error}" if isinstance(error, KeyError) else str(error)
             raise GenotypeError(f"cannot read the genotype at {where}: {problem}") from error
+
+
+def _not_kept(position: int, operation: str) -> GenotypeError:
+    return GenotypeError(
+        f"edge {position}: {operation!r} is not an operation that can be kept.",
+        f"Known: {', '.join(name for name in known_operations() if name != 'none')}",
+        "One of your own: --plugin my_operation.py, or install its package.",
+    )
 
 
 def _whole(value: Any) -> int:

@@ -8,11 +8,35 @@ convolution is applied twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple, Protocol
 
 from nasbench_snas.errors import ConfigError, suggest
+
+
+class OperationCost(NamedTuple):
+    """What one operation costs for one image.
+
+    Attributes:
+        parameters: Trainable scalars.
+        macs: Multiply-adds.
+        access: Elements of feature maps and weights that are moved.
+    """
+
+    parameters: int
+    macs: int
+    access: int
+
+
+class OwnModule(Protocol):
+    """What an operation of the kind ``module`` brings; see ``candidates.CandidateOperation``."""
+
+    def build(self, channels: int, stride: int, affine: bool) -> Any:
+        """Return a new ``torch.nn.Module`` of the operation."""
+
+    def cost(self, channels: int, stride: int, resolution: int, affine: bool) -> OperationCost:
+        """Return what one module costs for one image."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +68,19 @@ class Operation:
 
     Attributes:
         name: Name in genotypes and settings.
-        kind: ``zero`` (no edge), ``skip`` (identity, a factorised reduction at stride 2), ``pool``
-            or ``conv``.
+        kind: ``zero`` (no edge), ``skip`` (identity, a factorised reduction at stride 2), ``pool``,
+            ``conv``, or ``module`` (one's own, called as it is).
         units: For ``conv``: ReLU-Conv-BN units in order, each a tuple of convolutions between ReLU
             and BN.
         pool: For ``pool``: ``max`` or ``avg`` over 3x3 (averages do not count the padding).
+        own: For ``module``: what makes it and says what it costs.
     """
 
     name: str
-    kind: Literal["zero", "skip", "pool", "conv"]
+    kind: Literal["zero", "skip", "pool", "conv", "module"]
     units: tuple[tuple[Conv, ...], ...] = ()
     pool: Literal["", "max", "avg"] = ""
+    own: OwnModule | None = None
 
     @property
     def strided(self) -> tuple[int, int]:
@@ -110,14 +136,39 @@ DARTS_OPERATIONS = (
 """The eight candidates of DARTS and SNAS, in the order of the released code."""
 
 
+_offered: dict[str, Callable[[], Operation]] = {}
+
+
+def offer(name: str, load: Callable[[], Operation]) -> None:
+    """Make an operation of a plug-in known: ``load`` imports it when it is first asked for."""
+    _offered[name] = load
+
+
+def known_operations() -> tuple[str, ...]:
+    """Return the names of all operations: the built-in ones, then those of plug-ins."""
+    return (*OPERATIONS, *(name for name in _offered if name not in OPERATIONS))
+
+
+def is_known(name: str) -> bool:
+    """Whether there is an operation called ``name``; nothing is imported."""
+    return name in OPERATIONS or name in _offered
+
+
 def operation(name: str) -> Operation:
     """Return the operation called ``name``.
 
     Raises:
         ConfigError: No such operation; the message suggests the nearest name.
+        PluginError: The plug-in that brings it is broken, or has a name that is taken.
     """
+    if name in _offered:
+        return _offered[name]()
     if name not in OPERATIONS:
-        raise ConfigError(f"unknown operation {name!r}.", suggest(name, OPERATIONS))
+        raise ConfigError(
+            f"unknown operation {name!r}.",
+            suggest(name, known_operations()),
+            "One of your own: --plugin my_operation.py, or install its package.",
+        )
     return OPERATIONS[name]
 
 

@@ -36,8 +36,23 @@ device: Option = click.option(
 deterministic: Option = click.option(
     "--deterministic/--no-deterministic", default=True, show_default=True
 )
+derive: Option = click.option(
+    "--derive",
+    metavar="RULE",
+    help="How the child is derived; see `nasbench ls rules`. [default: as the estimator says]",
+)
+transform: Option = click.option(
+    "--transform",
+    "transform",
+    multiple=True,
+    metavar="NAME",
+    help="Objective transformer; repeatable, the first is innermost.",
+)
 dry_run: Option = click.option(
     "--dry-run", is_flag=True, help="Show what would run; nothing is written."
+)
+measure: Option = click.option(
+    "--measure", is_flag=True, help="As --dry-run, and run a few steps for the time."
 )
 track: Option = click.option(
     "--track",
@@ -112,8 +127,8 @@ max_time: Option = click.option(
     "--max-time",
     type=Seconds(),
     metavar="TIME",
-    help="As --max-epochs: 90 (seconds), 15m, 2h. Of the training; the measurement of what was "
-    "found follows.",
+    help="As --max-epochs, for all that one run does, the measurement of what it found included: "
+    "90 (seconds), 15m, 2h.",
 )
 
 
@@ -129,6 +144,12 @@ def given(options: Mapping[str, Any], keys: Mapping[str, str]) -> list[str]:
         for option, key in keys.items()
         if options[option]
     ]
+
+
+def transformers(options: Mapping[str, Any]) -> list[str]:
+    """Return the assignment that ``--transform`` is short for, if it was given."""
+    names = list(options["transform"])
+    return [f"transformers={json.dumps(names, ensure_ascii=False)}"] if names else []
 
 
 def _choice(name: str, values: list[str], default: str, about: str) -> Option:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nasbench_snas.cli._run_display import RunDisplay
+from nasbench_snas.cli._run_display import RunDisplay, images_in_words, limits_in_words
 
 if TYPE_CHECKING:
     from nasbench_snas.cli.main import Session
+    from nasbench_snas.retrain.plan import PlannedRetraining
     from nasbench_snas.runs.folder import RunFolder
 
 
@@ -32,13 +33,36 @@ class RetrainDisplay(RunDisplay):
         )
 
 
-def announce_retraining(session: Session, preset: str, device: str) -> None:
-    """Print what the preset is and where the retrainings compute."""
+def announce_retraining(
+    session: Session,
+    plan: PlannedRetraining,
+    device: str,
+    max_epochs: int | None = None,
+    max_seconds: float | None = None,
+) -> None:
+    """Print what the retraining is, what its preset is, and where it computes.
+
+    Args:
+        session: The command's session.
+        plan: The retraining, the first one of several.
+        device: Where it computes.
+        max_epochs: Epochs after which it stops; None: at its end.
+        max_seconds: Seconds after which it stops; None: at its end.
+    """
     from nasbench_snas.runs.provenance import device_name, versions
     from nasbench_snas.settings.retrain import load_retrain_preset
 
-    console = session.console()
+    console, config = session.console(), plan.config
+    preset, network, training = config.preset, config.network, config.training
     about = load_retrain_preset(preset).get("about", "")
+    parts = [
+        f"{network.cells} cells" if network.cells else "",
+        f"{network.channels} channels" if network.channels else "",
+        images_in_words(config.data),
+        limits_in_words(training.epochs, max_epochs, max_seconds),
+        f"batch {training.batch_size}",
+    ]
+    console.print(f"retrain {config.name}: {', '.join(part for part in parts if part)}")
     console.print(f"preset {preset}: {about}")
     console.print(f"device {device_name(device)}   torch {versions()['torch']}")
 
@@ -47,7 +71,7 @@ def show_retraining(
     session: Session, folder: RunFolder, result: dict[str, Any], note: str = ""
 ) -> None:
     """Print the test error, its interval, size and folder."""
-    from nasbench_snas.search.estimate import duration
+    from nasbench_snas.runs.progress import duration
 
     console = session.console()
     low, high = result["test_ci_top1"]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nasbench_snas.cli.main import Session
+    from nasbench_snas.data.settings import DataSettings
     from nasbench_snas.retrain.plan import PlannedRetraining
     from nasbench_snas.runs.folder import RunFolder
     from nasbench_snas.search.plan import PlannedRun
@@ -24,22 +26,40 @@ _BAR = (
 """Beside the bar, which has to fit into 80 columns: key of an event, word, format."""
 
 
-def announce(session: Session, plan: PlannedRun, device: str) -> None:
-    """Print what the preset is and where the run computes."""
+_EVERY_SECONDS = 30.0
+"""Between two lines within an epoch, where there is no terminal."""
+
+
+def announce(
+    session: Session,
+    plan: PlannedRun,
+    device: str,
+    max_epochs: int | None = None,
+    max_seconds: float | None = None,
+) -> None:
+    """Print what the run is, where its settings come from, and where it computes.
+
+    Args:
+        session: The command's session.
+        plan: The run, the first one of several seeds.
+        device: Where it computes.
+        max_epochs: Epochs after which it stops; None: at its end.
+        max_seconds: Seconds after which it stops; None: at its end.
+    """
     from nasbench_snas.runs.provenance import device_name, git_state, versions
     from nasbench_snas.settings.presets import load_preset
 
     console = session.console()
     config = plan.config
     about = load_preset(config.preset).get("about", "")
-    console.print(f"preset {config.preset}: {about}")
-    if changed := sorted(key for key, source in plan.sources.items() if _is_users(key, source)):
-        data, search = config.data, config.search
-        console.print(
-            f"this run:     {data.dataset}, {search.epochs} epochs, batch {search.batch_size}, "
-            f"{search.level}; changed: {', '.join(changed)}"
-        )
-    if config.preset == "smoke":
+    changed = sorted(key for key, source in plan.sources.items() if _is_users(key, source))
+    console.print(f"search {_in_words(plan, max_epochs, max_seconds)}")
+    if changed:
+        warning = about[about.index("Numbers") :] if "Numbers" in about else ""
+        console.print(f"preset {config.preset}, but for {', '.join(changed)}. {warning}".rstrip())
+    else:
+        console.print(f"preset {config.preset}: {about}")
+    if config.preset == "smoke" and not changed:
         command = (
             f"nasbench data prepare cifar10 && nasbench run "
             f"-e {config.estimator.name} -s {config.space.name} -p paper"
@@ -50,6 +70,40 @@ def announce(session: Session, plan: PlannedRun, device: str) -> None:
     git = git_state()
     sha = f"   git {git['sha'][:7]}{'+dirty' if git['dirty'] else ''}" if git["sha"] else ""
     console.print(f"device {device_name(device)}   torch {versions()['torch']}{sha}")
+
+
+def _in_words(plan: PlannedRun, max_epochs: int | None, max_seconds: float | None) -> str:
+    """Return a run in one line: what is searched, on which images, how long."""
+    config, search = plan.config, plan.config.search
+    width = config.space.parameters.get("channels")
+    words = [
+        f"{width} channels" if width else "",
+        images_in_words(config.data),
+        limits_in_words(search.epochs, max_epochs, max_seconds),
+        f"batch {search.batch_size}",
+        search.level,
+        f"constraint {config.constraint}" if config.constraint != "none" else "",
+    ]
+    told = ", ".join(word for word in words if word)
+    return f"{config.estimator.name} on {config.space.name}: {told}"
+
+
+def images_in_words(data: DataSettings) -> str:
+    """Return the data set and what one of its images is, as far as the settings say."""
+    if (sizes := data.declared_sizes) is None:
+        return data.dataset
+    channels, _, side = sizes
+    return f"{data.dataset} ({side}x{side}, {'grey' if channels == 1 else f'{channels} channels'})"
+
+
+def limits_in_words(epochs: int, max_epochs: int | None, max_seconds: float | None) -> str:
+    """Return how long a training is, and where it stops early."""
+    from nasbench_snas.runs.progress import duration
+
+    told = f"{epochs} epoch{'s' if epochs > 1 else ''}"
+    if max_epochs is not None and max_epochs < epochs:
+        told = f"{max_epochs} of {told}"
+    return told if max_seconds is None else f"{told}, at most {duration(max_seconds)}"
 
 
 def _is_users(key: str, source: str) -> bool:
@@ -80,7 +134,7 @@ class RunDisplay:
         device: str,
         max_epochs: int | None = None,
     ) -> None:
-        self._max_epochs = max_epochs
+        self._max_epochs, self._told = max_epochs, time.monotonic()
         self._session, self._folder, self._device = session, folder, device
         self._plan: Any = plan
         self._console = session.console()
@@ -130,10 +184,14 @@ class RunDisplay:
             if event["epoch"]:
                 self._console.print(f"continued after epoch {event['epoch']}")
             self._console.print(self.header)
+            self._told = time.monotonic()
         elif kind == "epoch":
             self._latest |= event
             self._console.print(self._epoch_line(event))
-        elif kind == "step" and self._progress is not None:
+            self._told = time.monotonic()
+        elif kind == "step" and self._progress is None:
+            self._within_epoch(event)
+        elif kind == "step":
             self._latest |= event
             now = "  ".join(
                 f"{word} {self._latest[key]:{form}}"
@@ -144,6 +202,19 @@ class RunDisplay:
                 now = f"loss {event['train_loss']:.3f}"
             total = self._steps(event["total_steps"])
             self._progress.update(self._task, completed=event["step"], total=total, now=now)
+
+    def _within_epoch(self, event: dict[str, Any]) -> None:
+        """Print a line now and then, so that a log of a long epoch shows that it goes on."""
+        from nasbench_snas.runs.progress import duration
+
+        now = time.monotonic()
+        if now - self._told < _EVERY_SECONDS:
+            return
+        self._told = now
+        loss = f"  loss {event['train_loss']:.3f}" if "train_loss" in event else ""
+        left = f"  about {duration(event['left_s'])} left" if "left_s" in event else ""
+        step, steps = event["step"], event["total_steps"]
+        self._console.print(f"  in epoch {event['epoch']}: step {step}/{steps}{loss}{left}")
 
     def _steps(self, planned: int) -> int:
         """Return the steps until this command stops."""
@@ -170,21 +241,12 @@ class RunDisplay:
         )
 
 
-def rule_in_words(result: dict[str, Any]) -> str:
-    """Return how the child was derived: ``argmax``, or ``best of 100 on 143 images, 1.7 s``."""
-    if not result.get("n_candidates"):
-        return str(result["derive_rule"])
-    return (
-        f"best of {result['n_candidates']} on {result['selection_images']} images, "
-        f"{result['selection_s']:.1f} s"
-    )
-
-
 def show_result(
     session: Session, folder: RunFolder, result: dict[str, Any], note: str = ""
 ) -> None:
     """Print the child's accuracy, the gap, and the folder."""
-    from nasbench_snas.search.estimate import duration
+    from nasbench_snas.runs.progress import duration
+    from nasbench_snas.runs.schema import rule_in_words
 
     console = session.console()
     truncated = " [truncated]" if result["truncated"] else ""
@@ -200,8 +262,10 @@ def show_result(
     with contextlib.suppress(ValueError):
         shown = folder.path.resolve().relative_to(folder.path.cwd())
         folder = type(folder)(shown)
+    measuring = result.get("measurement_s", 0.0)
+    also = f" (and {duration(measuring)} of measuring the child)" if measuring >= 10 else ""
     console.print(
-        f"done in {duration(result['wall_s'])} -> {folder.path}{truncated}"
+        f"done in {duration(result['wall_s'])}{also} -> {folder.path}{truncated}"
         + (f"   ({note})" if note else ""),
     )
 

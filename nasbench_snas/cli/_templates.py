@@ -7,6 +7,8 @@ package of a repository of its own.
 
 from __future__ import annotations
 
+from nasbench_snas.cli._templates_of_kinds import OTHERS
+
 _REFERENCE = """    reference = (
         "@misc{@KEY@, title = {@TITLE@}, author = {Your Name}, year = {2025}, "
         "howpublished = {where the method is described}}"
@@ -296,8 +298,8 @@ nasbench check --quick @NAME@
 
 _IGNORE = "__pycache__/\n*.egg-info/\n.pytest_cache/\nbuild/\ndist/\nruns/\n"
 
-SOURCES = {"pathwise": _PATHWISE, "score": _SCORE, "custom": _CUSTOM, "space": _SPACE}
-"""Source of a plug-in by family (``space`` for a space)."""
+SOURCES = {"pathwise": _PATHWISE, "score": _SCORE, "custom": _CUSTOM, "space": _SPACE, **OTHERS}
+"""Source of a plug-in by family of estimators, and by kind."""
 
 
 def fill(template: str, values: dict[str, str]) -> str:

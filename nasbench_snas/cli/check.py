@@ -1,4 +1,4 @@
-"""Run the conformance checks on estimators and spaces."""
+"""Run the conformance checks on plug-ins of any kind."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import Any, TextIO
 import click
 
 from nasbench_snas.errors import ConfigError, MissingDependencyError
+from nasbench_snas.registry import KINDS
 
 _MODULE = '''"""Written by `nasbench check`."""
 
@@ -35,7 +36,9 @@ _LABELS = {
 
 @click.command("check")
 @click.argument("targets", nargs=-1, metavar="NAME|path.py|pkg:Class…")
-@click.option("--all", "everything", is_flag=True, help="Every estimator and space known.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Everything known but what is built in as data."
+)
 @click.option("--quick", is_flag=True, help="Leave out the slow proofs.")
 @click.option("--device", default="cpu", show_default=True, help="Where the checks run.")
 @click.option(
@@ -54,16 +57,16 @@ def command(
     expression: str,
     as_json: bool,
 ) -> None:
-    """Run the conformance checks that all built-in estimators and spaces pass.
+    """Run the conformance checks that everything built in passes, each kind its own.
 
     Exit code 1 if a check fails. An expected failure carries the plug-in's own reason.
     """
     if everything:
         registry = session.registry()
-        entries = [*registry.estimators(), *registry.spaces()]
-        targets = (*targets, *(entry.name for entry in entries))
+        entries = [entry for kind in KINDS for entry in registry.entries(kind)]
+        targets = (*targets, *(entry.name for entry in entries if entry.is_class))
     if not targets:
-        raise click.UsageError("name an estimator or a space, or use --all.")
+        raise click.UsageError("name a plug-in, or use --all.")
     _refuse_unknown(session, targets)
     modules = [
         _MODULE.format(

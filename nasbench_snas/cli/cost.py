@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nasbench_snas.cli import _options
+from nasbench_snas.cli._latency import measure, options, refuse_without_timing
 
 if TYPE_CHECKING:
     from nasbench_snas.architecture.space import Space
@@ -48,6 +49,7 @@ _DATASETS |= {"imagenet": (3, 1000, 224)}
     show_default=True,
     help="A table for the terminal, or in Markdown.",
 )
+@options
 @_options.as_json
 @click.pass_obj
 def command(
@@ -63,6 +65,7 @@ def command(
     convention: str,
     style: str,
     as_json: bool,
+    **timing: Any,
 ) -> None:
     """Count parameters, multiply-adds and memory access, beside the published figure.
 
@@ -72,7 +75,19 @@ def command(
     says; other genotypes as in Table 2 (36 channels, 20 cells). Parameters exclude
     the auxiliary head unless --auxiliary; multiply-adds are those of convolutions and linear
     layers, counted once.
+
+    With --measure-latency the operations of one space are timed on this device, at the size that a
+    search with the same --preset and --set has; --out writes a table that the criterion `table`
+    reads.
     """
+    if timing["measure_latency"]:
+        if len(targets) != 1 or channels or layers or dataset:
+            raise click.UsageError(
+                "--measure-latency takes one space, and its size from --preset and --set."
+            )
+        measure(session, targets[0], style=style, as_json=as_json, show=_table, **timing)
+        return
+    refuse_without_timing(timing)
     if not targets and not tables:
         raise click.UsageError("give a TARGET, or --tables.")
     counters = _counters(convention)

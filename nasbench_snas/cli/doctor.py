@@ -24,6 +24,7 @@ def command(session: Session, preset: str | None, build: bool) -> None:
     import torch
 
     from nasbench_snas.kernels import select_backend
+    from nasbench_snas.registry import KINDS
     from nasbench_snas.runs.provenance import cpu_model, versions
 
     for name, version in versions().items():
@@ -47,9 +48,10 @@ def command(session: Session, preset: str | None, build: bool) -> None:
     ):
         there = "installed" if find_spec(module) else f"pip install 'nasbench-snas[{extra}]'"
         click.echo(f"{'[' + extra + ']':<16} {there}")
-    for entry in session.registry().estimators() + session.registry().spaces():
-        if entry.problem:
-            click.echo(f"BROKEN {entry.kind} {entry.name} ({entry.origin}): {entry.problem}")
+    registry = session.registry()
+    broken = [entry for kind in KINDS for entry in registry.entries(kind) if entry.problem]
+    for entry in {(e.name, e.origin, e.problem): e for e in broken[::-1]}.values():
+        click.echo(f"BROKEN {entry.kind} {entry.name} ({entry.origin}): {entry.problem}")
     if preset is not None:
         _check_data(preset)
 

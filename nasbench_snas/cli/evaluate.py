@@ -58,9 +58,11 @@ def command(
     from nasbench_snas.evaluate.images import split_batches
     from nasbench_snas.evaluate.load import load_trained
     from nasbench_snas.retrain.accuracy import evaluate
+    from nasbench_snas.runs.plugins import check_plugins
 
     where = resolve_device(device)
     loaded = load_trained(target, root=session.root, device=where, registry=session.registry())
+    check_plugins(loaded.folder, session.registry(), ("dataset",))
     if data_root is not None:
         data = loaded.data.model_copy(update={"root": data_root})
         loaded = dataclasses.replace(loaded, data=data)

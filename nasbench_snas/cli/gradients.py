@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nasbench_snas.cli import _options
 from nasbench_snas.cli.main import Session
 from nasbench_snas.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nasbench_snas.registry import Registry
 
 _EXAMPLES = """\b
 Examples:
@@ -31,6 +34,8 @@ Examples:
 )
 @click.option("-s", "--space", metavar="NAME", help="The space. [default: snas-unit]")
 @click.option("-c", "--config", "file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--dataset", help="Data set; see `nasbench ls datasets`.")
+@_options.data_root
 @_options.assignments
 @click.option("--seed", type=int, help="Seed of weights, batches and noise. [default: 0]")
 @click.option("--points", metavar="LIST", help="init,mid,late, a fraction, or a run's id.")
@@ -56,8 +61,8 @@ def command(session: Session, /, **options: Any) -> None:
     from nasbench_snas.reports import gradients as gradient_report
     from nasbench_snas.study.study import run_study, study_folder
 
-    settings = _settings(options)
     registry = session.registry()
+    settings = _settings(registry, options)
     folder = study_folder(settings, session.root)
     with _progress(session, settings) as report:
         result = run_study(settings, registry, session.root, report)
@@ -79,48 +84,23 @@ def command(session: Session, /, **options: Any) -> None:
     console.print(f"tables and figures: {written}")
 
 
-def _settings(options: dict[str, Any]) -> Any:
+def _settings(registry: Registry, options: dict[str, Any]) -> Any:
     """Return the study's settings from file, --set and options, the later ones stronger."""
-    import pydantic
-
-    from nasbench_snas.data.fingerprint import with_content
-    from nasbench_snas.settings.layers import Layers, flatten
-    from nasbench_snas.settings.parameters import config_error
-    from nasbench_snas.settings.toml import read_toml
-    from nasbench_snas.settings.values import check_values
-    from nasbench_snas.study.settings import StudySettings
+    from nasbench_snas.study.plan import plan_study
 
     values: dict[str, Any] = {}
-    if options["file"] is not None:
-        values = read_toml(options["file"])
-    if isinstance(values.get("space"), str):
-        values["space"] = {"name": values["space"]}
-    if options["space"] is not None:
-        values["space"] = values.get("space", {}) | {"name": options["space"]}
-    layers = Layers(StudySettings)
-    layers.add(values, "file")
-    for text in options["assignments"]:
-        layers.set(text)
-    values = layers.values
     lists = {"points": str, "temperatures": float}
     for key, kind in lists.items():
         if options[key] is not None:
             values[key] = [_number(kind, part, key) for part in options[key].split(",")]
-    for key in ("seed", "samples", "until_se", "reference", "claims"):
+    for key in ("seed", "samples", "until_se", "max_time", "reference", "claims"):
         if options[key] is not None:
             values[key] = options[key]
     if options["estimators"]:
         values["estimators"] = list(options["estimators"])
-    if options["max_time"] is not None:
-        values["max_time"] = options["max_time"]
-    check_values(flatten(values))
-    try:
-        settings = StudySettings.model_validate(values)
-    except pydantic.ValidationError as error:
-        raise config_error(error) from error
-    _ = settings.reference_draws
-    data = with_content(settings.data, ("train",))
-    return settings.model_copy(update={"data": data})
+    shortcuts = {"dataset": "data.dataset", "data_root": "data.root"}
+    assignments = [*_options.given(options, shortcuts), *options["assignments"]]
+    return plan_study(registry, options["space"], options["file"], assignments, values)
 
 
 def _number(kind: type, text: str, option: str) -> Any:

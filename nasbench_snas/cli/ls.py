@@ -1,30 +1,37 @@
-"""List estimators, spaces, presets, datasets, runs or tables."""
+"""List plug-ins of any kind, presets, runs or tables."""
 
 from __future__ import annotations
 
 import json
-import shutil
-import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from nasbench_snas.cli._columns import print_rows
+from nasbench_snas.errors import ConfigError
+from nasbench_snas.registry import PLURALS
+
 if TYPE_CHECKING:
     from nasbench_snas.cli.main import Session
-    from nasbench_snas.registry import Entry
+    from nasbench_snas.registry import Entry, Kind
 
 
-_RUN_COLUMNS = (
-    "run_id stage status reason epochs_done epochs_planned search_valid_acc child_valid_acc "
-    "test_err_top1 gpu_days updated note"
-).split()
+def _filter(*flags: str, about: str = "names") -> Any:
+    """Return an option that keeps runs of the given values, separated by commas."""
+    return click.option(*flags, metavar="A,B", help=f"Runs: only these ({about}).")
 
 
-@click.command(name="ls")
+_EXAMPLES = """\b
+Examples:
+  nasbench ls estimators --matrix
+  nasbench ls runs --status failed,stale --dataset cifar10
+  nasbench ls runs -e snas,darts --watch"""
+
+
+@click.command(name="ls", epilog=_EXAMPLES)
 @click.argument(
     "what",
-    type=click.Choice(["estimators", "spaces", "presets", "datasets", "runs", "tables"]),
+    type=click.Choice([*PLURALS, "presets", "runs", "tables"]),
     default="runs",
 )
 @click.option(
@@ -32,74 +39,55 @@ _RUN_COLUMNS = (
 )
 @click.option("--matrix", is_flag=True, help="Estimators: which spaces and levels they support.")
 @click.option("--reindex", is_flag=True, help="Runs: rebuild index.jsonl from the folders.")
+@_filter("-e", "--estimator")
+@_filter("-s", "--space")
+@_filter("--dataset")
+@_filter("--status", about="done, running, stale, failed …")
+@_filter("--stage", about="search, retrain, transfer, gradients")
+@_filter("-p", "--preset")
+@_filter("--constraint")
+@_filter("--seed", about="numbers")
+@_filter("--name", about="parts of run ids")
+@click.option("--watch", is_flag=True, help="Runs: look again every few seconds, until Ctrl-C.")
 @click.pass_obj
-def command(session: Session, what: str, as_json: bool, matrix: bool, reindex: bool) -> None:
+def command(
+    session: Session,
+    what: str,
+    as_json: bool,
+    matrix: bool,
+    reindex: bool,
+    watch: bool,
+    **wanted: str,
+) -> None:
     """List WHAT (default: runs: searches, retrainings, gradient studies).
 
-    Nothing heavy is imported.
+    Nothing heavy is imported, and no plug-in. What a run does is read from its folder, so that
+    --watch shows runs of other machines, too, where they share the store. On a terminal the columns
+    that fit are shown; into a file or pipe go all.
     """
+    from nasbench_snas.cli import _runs_listing
+
+    chosen = {name: tuple(text.split(",")) for name, text in wanted.items() if text}
+    if (chosen or watch) and what != "runs":
+        raise ConfigError(f"--watch and filters are for runs, not for {what}.")
+    if watch:
+        _runs_listing.watch(session, chosen)
+        return
+    if what == "runs":
+        found = _runs_listing.rows(session, chosen, rebuild=reindex)
+        _runs_listing.show(session, found, chosen, as_json=as_json)
+        return
     rows = {
         "estimators": lambda: _matrix(session) if matrix else _estimators(session),
-        "spaces": lambda: _spaces(session),
         "presets": _presets,
-        "datasets": _datasets,
-        "runs": lambda: _runs(session, reindex),
         "tables": _tables,
-    }[what]()
+    }.get(what, lambda: _plugins(session, PLURALS[what]))()
     if as_json:
         click.echo(json.dumps(rows, indent=1))
     elif not rows:
-        click.echo(f"no {what} in {session.root}" if what == "runs" else f"no {what}")
+        click.echo(f"no {what}")
     else:
-        _print([_shown(row) for row in rows] if what == "runs" else rows)
-
-
-_LEAST = ("origin", "reference", "note", "error", "gpu-days", "cost of a draw", "draws", "stage")
-"""Columns that a narrow terminal does without, in this order; those without content first."""
-_LEGEND = {
-    "search": "search, child: validation accuracy (%) in search and of the derived child",
-    "error": "error: test error (%)",
-    "bias": "bias: what the method declares",
-    "cost of a draw": "F: one forward pass, K: operations, E: edges, n: architectures",
-}
-
-
-def _print(rows: list[dict[str, Any]]) -> None:
-    """Print a table; on a terminal it fits and says what its columns are, and what is left out."""
-    names = list(rows[0])
-    texts = {name: [_text(row.get(name)) for row in rows] for name in names}
-    terminal, width = sys.stdout.isatty(), shutil.get_terminal_size().columns
-    shown = _fitting(texts, width) if terminal else names
-    widths = {name: max(len(name), *map(len, texts[name])) for name in shown}
-    click.echo("  ".join(name.upper().ljust(widths[name]) for name in shown).rstrip())
-    for place in range(len(rows)):
-        cells = (texts[name][place].ljust(widths[name]) for name in shown)
-        line = "  ".join(cells).rstrip()
-        click.echo(f"{line[: width - 1]}…" if terminal and len(line) > width else line)
-    if terminal:
-        legend = [_LEGEND[name] for name in shown if name in _LEGEND]
-        hidden = [name for name in names if name not in shown]
-        legend += [f"not shown: {', '.join(hidden)} (--json)"] if hidden else []
-        click.echo("; ".join(legend) + ("" if not legend else "."))
-
-
-def _fitting(texts: dict[str, list[str]], width: int) -> list[str]:
-    """Return the columns that fit a width, the first and the last always among them."""
-    empty = [name for name in _LEAST if set(texts.get(name, [])) == {"-"}]
-    shown = list(texts)
-    for name in [*empty, *_LEAST]:
-        total = sum(2 + max(len(n), *map(len, texts[n])) for n in shown) - 2
-        if total <= width:
-            break
-        if name in shown:
-            shown.remove(name)
-    return shown
-
-
-def _text(value: Any) -> str:
-    if value is None or value == "":
-        return "-"
-    return f"{value:.2f}" if isinstance(value, float) else " ".join(str(value).split())
+        print_rows(rows)
 
 
 def _key(entry: Entry) -> str:
@@ -151,7 +139,7 @@ def _matrix(session: Session) -> list[dict[str, Any]]:
     return rows
 
 
-def _spaces(session: Session) -> list[dict[str, Any]]:
+def _plugins(session: Session, kind: Kind) -> list[dict[str, Any]]:
     return [
         {
             "name": entry.name,
@@ -159,7 +147,7 @@ def _spaces(session: Session) -> list[dict[str, Any]]:
             "origin": entry.origin,
             "summary": entry.problem or entry.attributes.get("summary", ""),
         }
-        for entry in session.registry().spaces()
+        for entry in session.registry().entries(kind)
     ]
 
 
@@ -167,12 +155,6 @@ def _presets() -> list[dict[str, Any]]:
     from nasbench_snas.settings.presets import load_preset, preset_names
 
     return [{"name": name, "about": load_preset(name).get("about", "")} for name in preset_names()]
-
-
-def _datasets() -> list[dict[str, Any]]:
-    from nasbench_snas.data.catalogue import list_datasets
-
-    return [{"name": info.name, "about": info.summary} for info in list_datasets()]
 
 
 def _tables() -> list[dict[str, Any]]:
@@ -186,36 +168,3 @@ def _tables() -> list[dict[str, Any]]:
         {"name": "timing", "about": "time and memory of a search"},
         {"name": "tabular", "about": "regret and rank correlation against a tabulated space"},
     ]
-
-
-def _runs(session: Session, reindex: bool) -> list[dict[str, Any]]:
-    from nasbench_snas.runs.index import read_index
-
-    return [
-        {key: row.get(key) for key in _RUN_COLUMNS}
-        for row in read_index(session.root, rebuild=reindex)
-    ]
-
-
-def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a run as people read it."""
-    epochs = f"{row['epochs_done'] or 0}/{row['epochs_planned'] or '?'}"
-    return {
-        "run": row["run_id"],
-        "stage": row["stage"],
-        "status": row["status"],
-        "epoch": "" if row["stage"] == "gradients" else epochs,
-        "search": row["search_valid_acc"],
-        "child": row["child_valid_acc"],
-        "error": row["test_err_top1"],
-        "gpu-days": row["gpu_days"],
-        "age": _age(time.time() - row["updated"]) if row["updated"] else "",
-        "note": row["note"],
-    }
-
-
-def _age(seconds: float) -> str:
-    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.0f}{unit}"
-    return f"{max(seconds, 0):.0f}s"

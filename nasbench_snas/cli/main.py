@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -114,10 +115,16 @@ def nasbench(
     _configure_logging(verbose, quiet, log_format)
     extra = tuple(p for p in os.environ.get("NASBENCH_PLUGINS", "").split(os.pathsep) if p)
     root = _store(root, ctx.invoked_subcommand)
-    if missing := next((p for p in plugins if p.endswith(".py") and not Path(p).is_file()), None):
-        raise ConfigError(f"--plugin {missing}: there is no such file.")
+    refuse_missing(plugins)
     ctx.obj = Session(root, verbose, quiet, tuple(plugins), extra)
+    if ctx.invoked_subcommand not in _WITHOUT_PLUGINS:
+        registry = ctx.obj.registry()
+        registry.load_named()
+        registry.offer_operations()
 
+
+_WITHOUT_PLUGINS = ("cite", "doctor", "ls", "new", "pack", "report", "show")
+"""Commands that import no plug-in: they list, or show what was recorded."""
 
 _READERS = ("cite", "config", "cost", "draw", "ls", "report", "show", "truth")
 
@@ -137,6 +144,22 @@ def _store(root: Path, command: str | None) -> Path:
             param_hint="--root",
         )
     return store_of(root)
+
+
+def refuse_missing(plugins: Sequence[str]) -> None:
+    """Raise a :class:`ConfigError` for a file or module of ``--plugin`` that there is not."""
+    for text in plugins:
+        if text.endswith(".py") or "/" in text:
+            if not Path(text).is_file():
+                raise ConfigError(f"--plugin {text}: there is no such file.")
+            continue
+        from nasbench_snas.registry import has_module
+
+        if not has_module(text):
+            raise ConfigError(
+                f"--plugin {text}: there is no such module.",
+                "A file ends in .py; a module is found as Python finds it from here.",
+            )
 
 
 class Session:

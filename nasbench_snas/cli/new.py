@@ -1,7 +1,8 @@
-"""Write a working skeleton of an estimator or a space, with its test.
+"""Write a working skeleton of a plug-in of any kind, with its test.
 
-In a checkout of the suite the files go where the built-in ones are; anywhere else, and with
-``--package``, a repository of its own is written that announces the plug-in by an entry point.
+In a checkout of the suite an estimator or space goes where the built-in ones are; everything else,
+and with ``--package``, is a repository of its own that announces the plug-in by an entry point.
+With ``--file`` one file is written, to be named by ``--plugin``.
 The skeleton passes ``nasbench check`` as it is written.
 """
 
@@ -17,12 +18,23 @@ import click
 
 from nasbench_snas.cli import _templates
 from nasbench_snas.errors import ConfigError, NasbenchError
+from nasbench_snas.registry import INFO, KINDS, Kind
 
+_RUN: dict[Kind, str] = {
+    "estimator": "nasbench run -e NAME -s darts-cnn",
+    "space": "nasbench run -e snas -s NAME",
+    "operation": "nasbench run -e snas -s darts-cnn "
+    """--set 'space.operations=["none", "skip_connect", "NAME"]'""",
+    "dataset": "nasbench run -e snas -s darts-cnn --dataset NAME",
+    "criterion": "nasbench run -e snas -s darts-cnn --set cost.criterion=NAME --set cost.eta=0.1",
+    "rule": "nasbench run -e snas -s darts-cnn --derive NAME",
+    "transformer": "nasbench run -e snas -s darts-cnn --transform NAME",
+}
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 @click.command("new")
-@click.argument("kind", type=click.Choice(["estimator", "space"]))
+@click.argument("kind", type=click.Choice(KINDS))
 @click.argument("name")
 @click.option(
     "--family",
@@ -30,6 +42,7 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
     help="Of an estimator: what it overrides, relax, advantage or surrogate.  [default: pathwise]",
 )
 @click.option("--package", is_flag=True, help="A repository of its own, even in a checkout.")
+@click.option("--file", "alone", is_flag=True, help="One file, without a test, for --plugin.")
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -38,19 +51,26 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 )
 @click.pass_obj
 def command(
-    session: Any, kind: str, name: str, family: str | None, package: bool, out: Path
+    session: Any, kind: Kind, name: str, family: str | None, package: bool, alone: bool, out: Path
 ) -> None:
-    """Write a working skeleton of an estimator or space NAME, with its test."""
-    if family and kind == "space":
-        raise click.UsageError("--family is for estimators; a space has none.")
+    """Write a working skeleton of a plug-in NAME, with its test."""
+    if family and kind != "estimator":
+        raise click.UsageError(f"--family is for estimators; a {kind} has none.")
+    if package and alone:
+        raise click.UsageError("--package and --file exclude each other.")
     refuse_name(name)
     refuse_taken(session, kind, name)
-    checkout = None if package else find_checkout(out)
+    built_in = not package and not alone and kind in ("estimator", "space")
+    checkout = find_checkout(out) if built_in else None
     files = plan(kind, name, family or "pathwise", checkout, out)
+    if alone:
+        source = next(path for path in files if path.stem == name.replace("-", "_"))
+        files = {out / source.name: files[source]}
     write(files)
     for path in files:
         click.echo(f"wrote {path}")
-    click.echo(f"next: {next_step(name, checkout, files)}")
+    step = f"nasbench check {shlex.quote(str(min(files)))}"
+    click.echo(f"next: {step if alone else next_step(name, checkout, files)}")
 
 
 def refuse_name(name: str) -> None:
@@ -65,10 +85,9 @@ def refuse_name(name: str) -> None:
         raise ConfigError(f"{name!r} cannot be the name of a Python file.", fix=f"Try my-{name}.")
 
 
-def refuse_taken(session: Any, kind: str, name: str) -> None:
+def refuse_taken(session: Any, kind: Kind, name: str) -> None:
     """Raise a :class:`ConfigError` if a plug-in of this kind has the name, or the file, already."""
-    registry = session.registry()
-    for entry in registry.estimators() if kind == "estimator" else registry.spaces():
+    for entry in session.registry().entries(kind):
         if entry.name == name:
             raise ConfigError(
                 f"there is a {kind} called {name!r} already.",
@@ -81,16 +100,16 @@ def find_checkout(start: Path) -> Path | None:
     """Return the root of the suite's checkout that contains ``start``, or None."""
     for folder in (start.resolve(), *start.resolve().parents):
         if (folder / "estimators/__init__.py").is_file() and (
-            folder / "nasbench_snas/api.py"
+            folder / "nasbench_snas/api/__init__.py"
         ).is_file():
             return folder
     return None
 
 
-def plan(kind: str, name: str, family: str, checkout: Path | None, out: Path) -> dict[Path, str]:
+def plan(kind: Kind, name: str, family: str, checkout: Path | None, out: Path) -> dict[Path, str]:
     """Return the path and text of each file to write."""
     file = name.replace("-", "_")
-    source = "space" if kind == "space" else family
+    source = family if kind == "estimator" else kind
     package = "nasbench_snas_" + file
     values = {
         "NAME": name,
@@ -99,14 +118,12 @@ def plan(kind: str, name: str, family: str, checkout: Path | None, out: Path) ->
         "TITLE": name.replace("-", " ").capitalize(),
         "KEY": name.replace("-", ""),
         "KIND": kind,
-        "GROUP": kind + "s",
+        "GROUP": INFO[kind].plural,
         "DIST": f"nasbench-snas-{name}",
         "PACKAGE": package,
-        "KIT": "SpaceConformance" if kind == "space" else "EstimatorConformance",
+        "KIT": f"{kind.capitalize()}Conformance",
         "ATTRIBUTE": kind,
-        "RUN": f"nasbench run -e {name} -s darts-cnn"
-        if kind == "estimator"
-        else f"nasbench run -e snas -s {name}",
+        "RUN": _RUN[kind].replace("NAME", name),
     }
     if checkout is None:
         values["MODULE"] = f"{package}.{file}"

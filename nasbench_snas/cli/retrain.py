@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 @_options.resume("RETRAINING")
 @_options.rerun(["failed", "all"], "Which finished retrainings to repeat.")
 @_options.dry_run
+@_options.measure
 @_options.max_epochs("retraining")
 @_options.max_time
 @click.pass_obj
@@ -72,12 +73,13 @@ def command(session: Session, /, **options: Any) -> int:
 
     device = resolve_device(options["device"], deterministic=options["deterministic"])
     plans = _plans(session, options)
-    if options["dry_run"]:
+    if options["dry_run"] or options["measure"]:
         _show_plans(session, plans, options)
         _check_plans(session, plans, options, device)
         return 0
     if not session.quiet:
-        announce_retraining(session, plans[0][1].config.preset, device)
+        stops = options["max_epochs"], options["max_time"]
+        announce_retraining(session, plans[0][1], device, *stops)
     failures = 0
     with joined(device):
         for folder, plan in plans:
@@ -162,20 +164,22 @@ def _check_plans(
     device: str,
 ) -> None:
     """Raise what a retraining itself would be refused for, the first seed of each network."""
-    from nasbench_snas.retrain.runner import check_ready
+    from nasbench_snas.retrain.runner import check_ready, measure
+    from nasbench_snas.runs.progress import duration
 
     seen = set()
     for folder, plan in plans:
         kind = plan.config.model_copy(update={"seed": 0}).model_dump_json()
         finished = folder.status().get("status") == "done" and options["rerun"] != "all"
         if kind not in seen and not finished:
-            check_ready(
-                plan.config,
-                session.registry(),
-                device,
-                options["kernels"],
-                allow_over_budget=options["allow_over_budget"],
-            )
+            where = plan.config, session.registry(), device, options["kernels"]
+            allow = options["allow_over_budget"]
+            if options["measure"]:
+                seconds = measure(*where, allow_over_budget=allow)
+                text = f"{folder.run_id}   measured: about {duration(seconds)}"
+                session.console().print(text)
+            else:
+                check_ready(*where, allow_over_budget=allow)
         seen.add(kind)
 
 
@@ -242,4 +246,6 @@ def _show_plans(
     console.print(to_toml(first.config, first.sources))
     for folder, plan in plans:
         status = folder.status().get("status", "new")
-        console.print(f"{folder.run_id}   {status}   {plan.config.selection}")
+        told = f"{folder.run_id}   {status}   {plan.config.selection}"
+        unknown = status != "done" and not options["measure"]
+        console.print(told + ("   time unknown (--measure times steps)" if unknown else ""))

@@ -50,7 +50,9 @@ Examples:
 @click.option("--track-gradients", metavar="every=N", help="Measure the gradient every N steps.")
 @click.option("--purpose", type=click.Choice(["tuning", "exploratory", "confirmatory"]))
 @click.option("--settings-from", metavar="TEXT", help="How the settings were chosen; recorded.")
-@click.option("--dataset", help="Data set; see `nasbench data list`.")
+@click.option("--dataset", help="Data set; see `nasbench ls datasets`.")
+@_options.derive
+@_options.transform
 @_options.data_root
 @_options.settings_file
 @_options.assignments
@@ -61,7 +63,7 @@ Examples:
 @_options.resume("RUN_ID")
 @_options.rerun(["failed", "stale", "all"], "Which finished runs to repeat.")
 @_options.dry_run
-@click.option("--measure", is_flag=True, help="With --dry-run: run a few steps for the time.")
+@_options.measure
 @_options.track
 @_options.max_epochs("run")
 @_options.max_time
@@ -84,7 +86,7 @@ def command(ctx: click.Context, /, **options: Any) -> int:
         _check_plans(session, plans, options, device)
         return 0
     if not session.quiet:
-        announce(session, plans[0], device)
+        announce(session, plans[0], device, options["max_epochs"], options["max_time"])
     failures = 0
     with joined(device):
         for plan in plans:
@@ -96,7 +98,7 @@ def command(ctx: click.Context, /, **options: Any) -> int:
 
 _SETTINGS = (
     "estimator space preset seeds constraint level protocol cost_gradient target_cost "
-    "track_gradients dataset data_root file assignments amp purpose settings_from"
+    "track_gradients dataset derive transform data_root file assignments amp purpose settings_from"
 ).split()
 
 
@@ -119,12 +121,13 @@ def _assignments(options: dict[str, Any]) -> list[str]:
         "cost_gradient": "cost.gradient",
         "target_cost": "cost.target",
         "dataset": "data.dataset",
+        "derive": "child.rule",
         "data_root": "data.root",
         "amp": "search.amp",
         "purpose": "purpose",
         "settings_from": "settings_from",
     }
-    chosen = _options.given(options, shortcuts)
+    chosen = _options.given(options, shortcuts) + _options.transformers(options)
     if options["track_gradients"]:
         every = options["track_gradients"].removeprefix("every=")
         chosen.append(f"search.track_gradients={every}")
@@ -172,12 +175,14 @@ def _one(session: Session, plan: PlannedRun, options: dict[str, Any], device: st
     from nasbench_snas.runs.plugins import check_plugins
     from nasbench_snas.runs.resume import check_unused
     from nasbench_snas.runs.trackers import LaterTracker
+    from nasbench_snas.search.plan import must_repeat
     from nasbench_snas.search.runner import RunOptions, run_search
 
     folder = RunFolder(session.root / plan.run_id)
     if options["resume"] not in ("auto", "never"):
         folder = find_run(session.root, options["resume"])
-    repeat = _must_repeat(session, folder, plan, options["rerun"]) or options["resume"] == "never"
+    repeat = must_repeat(session.registry(), folder, plan.config, options["rerun"])
+    repeat |= options["resume"] == "never"
     done = None if repeat else folder.result()
     if done is not None and folder.status().get("status") == "done":
         check_plugins(folder, session.registry())
@@ -210,26 +215,13 @@ def _one(session: Session, plan: PlannedRun, options: dict[str, Any], device: st
     return 0
 
 
-def _must_repeat(session: Session, folder: Any, plan: PlannedRun, rerun: str) -> bool:
-    from nasbench_snas.runs.provenance import source_hash
-
-    if rerun == "all":
-        return True
-    status = folder.status().get("status")
-    if rerun == "failed":
-        return status in ("failed", "diverged")
-    if rerun == "stale" and (result := folder.result()) is not None:
-        current = source_hash(session.registry().estimator(plan.config.estimator.name))
-        return bool(result.get("estimator_source") != current)
-    return False
-
-
 def _check_plans(
     session: Session, plans: list[PlannedRun], options: dict[str, Any], device: str
 ) -> None:
     """Raise what the run itself would be refused for; finished runs are not looked at."""
     from nasbench_snas.runs.folder import RunFolder
-    from nasbench_snas.search.estimate import duration, measure
+    from nasbench_snas.runs.progress import duration
+    from nasbench_snas.search.estimate import measure
     from nasbench_snas.search.ready import check_ready, unlike
 
     todo = [

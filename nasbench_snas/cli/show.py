@@ -48,7 +48,7 @@ def command(session: Session, run: str, as_json: bool) -> None:
 
 
 def _result(result: dict[str, Any]) -> None:
-    from nasbench_snas.cli._run_display import rule_in_words
+    from nasbench_snas.runs.schema import rule_in_words
 
     click.echo(
         f"search {result['search_valid_acc']:.2f} % ({result['search_view']})   "
@@ -75,7 +75,8 @@ def _result(result: dict[str, Any]) -> None:
 
 def _reproduce(folder: RunFolder) -> None:
     from nasbench_snas.errors import CheckpointError
-    from nasbench_snas.runs.plugins import BUILT_IN, recorded_plugins
+    from nasbench_snas.registry import BUILT_IN
+    from nasbench_snas.runs.plugins import recorded_plugins
 
     try:
         starts = folder.starts()

@@ -18,8 +18,8 @@ from nasbench_snas.settings.seed_list import parse_seeds
 
 if TYPE_CHECKING:
     from nasbench_snas.cli.main import Session
-    from nasbench_snas.executors import Outcome
-    from nasbench_snas.executors.sweep import SweepRun, SweepSettings
+    from nasbench_snas.executors import Executor, Outcome, Task
+    from nasbench_snas.executors.sweep import SweepReport, SweepRun, SweepSettings
 
 
 _EXAMPLES = """\b
@@ -37,7 +37,9 @@ Examples:
 @click.option("--seeds", metavar="SPEC", help="0 | 0,3 | 0-9. Default: 0.")
 @click.option("-p", "--preset", help="Default: smoke.")
 @click.option("--level", type=click.Choice(["joint", "bilevel", "unrolled"]), help="For all runs.")
-@click.option("--dataset", help="For all runs; see `nasbench data list`.")
+@click.option("--dataset", help="For all runs; see `nasbench ls datasets`.")
+@_options.derive
+@_options.transform
 @_options.data_root
 @_options.amp(["bf16"])
 @_options.device
@@ -58,6 +60,12 @@ Examples:
 @click.option("--gpus-per-run", type=float, default=1, show_default=True)
 @click.option("--retries", type=int, default=1, show_default=True, help="For runs that crash.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first failure.")
+@click.option(
+    "--on-finish",
+    metavar="COMMAND",
+    help="For the shell, when the sweep has ended or was stopped; NASBENCH_FINISHED, "
+    "NASBENCH_FAILED and NASBENCH_EXIT_CODE say how.",
+)
 @click.option("--dry-run", is_flag=True, help="Show the plan; nothing is written.")
 @click.pass_obj
 def command(session: Session, /, file: Path | None, **options: Any) -> int:
@@ -69,14 +77,9 @@ def command(session: Session, /, file: Path | None, **options: Any) -> int:
     """
     from nasbench_snas.compute.device import resolve_device
     from nasbench_snas.executors import make_executor
-    from nasbench_snas.executors.sweep import (
-        arguments_of,
-        check_sweep,
-        execute,
-        plan_sweep,
-        summary,
-    )
+    from nasbench_snas.executors.sweep import arguments_of, check_sweep, plan_sweep, summary
     from nasbench_snas.runs.provenance import device_name
+    from nasbench_snas.runs.trackers import require_tracker
     from nasbench_snas.search.estimate import Times
     from nasbench_snas.settings.toml import read_toml
 
@@ -84,10 +87,11 @@ def command(session: Session, /, file: Path | None, **options: Any) -> int:
     runs = plan_sweep(session.registry(), settings, session.root)
     printing = options["executor"] == "print"
     telling = not session.quiet and not printing
+    here = options["executor"] == "local"
+    device = resolve_device(options["device"] if here else "auto")
     times = None
     if telling or options["dry_run"]:
-        name = device_name(resolve_device(options["device"]))
-        times = Times(session.registry(), session.root, name)
+        times = Times(session.registry(), session.root, device_name(device))
     if telling:
         click.echo(summary(runs, times))
     if options["dry_run"]:
@@ -95,11 +99,10 @@ def command(session: Session, /, file: Path | None, **options: Any) -> int:
             line = f"{run.plan.run_id}   {run.status}   {run.epochs_done}/{run.epochs}"
             told = "" if times is None or run.is_done else f"   {times.told(run.plan)}"
             click.echo(f"{line}{told}")
-    here = options["executor"] == "local"
-    for what in check_sweep(session.registry(), runs, here=here):
+    if here:
+        require_tracker(options["track"])
+    for what in check_sweep(session.registry(), runs, device=device, here=here):
         click.echo(f"note: not checked here: {what}", err=True)
-    if options["dry_run"]:
-        return 0
     chosen = options["executor_config"]
     executor = make_executor(
         options["executor"],
@@ -107,23 +110,18 @@ def command(session: Session, /, file: Path | None, **options: Any) -> int:
         gpus_per_run=options["gpus_per_run"],
         options=read_toml(chosen) if chosen else {},
     )
+    if options["dry_run"]:
+        return 0
     plugins = [word for plugin in session.plugins for word in ("--plugin", plugin)]
     root, todo = session.root.resolve(), [r for r in runs if not r.is_done]
     words = _run_options(options)
     tasks = [arguments_of(run, settings, root, plugins, words) for run in todo]
-    with _live_table(session, runs) if not printing else contextlib.nullcontext():
-        report = execute(
-            executor,
-            tasks,
-            retries=options["retries"],
-            fail_fast=options["fail_fast"],
-            progress=lambda outcome, state: _say(session, outcome, state),
-        )
+    before = [run for run in runs if run.status == "diverged"]
+    report = _executed(session, executor, tasks, runs, options, bool(before))
     for outcome in report.failed:
         click.echo(f"failed ({outcome.code}): {outcome.task.name}: {outcome.message}", err=True)
         if outcome.task.folder.exists():
             click.echo(f"  its folder: {outcome.task.folder}", err=True)
-    before = [run for run in runs if run.status == "diverged"]
     for run in before:
         click.echo(f"diverged before: {run.plan.run_id}", err=True)
     if telling:
@@ -131,9 +129,52 @@ def command(session: Session, /, file: Path | None, **options: Any) -> int:
     return ExitCode.SOME_FAILED if report.failed or before else ExitCode.OK
 
 
+def _executed(
+    session: Session,
+    executor: Executor,
+    tasks: list[Task],
+    runs: list[SweepRun],
+    options: dict[str, Any],
+    failed_before: bool,
+) -> SweepReport:
+    """Run the tasks, then the user's command, also where the sweep was stopped."""
+    from nasbench_snas.cli._hook import run_hook
+    from nasbench_snas.executors.sweep import SweepReport, execute
+
+    report = SweepReport()
+    code: int = ExitCode.INTERRUPTED
+    printing = options["executor"] == "print"
+    try:
+        with _live_table(session, runs) if not printing else contextlib.nullcontext():
+            execute(
+                executor,
+                tasks,
+                retries=options["retries"],
+                fail_fast=options["fail_fast"],
+                progress=lambda outcome, state: _say(session, outcome, state),
+                report=report,
+            )
+        code = ExitCode.SOME_FAILED if report.failed or failed_before else ExitCode.OK
+    except (Exception, SystemExit) as error:
+        given = getattr(error, "exit_code", getattr(error, "code", ExitCode.FAILED))
+        code = given if isinstance(given, int) else ExitCode.FAILED
+        raise
+    finally:
+        if options["on_finish"] and not printing:
+            run_hook(
+                options["on_finish"],
+                root=str(session.root.resolve()),
+                finished=len(report.succeeded),
+                failed=len(report.failed),
+                code=int(code),
+            )
+    return report
+
+
 _SETTINGS = {
     "level": "search.level",
     "dataset": "data.dataset",
+    "derive": "child.rule",
     "data_root": "data.root",
     "amp": "search.amp",
 }
@@ -161,7 +202,7 @@ def _settings(file: Path | None, options: dict[str, Any]) -> SweepSettings:
         values["seeds"] = tuple(parse_seeds(options["seeds"]))
     if options["preset"]:
         values["preset"] = options["preset"]
-    given = _options.given(options, _SETTINGS)
+    given = _options.given(options, _SETTINGS) + _options.transformers(options)
     values["set"] = (*values.get("set", ()), *given, *options["assignments"])
     if "estimators" not in values:
         raise ConfigError(

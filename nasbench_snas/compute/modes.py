@@ -4,6 +4,10 @@ A notebook or another framework may call a run inside its own autocast region, u
 ``inference_mode``, or with another default type or device. Each would change results without a
 word: an outer autocast region, even a disabled one, keeps the bfloat16 copies of weights that an
 inner one made, so that later steps train and measure old weights.
+
+Numbers below 1.2e-38 (subnormal) are flushed to zero on the CPU: near the end of a temperature's
+schedule weights of operations are as small as that, sums do not notice them, and arithmetic with
+them takes processors many times longer.
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ _DEVICES = ("cpu", "cuda")
 def own_modes() -> Iterator[None]:
     """Compute with gradients, in float32 on the CPU unless said otherwise, without autocast.
 
+    Subnormal numbers are zero.
+
     A context manager and, as ``@own_modes()``, a decorator; the surroundings are restored.
     """
     default = torch.get_default_dtype()
@@ -34,6 +40,8 @@ def own_modes() -> Iterator[None]:
         if default != torch.float32:
             torch.set_default_dtype(torch.float32)
             stack.callback(torch.set_default_dtype, default)
+        if torch.full((), 1e-39).mul(1.0).item() and torch.set_flush_denormal(True):
+            stack.callback(torch.set_flush_denormal, False)
         yield
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import resource
+import sys
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
@@ -11,7 +11,11 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from nasbench_snas.compute.deadline import Deadline
 from nasbench_snas.errors import CheckpointError
+
+if sys.platform != "win32":
+    import resource
 
 
 class SgdSettings(Protocol):
@@ -54,12 +58,14 @@ class Progress:
         epoch: Finished epochs.
         step: Finished steps.
         apart: Seconds of measurements that are no part of its time.
+        deadline: When the measurements after the training have to end.
     """
 
     settings: Length
     epoch: int
     step: int
     apart: float = 0.0
+    deadline: Deadline = Deadline()
 
     @property
     @abstractmethod
@@ -120,10 +126,16 @@ def restore_momenta(
 
 
 def peak_memory(device: torch.device) -> int:
-    """Return the largest memory in use so far, in bytes (of the device, or of the process)."""
+    """Return the largest memory in use so far, in bytes (of the device, or of the process).
+
+    0 where it is not known: Windows tells no process its largest memory in this way.
+    """
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if sys.platform == "win32":
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def require_images(expected: str, found: str, what: str, kind: str) -> None:

@@ -11,13 +11,15 @@ is built or run), and a counter is a linear rule on the tally (:data:`COUNTERS`)
 The tests compare every rule with the counter itself on whole networks, without tolerance. The rules
 hold for networks as :class:`~nasbench_snas.supernet.child.network.ChildNetwork` writes them, in
 evaluation mode, for one image: counters that hook modules do not see what is written as a function
-(poolings, the activation of a factorised reduction, the mean of the head).
+(poolings, the activation of a factorised reduction, the mean of the head). What an operation of
+one's own declares as multiply-adds stands among those of convolutions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
+from operator import add, attrgetter
 
 from nasbench_snas.architecture.operations import Operation, operation
 from nasbench_snas.errors import ConfigError, suggest
@@ -62,10 +64,11 @@ class Tally:
 
     def __add__(self, other: Tally) -> Tally:
         """Return the sum, entry by entry."""
-        return Tally(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+        return Tally(*map(add, _entries(self), _entries(other)))
 
 
 PARTS = tuple(field.name for field in fields(Tally))
+_entries = attrgetter(*PARTS)
 
 
 @dataclass(frozen=True)
@@ -297,6 +300,8 @@ def _operation(
         )
         if network.pool_norm:
             yield _norm(channels, out, network.affine)
+    elif kind.own is not None:
+        yield Tally(convolution=kind.own.cost(channels, stride, size, network.affine).macs)
     elif kind.kind == "conv":
         yield from _units(kind, channels, stride, size, network.affine)
 

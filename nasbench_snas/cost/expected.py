@@ -11,7 +11,8 @@ each edge credited with its own cost, and a baseline.
 
 Symbols: ``E`` edges, ``K`` operations, ``table``: the costs ``C(O_ij)``, shape ``(E, K, 3)``
 (parameters, FLOPs, memory access; see :mod:`nasbench_snas.cost.table`), ``unit``: one cost for each
-operation, shape ``(E, K)``, the weighted combination of the three.
+operation, shape ``(E, K)``, the weighted combination of the three (or a criterion of one's own,
+:mod:`nasbench_snas.cost.own`).
 
 Normalisation: each criterion is divided by its value for the uniform distribution over operations
 (``mean``, default) or by that of the most expensive architecture (``maximum``). With ``mean`` and
@@ -33,6 +34,7 @@ from torch import Tensor
 from nasbench_snas.api import score_term
 from nasbench_snas.architecture.space import Space
 from nasbench_snas.cost.network import outside_parts
+from nasbench_snas.cost.own import OwnCost
 from nasbench_snas.cost.settings import CostSettings, CostTarget, Normalisation, Penalty
 from nasbench_snas.cost.table import CRITERIA, cost_table, position_table
 from nasbench_snas.errors import ConfigError
@@ -95,14 +97,13 @@ def score_cost(
     return whole + score_term(whole - baseline, log_prob.sum(dim=-1))
 
 
-def combine(
-    table: Tensor, weights: tuple[float, float, float], normalise: Normalisation = "mean"
-) -> Tensor:
-    """Return one cost for each operation: the weighted, normalised sum of the three criteria.
+def combine(table: Tensor, weights: tuple[float, ...], normalise: Normalisation = "mean") -> Tensor:
+    """Return one cost for each operation: the weighted, normalised sum of the criteria.
 
     Args:
-        table: Shape ``(E, K, 3)``.
-        weights: Relative weights of parameters, FLOPs and memory access; scaled to sum to one.
+        table: Shape ``(E, K, criteria)``.
+        weights: Relative weights of the criteria (parameters, FLOPs and memory access, or one of
+            one's own); scaled to sum to one.
         normalise: See the module's docstring. A criterion that is zero everywhere is left out.
 
     Returns:
@@ -113,7 +114,7 @@ def combine(
     """
     if sum(weights) <= 0:
         raise ConfigError("all weights of the cost criteria are zero.", fix="Give one of them.")
-    scale = torch.ones(3, dtype=table.dtype)
+    scale = torch.ones(table.shape[-1], dtype=table.dtype)
     if normalise == "mean":
         scale = table.mean(dim=1).sum(dim=0)
     elif normalise == "maximum":
@@ -149,12 +150,16 @@ class CostModel:
     Args:
         space: The space.
         settings: The settings.
+        own: The costs by a criterion of one's own, in place of the paper's three; or None.
     """
 
-    def __init__(self, space: Space, settings: CostSettings) -> None:
-        self.space, self.settings = space, settings
+    def __init__(self, space: Space, settings: CostSettings, own: OwnCost | None = None) -> None:
+        self.space, self.settings, self.own = space, settings, own
         self.table = cost_table(space, settings.convention)
-        self.unit = combine(self.table, settings.weights.relative, settings.normalise)
+        if own is None:
+            self.unit = combine(self.table, settings.relative, settings.normalise)
+        else:
+            self.unit = combine(own.table[..., None], (1.0,), settings.normalise)
         self.outside = outside_parts(space)
         self._moved: dict[tuple[int, torch.device, torch.dtype], Tensor] = {}
         self._cells = [
@@ -201,6 +206,8 @@ class CostModel:
         if target.criterion == "share":
             uniform = torch.full_like(weights, 1 / self.space.num_operations)
             return self.cost(weights) / self.cost(uniform)
+        if self.own is not None and target.criterion == self.own.name:
+            return self.own.total(weights)
         return self.totals(weights)[..., CRITERIA.index(target.criterion)]
 
     def penalty(

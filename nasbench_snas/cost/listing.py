@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 from nasbench_snas.architecture.genotype import Genotype
@@ -118,8 +119,13 @@ def genotype_reports(
 
 def table_reports() -> list[Report]:
     """Return every row of Tables 2 and 3, those without a genotype included."""
+    return list(_table_reports())
+
+
+@cache
+def _table_reports() -> tuple[Report, ...]:
     rows = [row for table in (2, 3) for row in published_rows(table)]
-    return [_published_report(row, row.architecture) for row in rows]
+    return tuple(_published_report(row, row.architecture) for row in rows)
 
 
 def plan_report(plan: ChildPlan, target: str, network: str) -> Report:

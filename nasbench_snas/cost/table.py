@@ -22,7 +22,8 @@ are three conventions:
     output pixels are counted (eq. 37), and a skip is free of parameters and FLOPs even at stride 2
     (eqs. 39, 40).
 
-ReLU, batch-norm arithmetic and the sums at nodes are not counted, as in the paper.
+ReLU, batch-norm arithmetic and the sums at nodes are not counted, as in the paper. An operation of
+one's own that is a module counts what it declares.
 """
 
 from __future__ import annotations
@@ -148,6 +149,9 @@ def operation_cost(
     out = -(-resolution // stride)
     if operation.kind == "zero":
         return Cost()
+    if operation.own is not None:
+        own = operation.own.cost(channels, stride, resolution, affine)
+        return Cost(own.parameters, own.macs, 0, own.access)
     if operation.kind == "conv":
         return _convolutions(operation, channels, stride, resolution, affine, convention)
     read = resolution if convention != "paper" else out

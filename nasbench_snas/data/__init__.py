@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from nasbench_snas.data.catalogue import CATALOGUE, DatasetInfo, list_datasets
     from nasbench_snas.data.images import ImageSet
     from nasbench_snas.data.lazy import LazyStream, build_loader, load_lazy
+    from nasbench_snas.data.parquet import from_parquet
+    from nasbench_snas.data.pictures import from_arrays, from_torch
     from nasbench_snas.data.presence import VerifyReport, prepare, verify
     from nasbench_snas.data.registry import load_part
     from nasbench_snas.data.settings import AugmentSettings, DataSettings, FakeSettings
@@ -29,6 +31,8 @@ _MODULES = {
     "catalogue": ("CATALOGUE", "DatasetInfo", "list_datasets"),
     "images": ("ImageSet",),
     "lazy": ("LazyStream", "build_loader", "load_lazy"),
+    "parquet": ("from_parquet",),
+    "pictures": ("from_arrays", "from_torch"),
     "registry": ("load_part",),
     "settings": ("AugmentSettings", "DataSettings", "FakeSettings"),
     "splits": ("Split", "Splits", "load_splits", "load_test", "load_training"),
@@ -57,6 +61,9 @@ __all__ = [
     "catalogue",
     "evaluation_batches",
     "fingerprint",
+    "from_arrays",
+    "from_parquet",
+    "from_torch",
     "imagefolder",
     "lazy",
     "list_datasets",
@@ -66,10 +73,14 @@ __all__ = [
     "load_test",
     "load_training",
     "make_augmenter",
+    "own",
+    "parquet",
+    "pictures",
     "prepare",
     "presence",
     "settings",
     "shards",
+    "source",
     "splits",
     "statistics",
     "stream_of",

@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nasbench_snas.outside import UNREADABLE
+
 _LOG = logging.getLogger("nasbench_snas")
 _VERSION = 2
 
@@ -46,11 +48,11 @@ def read(path: Path, key: str) -> tuple[Tensor, Tensor] | None:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         images, labels = content["images"], content["labels"]
         whole = content["key"] == key and content["digest"] == digest(images, labels)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError) as error:
-        _LOG.warning("cache %s cannot be read (%s); decoding again", path, error)
-        return None
     except pickle.UnpicklingError:
         _LOG.warning("cache %s is not a cache file; decoding again", path)
+        return None
+    except UNREADABLE as error:
+        _LOG.warning("cache %s cannot be read (%s); decoding again", path, error)
         return None
     if not whole:
         _LOG.warning("cache %s is damaged; decoding again", path)

@@ -13,9 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal
 
 ROOT_VARIABLE = "NASBENCH_DATA"
 CACHE_VARIABLE = "NASBENCH_CACHE"
+
+Part = Literal["train", "test"]
+"""A part of a data set, fixed by its makers."""
 
 CIFAR10_CLASSES = (
     "airplane",

@@ -1,9 +1,9 @@
 """What images a run sees, as one short text that is part of the run's identity.
 
 A fingerprint is a blake2b digest of the contents of a part: for a tree of image files the bytes of
-every file with its name, class number and class names; for the other data sets the pixels and
-labels (CIFAR: the checksums that its reader insists on). Paths and times do not enter it, so that a
-copy of a tree has the fingerprint of the tree.
+every file with its name, class number and class names; for the other data sets, plug-ins too, the
+pixels and labels (CIFAR: the checksums that its reader insists on). Paths and times do not enter
+it, so that a copy of a tree has the fingerprint of the tree.
 
 Every file is read once (:mod:`nasbench_snas.data.digests`). Above ``LARGE_BYTES`` a user may choose
 ``data.fingerprint = "listing"``: names, sizes and times instead of contents, weaker, and said
@@ -12,14 +12,12 @@ wherever the run is shown.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from functools import lru_cache
 
 from nasbench_snas.data.digests import digest_of, listing_digest
-from nasbench_snas.data.images import ImageSet
-from nasbench_snas.data.loaders import get_loader
+from nasbench_snas.data.images import pixel_digest
+from nasbench_snas.data.loaders import get_loader, read
 from nasbench_snas.data.settings import DataSettings, FakeSettings, Part
 from nasbench_snas.errors import DataError
 
@@ -79,8 +77,10 @@ def part_digest(settings: DataSettings, part: Part) -> str:
         from nasbench_snas.data.imagefolder import list_part
 
         return listing_digest(settings, list_part(settings.data_root, part))
+    if settings.own is not None:
+        return settings.own.digest(settings.data_root, part)
     if settings.checksums == "any":
-        return _pixels(get_loader(settings.dataset)(settings, part))
+        return pixel_digest(read(settings, part))
     if settings.dataset in ("cifar10", "cifar100"):
         from nasbench_snas.data.cifar import files
 
@@ -93,13 +93,4 @@ def part_digest(settings: DataSettings, part: Part) -> str:
 def _embedded(dataset: str, fake: FakeSettings, part: Part) -> str:
     """Return the digest of pixels and labels of a data set that is computed, not read."""
     plain = DataSettings.model_validate({"dataset": dataset, "fake": fake.model_dump()})
-    return _pixels(get_loader(dataset)(plain, part))
-
-
-def _pixels(data: ImageSet) -> str:
-    """Return the digest of pixels, labels and class names."""
-    content = hashlib.blake2b(digest_size=8)
-    content.update(json.dumps([list(data.images.shape), data.class_names]).encode())
-    content.update(data.images.contiguous().numpy().data)
-    content.update(data.labels.contiguous().numpy().data)
-    return content.hexdigest()
+    return pixel_digest(get_loader(dataset)(plain, part))

@@ -6,6 +6,8 @@ on the uint8 values).
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, replace
 
 import torch
@@ -81,6 +83,15 @@ class ImageSet:
     def resized(self, resolution: int) -> ImageSet:
         """Return the images at `resolution` x `resolution` pixels."""
         return replace(self, images=resize(self.images, resolution))
+
+
+def pixel_digest(data: ImageSet) -> str:
+    """Return the digest of pixels, labels and class names, 16 hex digits."""
+    content = hashlib.blake2b(digest_size=8)
+    content.update(json.dumps([list(data.images.shape), data.class_names]).encode())
+    content.update(data.images.contiguous().numpy().data)
+    content.update(data.labels.contiguous().numpy().data)
+    return content.hexdigest()
 
 
 def resize(images: Tensor, resolution: int) -> Tensor:

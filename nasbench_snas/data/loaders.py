@@ -20,6 +20,18 @@ if TYPE_CHECKING:
 Loader = Callable[[DataSettings, Part], "ImageSet"]
 
 
+def read(settings: DataSettings, part: Part) -> ImageSet:
+    """Return one part of a data set as it is stored.
+
+    Raises:
+        DataError: The data are missing or damaged.
+        PluginError: The data set is neither built in nor was its plug-in given.
+    """
+    if settings.own is not None:
+        return settings.own.images(settings.data_root, part)
+    return get_loader(settings.dataset)(settings, part)
+
+
 def get_loader(name: str) -> Loader:
     """Return the loader of data set `name`.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nasbench_snas.errors import DataError
+from nasbench_snas.outside import UNREADABLE
 
 _ARRAYS = {
     ("numpy", "ndarray"),
@@ -15,7 +16,6 @@ _ARRAYS = {
     *((f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")),
     *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
 }
-_DAMAGED = (OSError, EOFError, ValueError, TypeError, LookupError, AttributeError)
 
 
 class _Plain(pickle.Unpickler):
@@ -36,10 +36,10 @@ def read_plain(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             content = _Plain(file, encoding="latin1").load()
         items = content.items()
-    except _DAMAGED as error:
-        raise DataError(f"cannot read {path}: {error}") from error
     except (pickle.UnpicklingError, ImportError, MemoryError) as error:
         raise DataError(
             f"{path} is no file of arrays: {error}.", "Nothing else in a pickle is built."
         ) from error
+    except UNREADABLE as error:
+        raise DataError(f"cannot read {path}: {error}") from error
     return {key.decode() if isinstance(key, bytes) else str(key): value for key, value in items}

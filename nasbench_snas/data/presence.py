@@ -14,7 +14,7 @@ import torch
 
 from nasbench_snas.data import cifar, imagefolder
 from nasbench_snas.data.catalogue import CATALOGUE, prepare_command
-from nasbench_snas.data.loaders import get_loader
+from nasbench_snas.data.loaders import read
 from nasbench_snas.data.settings import DataSettings, Part
 from nasbench_snas.errors import ConfigError, DataError, suggest
 
@@ -98,10 +98,10 @@ def _counted(settings: DataSettings, part: Part) -> Check:
     name = f"{part} images"
     whole = settings.model_copy(update={"max_train_images": None, "max_test_images": None})
     try:
-        data = get_loader(settings.dataset)(whole, part)
+        data = read(whole, part)
     except DataError as error:
         return Check(name, False, str(error))
-    info = CATALOGUE[settings.dataset]
+    info = settings.info
     expected = info.train_images if part == "train" else info.test_images
     expected = None if settings.checksums == "any" else expected
     present = int((torch.bincount(data.labels, minlength=data.num_classes) > 0).sum())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nasbench_snas.data.fingerprint import check
 from nasbench_snas.data.images import ImageSet
-from nasbench_snas.data.loaders import get_loader
+from nasbench_snas.data.loaders import read
 from nasbench_snas.data.selection import limit
 from nasbench_snas.data.settings import DataSettings, Part
 from nasbench_snas.errors import ConfigError
@@ -28,7 +28,14 @@ def load_part(settings: DataSettings, part: Part) -> ImageSet:
             "set data.lazy = false and a data.resolution that fits into memory",
         )
     check(settings, part)
-    loaded = get_loader(settings.dataset)(settings, part)
+    loaded = read(settings, part)
     most = settings.max_train_images if part == "train" else settings.max_test_images
     loaded = limit(loaded, most)
+    height, width = loaded.images.shape[2:]
+    if settings.resolution is None and height != width:
+        raise ConfigError(
+            f"the images of {settings.dataset!r} have {width}x{height} pixels",
+            "networks here take square images",
+            "set data.resolution, for example data.resolution = 32",
+        )
     return loaded if settings.resolution is None else loaded.resized(settings.resolution)

@@ -9,13 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from nasbench_snas.data.catalogue import CATALOGUE, DatasetInfo, default_cache_dir, default_root
+from nasbench_snas.data.catalogue import Part as Part
+from nasbench_snas.data.own import Source
+from nasbench_snas.errors import PluginError, suggest
 
-DatasetName = Literal["digits", "cifar10", "cifar100", "imagefolder", "fake"]
 Protocol = Literal["standard", "paper"]
-Part = Literal["train", "test"]
 
 
 class AugmentSettings(BaseModel):
@@ -92,12 +93,21 @@ class FakeSettings(BaseModel):
 
 
 class DataSettings(BaseModel):
-    """Everything that decides which images a run sees."""
+    """Everything that decides which images a run sees.
+
+    Of a data set that is a plug-in, settings that are read say the name alone; :meth:`with_own`
+    gives them its images.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    dataset: DatasetName = Field(
-        default="digits", description="Name of the data set, see `nasbench data list`."
+    dataset: str = Field(
+        default="digits",
+        min_length=1,
+        description="Name of the data set, see `nasbench data list`, or of a plug-in.",
+    )
+    parameters: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of a data set that is a plug-in."
     )
     root: Path | None = Field(
         default=None,
@@ -174,6 +184,7 @@ class DataSettings(BaseModel):
     fake: FakeSettings = Field(
         default_factory=FakeSettings, description="Size of the data set fake."
     )
+    _own: Source | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _lazy_needs_files(self) -> Self:
@@ -195,16 +206,51 @@ class DataSettings(BaseModel):
             values.pop("fingerprint")
         if self.checksums == "known":
             values.pop("checksums")
+        if not self.parameters:
+            values.pop("parameters")
         return values
 
     @property
+    def is_built_in(self) -> bool:
+        """Whether the data set comes with the suite."""
+        return self.dataset in CATALOGUE
+
+    def with_own(self, own: Source, parameters: dict[str, Any]) -> Self:
+        """Return the settings with the images of a plug-in, and its settings written out."""
+        bound = self.model_copy(update={"parameters": parameters})
+        bound._own = own
+        return bound
+
+    @property
+    def source(self) -> Source | None:
+        """The images of a plug-in where :meth:`with_own` gave them."""
+        return self._own
+
+    @property
+    def own(self) -> Source | None:
+        """The images of a plug-in; None of a built-in data set.
+
+        Raises:
+            PluginError: The data set is neither built in nor was its plug-in given.
+        """
+        if self._own is None and not self.is_built_in:
+            raise PluginError(
+                f"data set {self.dataset!r} is not built in, and its plug-in was not given.",
+                suggest(self.dataset, CATALOGUE),
+                "Give it with --plugin FILE|MODULE or NASBENCH_PLUGINS, or install its package.",
+            )
+        return self._own
+
+    @property
     def info(self) -> DatasetInfo:
-        """The catalogue's entry of the data set."""
-        return CATALOGUE[self.dataset]
+        """What is known of the data set before it is read; raises as :attr:`own`."""
+        return CATALOGUE[self.dataset] if self.own is None else self.own.info
 
     @property
     def declared_sizes(self) -> tuple[int, int, int] | None:
         """Channels, classes and side of the images; None where only the files know them."""
+        if not self.is_built_in:
+            return None
         if self.dataset == "fake":
             return self.fake.channels, self.fake.classes, self.resolution or self.fake.size
         if self.info.shape is None or self.info.classes is None:

@@ -57,6 +57,9 @@ def find_genotype(target: str, root: Path) -> FoundGenotype | None:
     """
     if not holds_genotype(target):
         if (folder := find_run(target, root)) is not None:
+            from nasbench_snas.runs.plugins import check_operations
+
+            check_operations(RunFolder(folder))
             return FoundGenotype(read_genotype(folder / GENOTYPE_FILE), folder)
         if not Path(target).exists() and zoo_key(target) not in zoo_names():
             return None
@@ -117,7 +120,7 @@ def run_space(registry: Registry, folder: Path) -> Space | None:
     from nasbench_snas.search.plan import load_config
     from nasbench_snas.settings.toml import read_toml
 
-    check_plugins(RunFolder(folder), registry, ("space",))
+    check_plugins(RunFolder(folder), registry, ("space", "operation"))
     if "genotype" in read_toml(folder / CONFIG_FILE):  # a retraining: its genotype says the space
         return None
     config = load_config(folder / CONFIG_FILE)

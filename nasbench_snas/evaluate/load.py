@@ -11,8 +11,9 @@ the weights and batch-norm statistics that it inherits from the parent network.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import torch
 from nasbench_snas.architecture.text import read_genotype
 from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.data.settings import DataSettings
-from nasbench_snas.errors import CheckpointError
+from nasbench_snas.errors import CheckpointError, PluginError
 from nasbench_snas.registry import Registry
 from nasbench_snas.retrain.network import genotype_of, network_plan
 from nasbench_snas.runs import binding
@@ -34,6 +35,7 @@ from nasbench_snas.seeding import stream
 from nasbench_snas.settings.parameters import create
 from nasbench_snas.settings.retrain import RetrainConfig, retraining_from_toml
 from nasbench_snas.settings.run import RunConfig
+from nasbench_snas.settings.sources import bound
 from nasbench_snas.supernet.child.network import ChildNetwork, child_from_parent
 from nasbench_snas.supernet.reference import ReferenceParent
 
@@ -68,7 +70,7 @@ class Loaded:
 
 
 def load(
-    run: str | Path,
+    run: str | os.PathLike[str],
     *,
     root: str | Path = "runs",
     device: str = "cpu",
@@ -77,8 +79,8 @@ def load(
     """Return the trained network of a run, in evaluation mode.
 
     Args:
-        run: A folder, a checkpoint in it, the id of a retraining or search below ``root``, or an
-            unambiguous beginning of one.
+        run: A folder, a checkpoint in it, the id of a retraining or search below ``root``, an
+            unambiguous beginning of one, or a result (of :func:`nasbench_snas.search`).
         root: The run store.
         device: Where the network goes.
         registry: Where spaces come from; None: the built-in and installed ones.
@@ -91,19 +93,22 @@ def load(
 
 @own_modes()
 def load_trained(
-    run: str | Path,
+    run: str | os.PathLike[str],
     *,
     root: str | Path = "runs",
     device: str = "cpu",
     registry: Registry | None = None,
 ) -> Loaded:
     """Return the network of a run with what it was trained with; arguments as :func:`load`."""
-    folder, file = locate(Path(root), str(run))
+    folder, file = locate(Path(root), os.fspath(run))
     registry = registry or Registry()
-    check_plugins(folder, registry)
-    if is_retraining(folder):
-        return _retrained(folder, file, device, registry)
-    return _searched(folder, file, device, registry)
+    check_plugins(folder, registry, ("estimator", "space", "operation"))
+    made = _retrained if is_retraining(folder) else _searched
+    loaded = made(folder, file, device, registry)
+    try:
+        return replace(loaded, data=bound(loaded.data, registry))
+    except PluginError:
+        return loaded  # the network needs no images; who asks for them is told
 
 
 def locate(root: Path, text: str) -> tuple[RunFolder, Path]:
@@ -171,7 +176,7 @@ def _searched(folder: RunFolder, file: Path, device: str, registry: Registry) ->
     config = load_config(folder.config_file)
     state = _content(folder, file, "search", map(config.digest, binding.ESTIMATOR_VERSIONS))
     tensors: dict[str, torch.Tensor] = state["parent"]
-    shape, classes = _search_shape(config, tensors)
+    shape, classes = _search_shape(config, tensors, folder)
     family = create(registry.space(config.space.name), config.space.parameters, "space")
     space = family.build(shape[0], classes, shape[2])
     estimator = create(
@@ -204,15 +209,18 @@ def _searched(folder: RunFolder, file: Path, device: str, registry: Registry) ->
 
 
 def _search_shape(
-    config: RunConfig, tensors: dict[str, torch.Tensor]
+    config: RunConfig, tensors: dict[str, torch.Tensor], folder: RunFolder
 ) -> tuple[tuple[int, int, int], int]:
-    """Return the shape of an image and the number of classes, from weights and settings."""
+    """Return the shape of an image and the number of classes: of weights, settings, genotype."""
     channels = int(tensors["stem.0.weight"].shape[1])
     classes = int(tensors["head.linear.bias"].shape[0])
     data = config.data
     side = data.resolution or (data.fake.size if data.dataset == "fake" else None)
-    if side is None and data.info.shape is not None:
-        side = data.info.shape[2]
+    if side is None and (sizes := data.declared_sizes) is not None:
+        side = sizes[2]
+    genotype = folder.path / "genotype.json"
+    if side is None and genotype.is_file():
+        side = (read_genotype(genotype).space or {}).get("resolution")
     if side is None:
         from PIL import Image
 

@@ -1,12 +1,16 @@
-"""Slurm through submitit: one job for each run, requeued on preemption or timeout.
+"""Slurm through submitit: an array with a job for each run, requeued on preemption or timeout.
 
-A job that is preempted stops its run by SIGTERM, which writes a checkpoint; submitit submits the
-job again and the run continues.
+Slurm warns a job before its time is up (``slurm_signal_delay_s``), or when it is preempted; the job
+stops its run by SIGTERM, which writes a checkpoint, submitit submits the job again and the run
+continues. ``submitted.json`` in the folder of the logs remembers which job a run was given, so that
+a sweep that is started again waits for what is still in the queue instead of submitting it twice.
 ``cluster="local"`` runs the same jobs as processes on this machine, for trying a sweep out.
 """
 
 from __future__ import annotations
 
+import getpass
+import json
 import signal
 import subprocess
 import time
@@ -18,10 +22,13 @@ from typing import Any
 
 import submitit
 
-from nasbench_snas.errors import ConfigError, MissingDependencyError
+from nasbench_snas.errors import ConfigError, MissingDependencyError, NasbenchError
 from nasbench_snas.executors.interpreter import safe_children
 from nasbench_snas.executors.room import Room
 from nasbench_snas.executors.task import Outcome, Task, finish, start, wait_until_free
+from nasbench_snas.runs.folder import write_json
+
+_GPU_WORDS = ("gpus", "gres", "tres")
 
 
 class _Run:
@@ -64,12 +71,13 @@ class SlurmExecutor:
     """Submits every task as a job and waits for all of them.
 
     Args:
-        jobs: Jobs at the same time with ``cluster="local"``, which has no queue of its own; 0: one
-            for each GPU, or one.
-        gpus_per_run: GPUs of a job.
+        jobs: Jobs at the same time; 0: as many as the cluster lets run, with ``cluster="local"``,
+            which has no queue of its own, one for each GPU, or one.
+        gpus_per_run: GPUs of a job, unless the parameters ask for GPUs (``slurm_gres`` …).
         cluster: ``slurm``, ``local`` or ``debug``; empty: ``slurm``.
         folder: For the jobs' logs.
         poll_seconds: Time between looks at the jobs.
+        max_num_timeout: How often a job may reach its time limit and go on.
         parameters: Further parameters of submitit, for example ``slurm_partition`` or
             ``timeout_min``.
 
@@ -86,6 +94,7 @@ class SlurmExecutor:
         cluster: str = "",
         folder: str = "slurm-logs",
         poll_seconds: float = 2.0,
+        max_num_timeout: int = 100,
         **parameters: Any,
     ) -> None:
         wanted = cluster or "slurm"
@@ -96,10 +105,15 @@ class SlurmExecutor:
                 "Start the sweep on a login node, use --executor local, or try it out with "
                 "cluster = 'local' in --executor-config.",
             )
-        self._executor = submitit.AutoExecutor(folder=Path(folder), cluster=wanted)
+        self._executor = submitit.AutoExecutor(
+            folder=Path(folder), cluster=wanted, slurm_max_num_timeout=max_num_timeout
+        )
         settings = {"timeout_min": 24 * 60, **parameters}
         if self._executor.cluster == "slurm":
-            settings.setdefault("gpus_per_node", int(gpus_per_run))
+            if not any(word in name for name in parameters for word in _GPU_WORDS):
+                settings["gpus_per_node"] = int(gpus_per_run)
+            if jobs:
+                settings.setdefault("slurm_array_parallelism", jobs)
         try:
             self._executor.update_parameters(**settings)
         except NameError as error:  # submitit's complaint about a name it does not know
@@ -111,6 +125,9 @@ class SlurmExecutor:
         """Run all tasks; see :class:`nasbench_snas.executors.Executor`."""
         waiting = deque(tasks)
         jobs: dict[Task, tuple[Any, tuple[str, ...]]] = {}
+        if self._executor.cluster == "slurm":
+            jobs = {task: (job, ()) for task, job in self._submitted(list(waiting)).items()}
+            waiting.clear()
         while waiting or jobs:
             with safe_children():
                 while waiting and not (self._room and self._room.is_full(len(jobs))):
@@ -127,6 +144,26 @@ class SlurmExecutor:
             if jobs:
                 time.sleep(self._poll)
 
+    def _submitted(self, tasks: list[Task]) -> dict[Task, Any]:
+        """Return the job of each task: the one that is in the queue, or one of a new array."""
+        record = Path(self._executor.folder) / "submitted.json"
+        given: dict[str, str] = json.loads(record.read_text()) if record.exists() else {}
+        known = [task for task in tasks if str(task.folder) in given]
+        queued = _queue() if known else set()
+        jobs = {
+            task: submitit.SlurmJob(self._executor.folder, given[str(task.folder)], tasks=[0])
+            for task in known
+            if given[str(task.folder)] in queued
+        }
+        if new := [task for task in tasks if task not in jobs]:
+            commands, folders = [task.command for task in new], [task.folder for task in new]
+            with safe_children():
+                array = self._executor.map_array(_Run(), commands, folders)
+            jobs |= zip(new, array, strict=True)
+            given |= {str(task.folder): str(job.job_id) for task, job in jobs.items()}
+            write_json(record, given)
+        return {task: jobs[task] for task in tasks}
+
     @staticmethod
     def _outcome(task: Task, job: Any) -> Outcome:
         try:
@@ -134,3 +171,22 @@ class SlurmExecutor:
         except (submitit.core.utils.UncompletedJobError, submitit.core.utils.FailedJobError) as e:
             code, message = 1, str(e).splitlines()[0]
         return Outcome(task, code, message)
+
+
+def _queue() -> set[str]:
+    """Return the user's jobs that wait or run, members of arrays as ``ID_INDEX``.
+
+    Raises:
+        NasbenchError: Slurm does not answer.
+    """
+    command = ["squeue", "--noheader", "--array", "--format=%i %T", f"--user={getpass.getuser()}"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise NasbenchError(
+            f"cannot ask Slurm for its queue: {error}.",
+            "Some of these runs were submitted before and may still wait there.",
+            "Try again later, or remove submitted.json from the folder of the logs.",
+        ) from error
+    rows = [line.split() for line in told.stdout.splitlines()]
+    return {row[0] for row in rows if len(row) == 2 and row[1] != "COMPLETING"}

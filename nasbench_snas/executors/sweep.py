@@ -20,7 +20,8 @@ from nasbench_snas.executors import Executor, Outcome, Task
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder
 from nasbench_snas.runs.index import index_row
-from nasbench_snas.search.estimate import Times, duration, told
+from nasbench_snas.runs.progress import duration
+from nasbench_snas.search.estimate import Times, told
 from nasbench_snas.search.plan import PlannedRun, as_begun, plan_run
 from nasbench_snas.settings.parameters import config_error
 from nasbench_snas.settings.toml import read_toml
@@ -117,12 +118,15 @@ def plan_sweep(registry: Registry, settings: SweepSettings, root: Path) -> list[
     return list(runs.values())
 
 
-def check_sweep(registry: Registry, runs: list[SweepRun], *, here: bool) -> tuple[str, ...]:
+def check_sweep(
+    registry: Registry, runs: list[SweepRun], *, device: str = "cpu", here: bool
+) -> tuple[str, ...]:
     """Build what the runs that are left would build, the first seed of each kind.
 
     Args:
         registry: Where estimators and spaces come from.
         runs: The plan.
+        device: Where they are built.
         here: Whether they run on this machine. Elsewhere what is missing here is not an error.
 
     Returns:
@@ -136,7 +140,7 @@ def check_sweep(registry: Registry, runs: list[SweepRun], *, here: bool) -> tupl
     unchecked: dict[str, None] = {}
     for plan in unlike(run.plan for run in runs if not run.is_done):
         try:
-            check_ready(plan.config, registry)
+            check_ready(plan.config, registry, device)
         except (DataError, MissingDependencyError) as error:
             if here:
                 raise
@@ -224,6 +228,7 @@ def execute(
     retries: int = 1,
     fail_fast: bool = False,
     progress: Callable[[Outcome, str], None] = lambda outcome, state: None,
+    report: SweepReport | None = None,
 ) -> SweepReport:
     """Run tasks, retry those that crashed, go on when one fails.
 
@@ -236,8 +241,9 @@ def execute(
         retries: How often a crashed task is started again.
         fail_fast: Stop at the first failure.
         progress: Called with each outcome and ``done``, ``retried`` or ``failed``.
+        report: Is filled as outcomes are known, for whoever looks at it when this is stopped.
     """
-    report, waiting = SweepReport(), list(tasks)
+    report, waiting = SweepReport() if report is None else report, list(tasks)
     for attempt in range(retries + 1):
         again: list[Task] = []
         for outcome in executor.run(waiting):

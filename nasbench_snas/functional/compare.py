@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,6 +12,10 @@ from torch import Tensor
 from nasbench_snas.api import Estimator, one_hot
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.functional.estimation import MOST_STATES, Function, estimate, make_estimator
+from nasbench_snas.outside import html_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BLOCKS = 20  # of the jackknife
 
@@ -36,7 +41,7 @@ class GradientRow:
     samples: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """The exact gradient and a row for each estimator.
 
@@ -61,6 +66,31 @@ class Comparison:
             for r in self.rows
         ]
         return "\n".join([head, *lines])
+
+    __repr__ = __str__
+
+    def table(self) -> pd.DataFrame:
+        """Return the rows as a table, one column for each attribute of :class:`GradientRow`."""
+        import pandas as pd
+
+        return pd.DataFrame([asdict(row) for row in self.rows])
+
+    def _repr_html_(self) -> str:
+        """Return the rows as a table of a notebook."""
+        heads = ("estimator", "bias²", "±", "variance", "cosine", "states a draw")
+        rows = [
+            (
+                row.estimator,
+                f"{row.bias2:.4f}",
+                f"{row.bias2_error:.4f}",
+                f"{row.variance:.3f}",
+                f"{row.cosine:.3f}",
+                f"{row.samples:.1f}",
+            )
+            for row in self.rows
+        ]
+        caption = f"{self.draws} draws each, in units of the exact gradient's squared length"
+        return html_table(rows, heads, caption)
 
 
 class Counted:
@@ -101,7 +131,7 @@ def exact_gradient_of(logits: Tensor, f: Function) -> tuple[float, Tensor]:
 def compare_gradients(
     logits: Tensor,
     f: Function,
-    estimators: Sequence[str | Estimator],
+    estimators: Sequence[str | type[Estimator] | Estimator],
     *,
     generator: torch.Generator,
     draws: int = 1000,
@@ -112,7 +142,8 @@ def compare_gradients(
     Args:
         logits: Shape ``(E, K)``, at most 20,000 states.
         f: Maps ``z``, ``(S, E, K)``, to ``(S,)``.
-        estimators: Names, or objects; what keeps state is measured as it stands (frozen).
+        estimators: Names, classes (both with default settings), or objects; what keeps state is
+            measured as it stands (frozen).
         generator: Source of all randomness.
         draws: Independent gradient draws of each, at least 40.
         chunk: Draws in one evaluation, to bound memory.
@@ -131,7 +162,7 @@ def compare_gradients(
         raise ConfigError("the exact gradient is zero: nothing can be relative to it.")
     rows = []
     for item in estimators:
-        method = make_estimator(item) if isinstance(item, str) else item
+        method = item if isinstance(item, Estimator) else make_estimator(item)
         training = method.training
         method.eval()
         rows.append(_row(method, logits, f, exact, draws, chunk, generator))

@@ -85,24 +85,29 @@ class FunctionLoss:
             return self(z)
 
 
-def make_estimator(name: str, **settings: Any) -> Estimator:
+def make_estimator(name: str | type[Estimator], **settings: Any) -> Estimator:
     """Return an estimator to be passed to :func:`estimate`, for what keeps state between calls.
 
     Args:
-        name: As in ``nasbench ls estimators``.
+        name: As in ``nasbench ls estimators``, or a class.
         **settings: Its settings; ``nasbench show NAME`` lists them.
 
     Raises:
         PluginError: The name is unknown.
         ConfigError: A setting is wrong, or the estimator is not for functions of one's own.
     """
-    cls = Registry().estimator(name)
+    cls = Registry().estimator(name) if isinstance(name, str) else name
+    if not (isinstance(cls, type) and issubclass(cls, Estimator)):
+        raise ConfigError(
+            f"{str(name)[:80]!r} is no estimator.",
+            "Expected a name, a subclass of nasbench_snas.api.Estimator, or an object of one.",
+        )
     if name == "exact":
         settings = {"limit": MOST_STATES} | settings
     refuse_misfit(cls)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return cls(**resolve_parameters(cls, settings, f"estimator {name}"))
+        return cls(**resolve_parameters(cls, settings, f"estimator {cls.name}"))
 
 
 def refuse_misfit(cls: Any) -> None:
@@ -133,7 +138,7 @@ def estimate(
     logits: Tensor,
     f: Function,
     *,
-    estimator: str | Estimator = "rloo",
+    estimator: str | type[Estimator] | Estimator = "rloo",
     generator: torch.Generator,
     **settings: Any,
 ) -> Tensor:
@@ -144,9 +149,9 @@ def estimate(
         f: Maps ``z``, ``(S, ..., E, K)``, to one value for each sample and leading index,
             ``(S, ...)``. ``z`` is one-hot for score-function estimators, else soft or
             straight-through. Its own parameters get their gradient too.
-        estimator: A name, or an object from :func:`make_estimator` for what keeps state.
+        estimator: A name, a class, or an object (of :func:`make_estimator`) for what keeps state.
         generator: Source of all randomness, on the device of the logits.
-        **settings: Of the estimator, if it is given by name.
+        **settings: Of the estimator, if it is given by name or class.
 
     Returns:
         Shape ``(...)``; sum or average it, and call ``backward``.
@@ -161,13 +166,13 @@ def estimate(
             f"logits of shape {tuple(logits.shape)} and type {logits.dtype}.",
             "Expected floating-point logits (..., E, K): E variables with K values.",
         )
-    if isinstance(estimator, str):
+    if not isinstance(estimator, Estimator):
         method = make_estimator(estimator, **settings)
         if method.state_dict():
             raise ConfigError(
-                f"{estimator} keeps state between calls (a baseline or learnt parameters).",
+                f"{method.name} keeps state between calls (a baseline or learnt parameters).",
                 "A function cannot keep it.",
-                f'Make it once: method = make_estimator("{estimator}"), then estimator=method.',
+                f'Make it once: method = make_estimator("{method.name}"), then estimator=method.',
             )
     elif settings:
         raise ConfigError(f"settings {sorted(settings)} beside an estimator object.")

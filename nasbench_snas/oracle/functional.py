@@ -18,7 +18,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nasbench_snas.errors import ConfigError
-from nasbench_snas.supernet.modules import FactorizedReduce, Pool, ResidualReduction, Zero
+from nasbench_snas.supernet.modules import (
+    OWN,
+    FactorizedReduce,
+    Pool,
+    ResidualReduction,
+    Zero,
+    apart,
+)
 
 _AXES = (1, 3, 4)
 
@@ -68,6 +75,8 @@ def apply_module(module: nn.Module, x: Tensor) -> Tensor:
     Raises:
         ConfigError: The module is of a kind that is not known here.
     """
+    if hasattr(module, OWN):
+        return torch.stack([apart(module, row) for row in x])
     match module:
         case nn.Identity():
             return x

@@ -56,6 +56,7 @@ class Feed(Protocol):
         train: Training batches.
         note: Where the images are.
         fingerprint: Hash of the training and test labels (and files).
+        test_images: Number of test images.
     """
 
     shape: tuple[int, int, int]
@@ -63,6 +64,7 @@ class Feed(Protocol):
     train: Stream
     note: str
     fingerprint: str
+    test_images: int
 
     def test_batches(self) -> Iterator[Batch]:
         """Yield this process's share of the test batches, normalised, on the device."""
@@ -128,6 +130,7 @@ class MemoryFeed:
         if not fits and config.speed.prefetch:
             self.train = Prefetched(self.train, device)
         self._test, self._device, self._world = test, device, world
+        self.test_images = len(test)
         self._eval_size = config.training.eval_batch_size
 
     def test_batches(self) -> Iterator[Batch]:
@@ -169,6 +172,7 @@ class LazyFeed:
         if config.speed.prefetch:
             self.train = Prefetched(self.train, device)
         self._device, self._world, self._workers = device, world, data.workers
+        self.test_images = len(self._test)
         self._eval_size = config.training.eval_batch_size
         self._channels_last = config.speed.channels_last
 

@@ -45,6 +45,7 @@ from nasbench_snas.retrain.network import check_budget, genotype_of, network_pla
 from nasbench_snas.runs.folder import RunFolder
 from nasbench_snas.seeding import restore_generator, stream
 from nasbench_snas.settings.retrain import RetrainConfig, TrainingSettings
+from nasbench_snas.settings.sources import bound
 from nasbench_snas.supernet.child.kernels import child_kernels, fuse_child
 from nasbench_snas.supernet.child.network import ChildNetwork
 
@@ -85,6 +86,7 @@ class Retraining(Progress):
         dtype: torch.dtype = torch.float32,
         kernels: str = "auto",
     ) -> None:
+        config = config.model_copy(update={"data": bound(config.data, registry)})
         self.config = config
         self.settings: TrainingSettings = config.training
         self.device, self.world = torch.device(device), world or World()
@@ -163,6 +165,11 @@ class Retraining(Progress):
         first = self.network.plan.layers[0]
         images = self.batch_size // self.world.size
         return images * first.channels * first.output_resolution**2
+
+    @property
+    def measured_images(self) -> int:
+        """Test images."""
+        return self.feed.test_images
 
     def rate(self) -> float:
         """Return the learning rate of the current epoch."""
@@ -286,7 +293,7 @@ class Retraining(Progress):
         """Return what the network achieves on the test images now, over all processes."""
         return evaluate(
             self.network,
-            self.feed.test_batches(),
+            self.deadline.limit(self.feed.test_batches()),
             self.feed.num_classes,
             reduce=self.world.total,
         )

@@ -28,7 +28,7 @@ from nasbench_snas.registry import Registry
 from nasbench_snas.retrain.runner import canonical_genotype
 from nasbench_snas.runs.folder import RETRAININGS, RunFolder, find_run, run_folders
 from nasbench_snas.runs.named import named_in
-from nasbench_snas.runs.plugins import check_plugins
+from nasbench_snas.runs.plugins import check_operations, check_plugins
 from nasbench_snas.search.plan import load_config
 from nasbench_snas.settings.layers import Layers
 from nasbench_snas.settings.parameters import resolve_parameters
@@ -40,9 +40,12 @@ from nasbench_snas.settings.retrain import (
     validate_retraining,
 )
 from nasbench_snas.settings.run import Choice
+from nasbench_snas.settings.sources import bound
 from nasbench_snas.settings.toml import read_toml
 
-_FROM_SEARCH = ("dataset", "root", "cache_dir", "resolution", "fingerprint", "fake")
+_FROM_SEARCH = (
+    *("dataset", "parameters", "root", "cache_dir", "resolution", "fingerprint", "fake"),
+)
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,7 @@ def search_target(folder: RunFolder, candidates: tuple[str, ...] = ()) -> Target
             "A search derives its cells at its end.",
             f"Finish it first: nasbench run --resume {folder.run_id}",
         )
+    check_operations(folder)
     return Target(folder.run_id, read_genotype(file), folder, candidates)
 
 
@@ -225,7 +229,7 @@ def plan_retraining(
         ConfigError: A setting is wrong.
     """
     preset = preset.removeprefix("retrain-")
-    layers, search = Layers(RetrainConfig), None
+    layers, search, source = Layers(RetrainConfig), None, ""
     content = load_retrain_preset(preset)
     content.pop("about", None)
     layers.add(content, f"preset {preset}")
@@ -243,6 +247,8 @@ def plan_retraining(
         layers.add(read_toml(file), str(file.name))
     for assignment in assignments:
         layers.set(assignment)
+    if search is not None and layers.values["data"].get("dataset") != search.data.dataset:
+        layers.drop("data.parameters.", source)  # they are the other data set's
     command: dict[str, Any] = {
         "name": target.name,
         "parent": "" if target.search is None else target.search.run_id,
@@ -255,10 +261,13 @@ def plan_retraining(
     layers.add(command, "command line")
     config = _complete(registry, validate_retraining(layers.values), target)
     other = search is not None and search.data.dataset != config.data.dataset
+    if target.search is not None and not other:
+        check_plugins(target.search, registry, ("dataset",))
     stage = "transfer" if other or config.network.skeleton == "imagenet" else "retrain"
-    images = with_content(config.data, ("train", "test"))
+    images = with_content(bound(config.data, registry), ("train", "test"))
     config = config.model_copy(update={"stage": stage, "data": images})
     config = RetrainConfig.model_validate_json(config.model_dump_json())
+    config = config.model_copy(update={"data": bound(config.data, registry)})
     return PlannedRetraining(config, layers.sources, target.parent_result())
 
 
@@ -279,7 +288,7 @@ def _complete(registry: Registry, config: RetrainConfig, target: Target) -> Retr
         space = None
     elif space is not None:
         if target.search is not None:
-            check_plugins(target.search, registry, ("space",))
+            check_plugins(target.search, registry, ("space", "operation"))
         values = resolve_parameters(registry.space(space.name), space.parameters, "space")
         space = Choice(name=space.name, **values)
     return config.model_copy(update={"network": network, "space": space})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from nasbench_snas import __version__
 from nasbench_snas.compute.distributed import World
 from nasbench_snas.errors import CheckpointError, NasbenchError
-from nasbench_snas.registry import Registry
+from nasbench_snas.registry import Kind, Registry
 from nasbench_snas.retrain.loop import Retraining
 from nasbench_snas.retrain.network import genotype_of
 from nasbench_snas.runs.folder import (
@@ -26,12 +27,14 @@ from nasbench_snas.runs.folder import (
     run_folders,
     write_atomic,
 )
+from nasbench_snas.runs.job import Job
 from nasbench_snas.runs.options import RunOptions
-from nasbench_snas.runs.plugins import check_plugins, plugin_record
+from nasbench_snas.runs.plugins import check_plugins, used_plugins
 from nasbench_snas.runs.provenance import device_name, git_state, host_id, versions
 from nasbench_snas.runs.resume import kept_kernels
 from nasbench_snas.runs.schema import NOT_RECORDED
-from nasbench_snas.runs.start import Job, run_job
+from nasbench_snas.runs.start import run_job
+from nasbench_snas.search.estimate import seconds_of_step
 from nasbench_snas.settings.retrain import RetrainConfig, changed_settings, retraining_from_toml
 from nasbench_snas.settings.toml import to_toml
 
@@ -71,6 +74,39 @@ def check_ready(
     Retraining(config, registry, device, allow_over_budget=allow_over_budget, kernels=kernels)
 
 
+def names_used(config: RetrainConfig) -> Iterator[tuple[Kind, str]]:
+    """Yield the kind and name of everything that a retraining takes from the registry."""
+    yield from config.plugins()
+    for cell in genotype_of(config).cells.values():
+        for edge in cell.edges:
+            yield "operation", edge.operation
+
+
+def measure(
+    config: RetrainConfig,
+    registry: Registry,
+    device: str,
+    kernels: str = "auto",
+    *,
+    allow_over_budget: bool = False,
+) -> float:
+    """Return the seconds that a retraining takes, from a few of its steps and one test here.
+
+    Nothing is written.
+
+    Raises:
+        NasbenchError: What the retraining would be refused for.
+    """
+    allow = allow_over_budget
+    work = Retraining(config, registry, device, allow_over_budget=allow, kernels=kernels)
+    step = seconds_of_step(work, lambda: float(work.sums[0]))
+    began = time.perf_counter()
+    work.evaluate()
+    test, every = time.perf_counter() - began, config.training.test_every
+    looks = 1 + (work.epochs // every if every else 0)
+    return step * work.steps_per_epoch * work.epochs + test * looks
+
+
 def run_retraining(
     config: RetrainConfig,
     registry: Registry,
@@ -98,11 +134,10 @@ def run_retraining(
         ProcessLostError: Another process of the job died; the last checkpoint is whole.
     """
 
-    record: dict[str, Any] = {"parent": config.parent, "plugins": []}
+    record: dict[str, Any] = {"parent": config.parent}
     if folder.config_file.exists():
         check_plugins(folder, registry, built_in=True)
-    if config.space is not None:
-        record["plugins"] = [plugin_record(registry, "space", config.space.name)]
+    record["plugins"] = used_plugins(registry, names_used(config))
 
     def make(world: World) -> Retraining:
         if world.is_main:

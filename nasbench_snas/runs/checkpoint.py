@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
-import struct
 import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,22 +12,11 @@ from typing import Any
 import torch
 
 from nasbench_snas.errors import CheckpointError
+from nasbench_snas.outside import UNREADABLE
 from nasbench_snas.runs.binding import plain
 from nasbench_snas.runs.folder import write_atomic
 
 FORMAT = 1
-_UNREADABLE = (
-    OSError,
-    RuntimeError,
-    EOFError,
-    KeyError,
-    TypeError,
-    ValueError,
-    pickle.UnpicklingError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def save_checkpoint(path: Path, state: dict[str, Any], *, config_hash: str) -> None:
@@ -63,7 +50,7 @@ def load_checkpoint(path: Path, *, config_hash: str | Sequence[str]) -> dict[str
         kind, found, state = content["format"], content["config_hash"], content["state"]
     except torch.OutOfMemoryError:
         raise
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise damaged(path, error) from error
     if kind != FORMAT:
         raise CheckpointError(

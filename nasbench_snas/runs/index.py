@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from nasbench_snas.runs.folder import (
     run_folders,
     write_atomic,
 )
+from nasbench_snas.runs.progress import ALIVE_SECONDS, last_sign
 from nasbench_snas.runs.provenance import boot_id, host_id
 from nasbench_snas.runs.schema import NOT_RECORDED
 from nasbench_snas.runs.temporaries import remove_dead
@@ -36,7 +38,9 @@ _KEPT = (
     "epochs_done",
     "epochs_planned",
 )
-_FIELDS = {"run_id", "stage", "status", "reason", "updated", "note"}
+ABOUT = ("estimator", "space", "dataset", "preset", "constraint", "level", "seed")
+"""What a listing can be filtered by, beside stage and status."""
+_FIELDS = {"run_id", "stage", "status", "reason", "updated", "note", *ABOUT}
 _AGAIN = {
     "search": "nasbench run --resume",
     "retrain": "nasbench retrain --resume",
@@ -98,7 +102,7 @@ def _stamp(folder: RunFolder) -> list[int]:
 def index_row(folder: RunFolder) -> dict[str, Any]:
     """Return the row of one run, with a ``note`` where the user can do something about it."""
     stage = {RETRAININGS: "retrain", STUDIES: "gradients"}.get(folder.path.parent.name, "search")
-    row: dict[str, Any] = {"run_id": folder.run_id, "stage": stage}
+    row: dict[str, Any] = {"run_id": folder.run_id, "stage": stage, **dict.fromkeys(ABOUT)}
     try:
         result, status = folder.verify() or {}, folder.status()
         if status.get("status") == "done" and not result:
@@ -112,7 +116,7 @@ def index_row(folder: RunFolder) -> dict[str, Any]:
         "status": status.get("status", "queued"),
         "reason": status.get("reason", ""),
         "updated": status.get("updated") or 0.0,
-        **{key: result.get(key) for key in _KEPT},
+        **{key: result.get(key) for key in (*_KEPT, *ABOUT)},
         "note": "",
     }
     if row["stage"] != "gradients" and result.get("images", NOT_RECORDED) == NOT_RECORDED:
@@ -141,7 +145,7 @@ def _unfinished(folder: RunFolder, row: dict[str, Any]) -> None:
     except (OSError, ValueError, LookupError, TypeError, AttributeError, NasbenchError) as error:
         row["status"], row["note"] = "damaged", f"cannot be read: {error}"
         return
-    if row["status"] == "running" and not folder.is_locked():
+    if row["status"] == "running" and not folder.is_locked() and not _alive_elsewhere(folder):
         row["status"], row["note"] = "stale", _why_stale(folder)
     if row["status"] in ("interrupted", "stale", "truncated"):
         command = _AGAIN.get(row["stage"])
@@ -152,14 +156,36 @@ def _unfinished(folder: RunFolder, row: dict[str, Any]) -> None:
 
 
 def _progress(folder: RunFolder, row: dict[str, Any]) -> None:
-    """Fill in how far a search or retraining is (the length of a study is not in epochs)."""
+    """Fill in how far a search or retraining is (the length of a study is not in epochs).
+
+    Without a result the settings say what it is.
+    """
+    config = read_toml(folder.config_file)
+    if row["estimator"] is None:
+        row |= {key: value for key in ABOUT if (value := _setting(config, key)) is not None}
     if row["stage"] == "gradients":
         return
-    config = read_toml(folder.config_file)
     table = config.get("search" if row["stage"] == "search" else "training", {})
     row["epochs_planned"] = table.get("epochs")
     epochs = [e for e in read_events(folder.events_file) if e.get("kind") == "epoch"]
     row["epochs_done"] = int(epochs[-1]["epoch"]) if epochs else 0
+
+
+def _setting(config: dict[str, Any], key: str) -> Any:
+    """Return a setting that listings show, of any stage; None if there is none."""
+    if key == "dataset":
+        return config.get("data", {}).get("dataset")
+    if key == "level":
+        return config.get("search", {}).get("level")
+    value = config.get(key)
+    return value.get("name") if isinstance(value, dict) else value
+
+
+def _alive_elsewhere(folder: RunFolder) -> bool:
+    """Whether another machine holds the run (its lock may not be seen here) and still writes."""
+    host = folder.holder().get("host")
+    silent = time.time() - last_sign(folder)
+    return host not in (None, host_id()) and silent < ALIVE_SECONDS
 
 
 def _why_stale(folder: RunFolder) -> str:

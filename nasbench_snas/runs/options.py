@@ -19,7 +19,8 @@ class RunOptions:
         kernels: Backend of the parent or derived network.
         resume: Continue from a checkpoint if there is one.
         max_epochs: Stop after so many epochs of this run, as ``truncated``; None: never.
-        max_seconds: Stop after so many seconds of this process, as ``truncated``; None: never.
+        max_seconds: Seconds of this process, the measurements after the training included. It stops
+            early for them, as ``truncated``; what does not fit is measured in part. None: no limit.
         listeners: Called with every event (progress displays, trackers).
         sources: Source of each setting, for the comments in ``config.toml``.
     """

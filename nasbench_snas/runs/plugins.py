@@ -8,28 +8,35 @@ digest is of the source file, and no part of a run's identity.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
+from nasbench_snas.api import RULES
+from nasbench_snas.architecture.operations import is_known
+from nasbench_snas.data.catalogue import CATALOGUE
 from nasbench_snas.errors import CheckpointError, ConfigError, PluginError
-from nasbench_snas.registry import Entry, Kind, Registry
+from nasbench_snas.registry import BUILT_IN, KINDS, Entry, Kind, Registry
 from nasbench_snas.runs.binding import digest_of
 from nasbench_snas.runs.folder import RunFolder, read_json
+from nasbench_snas.runs.provenance import class_source, file_of
 from nasbench_snas.settings.toml import read_toml
 
 logger = logging.getLogger("nasbench_snas")
-BUILT_IN = "built-in"
-_KINDS: tuple[Kind, ...] = ("estimator", "space")
+_ALWAYS: tuple[Kind, ...] = ("estimator", "space")
+_BUILT_IN: dict[Kind, Container[Any]] = {
+    "dataset": (None, *CATALOGUE),
+    "rule": (None, "declared", *RULES),
+}
 
 
 def plugin_record(registry: Registry, kind: Kind, name: str) -> dict[str, Any]:
-    """Return the record of an estimator or space: kind, name, version, digest and origin.
+    """Return the record of a plug-in: kind, name, version, digest and origin.
 
     Raises:
         PluginError: It is unknown or broken.
     """
     entry = registry.entry(kind, name)
-    cls = registry.estimator(name) if kind == "estimator" else registry.space(name)
+    cls = registry.plugin(kind, name)
     return {
         "kind": kind,
         "name": name,
@@ -37,6 +44,23 @@ def plugin_record(registry: Registry, kind: Kind, name: str) -> dict[str, Any]:
         "digest": source_digest(entry),
         "origin": entry.origin,
     }
+
+
+def used_plugins(registry: Registry, used: Iterable[tuple[Kind, str]]) -> list[dict[str, Any]]:
+    """Return the records of what a run uses: estimator and space, and whatever is not built in.
+
+    Args:
+        registry: What is here.
+        used: Kind and name of everything that the run names.
+
+    Raises:
+        PluginError: One is unknown or broken.
+    """
+    return [
+        plugin_record(registry, kind, name)
+        for kind, name in dict.fromkeys(used)
+        if kind in _ALWAYS or registry.is_plugin(kind, name)
+    ]
 
 
 def recorded_plugins(folder: RunFolder) -> list[dict[str, Any]]:
@@ -47,16 +71,22 @@ def recorded_plugins(folder: RunFolder) -> list[dict[str, Any]]:
     try:
         last = read_json(folder.path / "env.json")[-1]
         found = [dict(used) for used in last["plugins"]]
-        if all(used["kind"] in _KINDS and isinstance(used["name"], str) for used in found):
+        if all(used["kind"] in KINDS and isinstance(used["name"], str) for used in found):
             return found
     except (CheckpointError, LookupError, TypeError, ValueError):
         pass
     try:
         settings = read_toml(folder.config_file)
+        named: list[tuple[Kind, Any]] = [
+            *((kind, settings[kind]["name"]) for kind in _ALWAYS if kind in settings),
+            ("dataset", settings.get("data", {}).get("dataset")),
+            ("rule", settings.get("child", {}).get("rule")),
+            *(("transformer", name) for name in settings.get("transformers", ())),
+        ]
         return [
-            {"kind": kind, "name": str(settings[kind]["name"])}
-            for kind in _KINDS
-            if kind in settings
+            {"kind": kind, "name": str(name)}
+            for kind, name in named
+            if kind in (*_ALWAYS, "transformer") or name not in _BUILT_IN[kind]
         ]
     except (ConfigError, LookupError, TypeError):
         return []
@@ -65,7 +95,7 @@ def recorded_plugins(folder: RunFolder) -> list[dict[str, Any]]:
 def check_plugins(
     folder: RunFolder,
     registry: Registry,
-    kinds: Iterable[Kind] = _KINDS,
+    kinds: Iterable[Kind] = KINDS,
     *,
     built_in: bool = False,
 ) -> None:
@@ -86,11 +116,7 @@ def check_plugins(
         try:
             entry = registry.entry(used["kind"], used["name"])
         except PluginError as error:
-            raise PluginError(
-                f"run {folder.run_id} used {_told(used)}, which is not here.",
-                "Its recorded data can be listed and reported without it (ls, show, report).",
-                "Give it with --plugin FILE|MODULE or NASBENCH_PLUGINS, or install its package.",
-            ) from error
+            raise _missing(folder, used) from error
         now, before = source_digest(entry), used.get("digest")
         if before and now and before != now and (built_in or entry.origin != BUILT_IN):
             logger.warning(
@@ -100,6 +126,25 @@ def check_plugins(
                 now,
                 entry.origin,
             )
+
+
+def check_operations(folder: RunFolder) -> None:
+    """Say which operation of a run's cells is not here: before they are read.
+
+    Raises:
+        PluginError: One is not here; the message says how to give it.
+    """
+    for used in recorded_plugins(folder):
+        if used["kind"] == "operation" and not is_known(used["name"]):
+            raise _missing(folder, used)
+
+
+def _missing(folder: RunFolder, used: dict[str, Any]) -> PluginError:
+    return PluginError(
+        f"run {folder.run_id} used {_told(used)}, which is not here.",
+        "Its recorded data can be listed and reported without it (ls, show, report).",
+        "Give it with --plugin FILE|MODULE or NASBENCH_PLUGINS, or install its package.",
+    )
 
 
 def _told(used: dict[str, Any]) -> str:
@@ -114,7 +159,13 @@ def _told(used: dict[str, Any]) -> str:
 
 
 def source_digest(entry: Entry) -> str | None:
-    """Return the digest of an entry's source file, or None if it has none."""
+    """Return the digest of an entry's source file, or None if it has none.
+
+    Of a class that stands in no file, such as one of a notebook, it is that of the class's text.
+    """
+    if entry.loaded is not None and file_of(entry.loaded) is None:
+        text = class_source(entry.loaded)
+        return None if text is None else digest_of(text.encode())
     try:
         content = entry.file.read_bytes() if entry.file else None
     except OSError:

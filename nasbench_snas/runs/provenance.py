@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import inspect
+import linecache
 import os
 import platform
 import subprocess
@@ -168,8 +171,61 @@ def environment(device: str) -> dict[str, Any]:
 
 
 def source_hash(cls: type) -> str:
-    """Return a hash of the file that defines ``cls`` (a changed estimator makes runs stale)."""
-    module = sys.modules[cls.__module__]
-    file = getattr(module, "__file__", None)
-    content = Path(file).read_bytes() if file else cls.__qualname__.encode()
+    """Return a hash of the file that defines ``cls`` (a changed estimator makes runs stale).
+
+    Of a class without a file, such as one of a notebook, it is that of :func:`class_source`.
+    """
+    file = file_of(cls)
+    content = file.read_bytes() if file else (class_source(cls) or cls.__qualname__).encode()
     return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+def file_of(cls: type) -> Path | None:
+    """Return the file that a class stands in; None in a notebook, or where a program was typed."""
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    path = Path(file).resolve() if file else None
+    return path if path is not None and path.is_file() else None
+
+
+def class_source(cls: type) -> str | None:
+    """Return the text of a class that stands in no file, such as one of a notebook's cell.
+
+    Its base classes that stand in no file either follow. What the class merely calls (a function of
+    another cell) is no part of it.
+
+    Returns:
+        None where a text cannot be had: the class was made by ``exec`` or ``type``.
+    """
+    texts = [
+        _statement(base)
+        for base in cls.__mro__
+        if base.__module__ != "builtins" and file_of(base) is None
+    ]
+    known = [text for text in texts if text]
+    return "\n".join(known) if known and len(known) == len(texts) else None
+
+
+def _statement(cls: type) -> str | None:
+    """Return the class statement of ``cls``, found by the code of one of its functions.
+
+    Of a class that only sets plain values, it is their list.
+    """
+    for member in vars(cls).values():
+        function = inspect.unwrap(getattr(member, "__func__", getattr(member, "fget", member)))
+        code = getattr(function, "__code__", None)
+        if code is None or getattr(function, "__module__", None) != cls.__module__:
+            continue
+        text = "".join(linecache.getlines(code.co_filename))
+        try:
+            tree = ast.parse(text)
+        except (SyntaxError, ValueError, RecursionError):
+            continue
+        for node in ast.walk(tree):
+            if not (isinstance(node, ast.ClassDef) and node.name == cls.__name__):
+                continue
+            if node.lineno <= code.co_firstlineno <= (node.end_lineno or 0):
+                first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+                return "".join(text.splitlines(keepends=True)[first - 1 : node.end_lineno])
+    own = {key: value for key, value in vars(cls).items() if not key.startswith("__")}
+    plain = all(isinstance(value, bool | int | float | str | tuple) for value in own.values())
+    return f"{cls.__qualname__} {sorted(own.items())!r}" if own and plain else None

@@ -15,7 +15,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from nasbench_snas.errors import ConfigError, DataError
 from nasbench_snas.outside import csv_line, unguarded
@@ -29,11 +29,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def load_results(roots: str | Path | Iterable[str | Path] = "runs") -> pd.DataFrame:
+@runtime_checkable
+class HasRows(Protocol):
+    """A result that knows its rows of the table, such as that of a search."""
+
+    def rows(self) -> list[Row]:
+        """Return the rows."""
+
+
+Roots = str | Path | HasRows | Iterable[str | Path | HasRows]
+
+
+def load_results(roots: Roots = "runs") -> pd.DataFrame:
     """Return all runs under one or several roots as a table, one row for each run and stage.
 
     Args:
-        roots: A run store or a file of packed runs, or several of them.
+        roots: A run store, a file of packed runs, a result (of :func:`nasbench_snas.search`), or
+            several of them.
 
     Returns:
         Columns :data:`COLUMNS`, rows by stage and run id. Numbers that a run does not have are
@@ -45,9 +57,10 @@ def load_results(roots: str | Path | Iterable[str | Path] = "runs") -> pd.DataFr
     return _frame(load_rows(roots))
 
 
-def load_rows(roots: str | Path | Iterable[str | Path] = "runs") -> list[Row]:
+def load_rows(roots: Roots = "runs") -> list[Row]:
     """Return what :func:`load_results` returns, as plain dictionaries (without pandas)."""
-    paths = [Path(roots)] if isinstance(roots, str | Path) else [Path(root) for root in roots]
+    items = [roots] if isinstance(roots, str | Path | HasRows) else list(roots)
+    paths = [Path(item) for item in items if not isinstance(item, HasRows)]
     found: dict[tuple[str, str], RunFolder] = {}
     for root in _distinct(paths):
         for stage, folder in stored_runs(root):
@@ -56,6 +69,7 @@ def load_rows(roots: str | Path | Iterable[str | Path] = "runs") -> list[Row]:
                 found[stage, folder.run_id] = further(other, folder)
     loader = RowLoader()
     rows = [row for (stage, _), folder in found.items() for row in loader.rows(stage, folder)]
+    rows += [row for item in items if isinstance(item, HasRows) for row in item.rows()]
     rows = merge_copies(rows)
     _join_parents(rows)
     order = {"search": 0, "retrain": 1, "transfer": 2, "gradients": 3}

@@ -27,4 +27,5 @@ def stop_signals() -> Iterator[list[int]]:
         yield received
     finally:
         for signum, previous in old.items():
-            signal.signal(signum, previous)
+            known = signal.SIG_DFL if previous is None else previous  # None: not set by Python
+            signal.signal(signum, known)

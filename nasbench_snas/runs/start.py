@@ -11,13 +11,11 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from pydantic import BaseModel
 
+from nasbench_snas.compute.deadline import Deadline
 from nasbench_snas.compute.distributed import ProcessLostError, World, joined, resumed_note
 from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.compute.threads import threads_for
@@ -25,8 +23,10 @@ from nasbench_snas.errors import CheckpointError, DivergedError, NasbenchError
 from nasbench_snas.runs.binding import broken_events, check_plain, named_hash
 from nasbench_snas.runs.checkpoint import damaged, load_checkpoint, save_checkpoint
 from nasbench_snas.runs.folder import RunFolder, write_atomic
+from nasbench_snas.runs.job import Job, Work
 from nasbench_snas.runs.logfile import log_file
 from nasbench_snas.runs.options import RunOptions
+from nasbench_snas.runs.progress import Beat, forget_progress
 from nasbench_snas.runs.provenance import environment, freeze, rounding
 from nasbench_snas.runs.resume import changed_note
 from nasbench_snas.runs.signals import stop_signals
@@ -34,6 +34,8 @@ from nasbench_snas.settings.toml import to_toml
 
 logger = logging.getLogger("nasbench_snas")
 _TIME_IS_UP = 1000
+_LARGEST_RESERVE = 0.2
+"""Share of the time limit that is kept for the measurements after the training, at most."""
 
 
 class InterruptedRunError(NasbenchError):
@@ -47,95 +49,6 @@ class InterruptedRunError(NasbenchError):
         self.exit_code = 128 + signum
 
 
-class Work(Protocol):
-    """Training that can stop after any step: a search, or a retraining.
-
-    Attributes:
-        epoch: Finished epochs.
-        step: Finished steps.
-        elapsed: Seconds of all processes that worked on it one after another.
-        apart: Seconds of measurements that count neither there nor in an epoch's seconds.
-        note: One line about how it computes.
-    """
-
-    epoch: int
-    step: int
-    elapsed: float
-    apart: float
-    note: str
-
-    @property
-    def epochs(self) -> int:
-        """Planned epochs."""
-
-    @property
-    def batch_size(self) -> int:
-        """Images of a step, over all processes."""
-
-    @property
-    def elements(self) -> int:
-        """Size of a feature map of the first layer, over this process's part of the batch."""
-
-    @property
-    def epoch_finished(self) -> bool:
-        """Whether all steps of the current epoch are done."""
-
-    def one_step(self) -> None:
-        """Do the next step of the current epoch."""
-
-    def step_event(self) -> dict[str, Any]:
-        """Return what displays show after a step."""
-
-    def finish_epoch(self) -> dict[str, Any]:
-        """Close the epoch and return its event, without times."""
-
-    def write_epoch(self, folder: RunFolder) -> None:
-        """Write further files at the end of an epoch."""
-
-    def peak_memory(self) -> int:
-        """Return the largest memory in use so far, in bytes."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything that changes."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from ``state``."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is run in a folder.
-
-    Attributes:
-        kind: ``search`` or ``retrain``; the key of the state in checkpoints.
-        config: The resolved settings.
-        digest: Hash of the settings that checkpoints must belong to.
-        same: Tells whether the text of a ``config.toml`` holds these settings.
-        make: Builds the work for the processes at hand.
-        finish: Measures the result at the end, called on every process with the work and whether
-            it stopped early; writes nothing but files of its own.
-        record: Added to ``env.json``.
-        checkpoint_seconds: Seconds between checkpoints within an epoch.
-        finite: Keys of epoch events that must be finite.
-        synchronised: Whether batch norms use the statistics of all processes.
-        again: Command that continues an interrupted run.
-        fix: Advice when it diverges, or what gives it from the work.
-    """
-
-    kind: str
-    config: BaseModel
-    digest: str
-    same: Callable[[str], bool]
-    make: Callable[[World], Any]
-    finish: Callable[[Any, bool], dict[str, Any]]
-    record: dict[str, Any]
-    checkpoint_seconds: float
-    finite: tuple[str, ...]
-    synchronised: bool = False
-    again: str = ""
-    fix: str | Callable[[Any], str] = ""
-
-
 @own_modes()
 def run_job(job: Job, folder: RunFolder, options: RunOptions) -> dict[str, Any]:
     """Run (or continue) a job to its end and return its result.
@@ -146,16 +59,17 @@ def run_job(job: Job, folder: RunFolder, options: RunOptions) -> dict[str, Any]:
         InterruptedRunError: SIGINT or SIGTERM; a checkpoint was written.
         ProcessLostError: Another process of the job died; the last checkpoint is whole.
     """
+    began = time.monotonic()
     with joined(options.device) as world:
         if not world.is_main:
             with stop_signals() as stop:
-                return _Runner(job, folder, options, world, stop).run()
+                return _Runner(job, folder, options, world, stop, began).run()
         new = not folder.path.exists()
         work = job.make(world) if new else None  # what is refused leaves no folder
         with folder.locked(), stop_signals() as stop, log_file(folder.path, InterruptedRunError):
             if folder.config_file.exists():  # another process was faster: build by its state
                 work = None
-            return _Runner(job, folder, options, world, stop, work).run()
+            return _Runner(job, folder, options, world, stop, began, work).run()
 
 
 class _Runner:
@@ -168,10 +82,11 @@ class _Runner:
         options: RunOptions,
         world: World,
         stop: list[int],
+        began: float,
         work: Work | None = None,
     ) -> None:
         self.job, self.folder, self.options = job, folder, options
-        self.world, self.stop = world, stop
+        self.world, self.stop, self.began = world, stop, began
         self._made = work
 
     def run(self) -> dict[str, Any]:
@@ -241,6 +156,7 @@ class _Runner:
         if diff is not None:
             write_atomic(folder.path / "env.diff", diff)
         folder.add_environment({**record, **self.job.record, "processes": self.world.size})
+        forget_progress(folder)
         folder.set_status("running")
         (folder.path / "result.json").unlink(missing_ok=True)  # before what it is bound to changes
         if not (options.resume and folder.checkpoint_file.exists()):
@@ -314,13 +230,17 @@ class _Runner:
         work, options = self.work, self.options
         last = work.epochs if options.max_epochs is None else min(work.epochs, options.max_epochs)
         began = saved = epoch_began = time.monotonic()
-        start_elapsed, epoch_steps = work.elapsed + work.apart, work.step
+        start_elapsed, first, epoch_steps = work.elapsed + work.apart, work.step, work.step
+        beat = Beat(self.folder, first, last / work.epochs) if self.world.is_main else None
         if work.step == 0:
             self._save()
         while work.epoch < last:
             if not work.epoch_finished:
                 work.one_step()
-                self._notify(work.step_event())
+                event = work.step_event()
+                if beat is not None:
+                    event["left_s"] = beat.step(event)
+                self._notify(event)
             now = time.monotonic()
             work.elapsed = start_elapsed + now - began - work.apart
             if work.epoch_finished:
@@ -330,19 +250,26 @@ class _Runner:
             elif now - saved >= self.job.checkpoint_seconds:
                 self._save()
                 saved = now
-            if decision := self._decision(now - began):
+            if decision := self._decision(now - began, work.step - first):
                 self._save()
                 if decision != _TIME_IS_UP:
                     raise InterruptedRunError(decision, self.job.again)
                 break
         return work.epoch < work.epochs
 
-    def _decision(self, seconds: float) -> int:
-        """Return a signal's number, `_TIME_IS_UP` or 0: the same on every process."""
+    def _decision(self, seconds: float, steps: int) -> int:
+        """Return a signal's number, `_TIME_IS_UP` or 0: the same on every process.
+
+        Args:
+            seconds: What ``steps`` steps and all between them took.
+            steps: Steps of this process.
+        """
         own = self.stop[0] if self.stop else 0
         limit = self.options.max_seconds
-        if not own and limit is not None and seconds >= limit:
-            own = _TIME_IS_UP
+        if not own and limit is not None:
+            reserve = seconds * self.work.measured_images / (steps * self.work.batch_size or 1)
+            end = self.began + limit - min(reserve, _LARGEST_RESERVE * limit)
+            own = _TIME_IS_UP if time.monotonic() >= end else 0
         return self.world.highest(own)
 
     def _close_epoch(self, began: float, first_step: int) -> None:
@@ -371,9 +298,17 @@ class _Runner:
         if self.world.is_main and self.work.epoch:
             self.work.write_epoch(self.folder)  # whatever has become of these files meanwhile
         self.world.barrier()  # the event log is complete for every process
+        began, limit = time.monotonic(), self.options.max_seconds
+        if limit is not None:
+            self.work.deadline = Deadline(self.began + limit - began)
         result = self.job.finish(self.work, truncated)
+        result["measurement_s"] = time.monotonic() - began
+        reason = f"stopped after epoch {self.work.epoch}" if truncated else ""
+        if self.work.deadline.cut:
+            result["truncated"] = truncated = True
+            reason = f"{reason or 'trained to the end'}; no time to measure on all images"
         if self.world.is_main:
-            reason = f"stopped after epoch {self.work.epoch}" if truncated else ""
+            forget_progress(self.folder)
             self.folder.write_result(result, "truncated" if truncated else "done", reason)
         self.world.barrier()
         self._notify({"kind": "result", **result})

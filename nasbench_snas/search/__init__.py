@@ -10,6 +10,7 @@ __all__ = [
     "plan",
     "ready",
     "resource",
+    "rules",
     "runner",
     "search",
 ]

@@ -40,6 +40,7 @@ def capturable(
         device.type == "cuda"
         and isinstance(parent, FastParent)
         and parent.kernels.sources is not None
+        and not parent.has_own_modules
         and estimator.dense
         and os.environ.get(VARIABLE, "1") != "0"
     )

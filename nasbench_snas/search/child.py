@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from nasbench_snas.api import Distribution, Estimator
 from nasbench_snas.architecture.space import Space
+from nasbench_snas.compute.deadline import Deadline
 from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.errors import DivergedError
-from nasbench_snas.search.views import SAMPLED, SELECTED, VIEWS, ViewName, view_weights
+from nasbench_snas.search.views import SAMPLED, VIEWS, ViewName, view_weights
 from nasbench_snas.supernet.skeleton import BATCH_NORM_MOMENTUM
 
 Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
@@ -82,19 +83,36 @@ def accuracy(parent: nn.Module, z: Tensor, batches: Iterable[tuple[Tensor, Tenso
     return 100.0 * right.cpu() / seen
 
 
-def accuracies(parent: nn.Module, z: Tensor, batches: Batches, per_pass: int = 8) -> Tensor:
+def accuracies(
+    parent: nn.Module,
+    z: Tensor,
+    batches: Batches,
+    deadline: Deadline | None = None,
+    per_pass: int = 8,
+) -> Tensor:
     """Return :func:`accuracy` of many architectures, ``per_pass`` in one pass over the batches.
+
+    Where the time is up, those of the first pass are measured on one batch at least, and those that
+    are left have the accuracy minus infinity.
 
     Args:
         parent: The network.
         z: Weights, shape ``(N, E, K)``.
         batches: Yields the batches anew at each call.
+        deadline: When it has to end; None: never.
         per_pass: Architectures of one pass.
 
     Raises:
         DivergedError: Logits are NaN or infinite.
     """
-    return torch.cat([accuracy(parent, part, batches()) for part in z.split(per_pass)])
+    limit = deadline or Deadline()
+    found = torch.full((len(z),), -torch.inf, dtype=torch.float64)
+    for first in range(0, len(z), per_pass):
+        if first and limit.leaves_out():
+            break
+        part = slice(first, first + per_pass)
+        found[part] = accuracy(parent, z[part], limit.limit(batches()))
+    return found
 
 
 @own_modes()
@@ -143,11 +161,15 @@ def child_matrix(
     valid: Batches,
     calibration: Batches,
     samples: int,
-    selected: Tensor | None = None,
+    needed: str = "argmax",
+    derived: Tensor | None = None,
+    deadline: Deadline | None = None,
 ) -> list[ChildAccuracy]:
     """Return the accuracy of every view with both kinds of statistics.
 
-    The parent, its mode and its statistics are as before afterwards.
+    The parent, its mode and its statistics are as before afterwards. Where the time is up, what the
+    result needs (the derived child with both statistics, the sampled one with the parent's) is
+    measured on the first batch alone, and other views are left out.
 
     Args:
         parent: The trained parent.
@@ -158,32 +180,37 @@ def child_matrix(
         valid: Yields the validation batches anew at each call.
         calibration: Yields training batches for recalibration anew at each call.
         samples: Architectures for each sampled view.
-        selected: What best-of-N chose, shape ``(E, K)``, where it is the rule.
+        needed: The view of the derived child: one of the usual ones, or the name of a derive rule.
+        derived: What that rule derived, shape ``(E, K)``, where it is none of the usual views.
+        deadline: When it has to end; None: never.
     """
+    time, first = deadline or Deadline(), (needed, "hard")
     buffers = {name: b.clone() for name, b in parent.named_buffers()}
     training, was_training = parent.training, estimator.training
     estimator.eval()
-    results = []
+    results: dict[str, list[ChildAccuracy]] = {}
     draws: dict[str, list[Tensor]] = {
         view: _draws(view, space, estimator, dist, generator, samples) for view in VIEWS
     }
-    if selected is not None:
-        draws[SELECTED] = [selected]
-    for view, chosen in draws.items():
-        if not chosen:
+    if derived is not None:
+        draws[needed] = [derived]
+    for view in sorted(draws, key=lambda name: name not in first):
+        if not (chosen := draws[view]) or (view not in first and time.leaves_out()):
             continue
-        z = torch.stack(chosen)
-        inherited = accuracy(parent, z, valid())
-        results.append(_summary(view, "inherited", inherited))
-        recalibrated = []
+        inherited = accuracy(parent, torch.stack(chosen), time.limit(valid()))
+        results[view] = [_summary(view, "inherited", inherited)]
+        recalibrated: list[Tensor] = []
         for one in chosen:
-            recalibrate(parent, one, calibration())
-            recalibrated.append(accuracy(parent, one[None], valid()))
+            if (view != needed or recalibrated) and time.leaves_out():
+                break
+            recalibrate(parent, one, time.limit(calibration()))
+            recalibrated.append(accuracy(parent, one[None], time.limit(valid())))
             _restore(parent, buffers)
-        results.append(_summary(view, "recalibrated", torch.cat(recalibrated)))
+        if recalibrated:
+            results[view].append(_summary(view, "recalibrated", torch.cat(recalibrated)))
     parent.train(training)
     estimator.train(was_training)
-    return results
+    return [cell for view in draws for cell in results.get(view, [])]
 
 
 def _draws(

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
-from nasbench_snas.api import DeriveRule, Distribution, Estimator
+from nasbench_snas.api import DerivationRule, Distribution, Estimator, SearchState
 from nasbench_snas.architecture.space import Space
 from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.compute.training import Progress
 from nasbench_snas.data import Split
 from nasbench_snas.errors import ConfigError
-from nasbench_snas.search.child import ChildAccuracy, child_matrix
+from nasbench_snas.search.child import ChildAccuracy, accuracies, child_matrix
 from nasbench_snas.search.images import SearchImages
-from nasbench_snas.search.selection import Selection, best_of
-from nasbench_snas.search.views import SELECTED, derive
+from nasbench_snas.search.rules import derive_by
+from nasbench_snas.search.selection import Selection, select
+from nasbench_snas.search.views import VIEWS
 from nasbench_snas.seeding import stream
 from nasbench_snas.settings.run import RunConfig
 from nasbench_snas.supernet.fast.parent import FastParent
@@ -34,6 +37,7 @@ class Derives(Progress):
         dist: The distribution.
         parent: The parent network.
         images: The images that measure it.
+        rule: What derives its child.
     """
 
     config: RunConfig
@@ -45,10 +49,11 @@ class Derives(Progress):
     dist: Distribution
     parent: FastParent | ReferenceParent
     images: SearchImages
+    rule: DerivationRule
     _selected: tuple[int, Selection] | None = None
 
     @property
-    def derive_rule(self) -> DeriveRule:
+    def derive_rule(self) -> str:
         """How the child is derived: as the settings say, else as the estimator declares."""
         rule = self.config.child.rule
         return self.estimator.derive_rule if rule == "declared" else rule
@@ -57,22 +62,22 @@ class Derives(Progress):
         """Return the derived architecture, shape ``(E, K)``.
 
         Raises:
-            ConfigError: The rule is best-of-N, and no images are set apart to select by.
+            ConfigError: The rule compares architectures, and no images are set apart for it.
+            PluginError: The rule returns no architecture of the space.
         """
-        rule = self.derive_rule
-        if rule == SELECTED:
+        if self.rule.uses_images:
             return self.selected().z
-        return derive(rule, self.space, self.dist, stream(self.seed, "derive", self.home))
+        return derive_by(self.rule, self._state())
 
     def forget_selection(self) -> None:
-        """Forget what best-of-N has chosen: weights or step are others now."""
+        """Forget what the rule has chosen: weights or step are others now."""
         self._selected = None
 
     def selection_part(self) -> Split:
-        """Return the images that best-of-N selects by; raises as :meth:`derived`."""
+        """Return the images that the rule selects by; raises as :meth:`derived`."""
         if self.images.selection is None:
             raise ConfigError(
-                "the derive rule best-of-N has no images to select by.",
+                f"the derive rule {self.derive_rule} has no images to select by.",
                 "child.selection_fraction is 0.",
                 "Set it to 0.5, or choose child.rule = argmax.",
             )
@@ -80,22 +85,32 @@ class Derives(Progress):
 
     @own_modes()
     def selected(self) -> Selection:
-        """Return what best-of-N chooses now; made once a step. Raises as :meth:`derived`."""
+        """Return what a rule that compares chooses now; made once a step; raises as there."""
         part = self.selection_part()
         if self._selected is None or self._selected[0] != self.step:
-            found = best_of(
-                self.parent,
-                self.dist,
-                stream(self.seed, "derive", self.home),
-                candidates=self.config.child.candidates,
-                batches=lambda: self.images.batches(part),
-            )
+            found = select(self.rule, self._state(part), len(part))
             self._selected = (self.step, found)
         return self._selected[1]
+
+    def _state(self, part: Split | None = None) -> SearchState:
+        """Return what the rule looks at; ``part``: images that it may measure on."""
+
+        def measure(z: Tensor) -> Tensor:
+            images = cast(Split, part)
+            return accuracies(self.parent, z, lambda: self.images.batches(images), self.deadline)
+
+        return SearchState(
+            self.space,
+            self.dist,
+            stream(self.seed, "derive", self.home),
+            candidates=self.config.child.candidates,
+            measure=None if part is None else measure,
+        )
 
     @own_modes()
     def child_matrix(self) -> list[ChildAccuracy]:
         """Return the accuracy of every view of the parent; see :func:`child_matrix`."""
+        rule = self.derive_rule
         return child_matrix(
             self.parent,
             self.space,
@@ -105,5 +120,7 @@ class Derives(Progress):
             valid=self.images.reported,
             calibration=self.images.calibration,
             samples=self.config.child.samples,
-            selected=self.derived() if self.derive_rule == SELECTED else None,
+            needed=rule,
+            derived=None if rule in VIEWS else self.derived(),
+            deadline=self.deadline,
         )

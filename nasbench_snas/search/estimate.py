@@ -2,22 +2,25 @@
 
 A step's work is its images times the multiply-adds of all candidate operations of the parent. The
 seconds of finished runs of the same estimator, level and space on the same device say what a step
-of some work takes; between two of them it is interpolated (logarithms of both), near one of them it
-is scaled. Where no finished run is within a factor of :data:`REACH` of the work, the time is
-unknown: steps of small networks cost mostly what does not grow with the network.
+of some work takes. A step costs something that does not grow with the work, and something that
+grows in proportion: between two runs the seconds are interpolated linearly. Near one run they are
+scaled by the square root of the ratio of work, which within a factor of :data:`REACH` = 4 is at
+most two from either extreme. Further away the time is unknown.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from nasbench_snas.errors import NasbenchError
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder, run_folders
+from nasbench_snas.runs.progress import duration
 from nasbench_snas.search.plan import PlannedRun, load_config
 from nasbench_snas.settings.parameters import create
 from nasbench_snas.settings.run import RunConfig
@@ -158,12 +161,11 @@ def _seconds_of(work: float, near: list[Measured]) -> tuple[float, tuple[Measure
     low = _at(max((m.work for m in below), default=None), below)
     high = _at(min((m.work for m in above), default=None), above)
     if low and high and low[0] < high[0]:
-        share = math.log(work / low[0]) / math.log(high[0] / low[0])
-        seconds = math.exp((1 - share) * math.log(low[1]) + share * math.log(high[1]))
-        return seconds, (*low[2], *high[2])
+        share = (work - low[0]) / (high[0] - low[0])
+        return (1 - share) * low[1] + share * high[1], (*low[2], *high[2])
     for side in (low, high):
         if side and max(work / side[0], side[0] / work) <= REACH:
-            return side[1] * work / side[0], side[2]
+            return side[1] * math.sqrt(work / side[0]), side[2]
     return None
 
 
@@ -178,32 +180,73 @@ def _at(
 
 
 def measure(
-    config: RunConfig, registry: Registry, device: str, kernels: str = "auto", steps: int = 5
+    config: RunConfig,
+    registry: Registry,
+    device: str,
+    kernels: str = "auto",
+    steps: int = 5,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> float:
     """Return the seconds that the search of ``config`` takes, from a few of its steps here.
 
     Two steps warm up, ``steps`` more are timed (the median counts), then one validation. The
     measurement of the child after the search is not in it. Nothing is written.
 
+    Args:
+        config: The settings.
+        registry: Where estimator and space come from.
+        device: Where it runs.
+        kernels: Backend of the parent network.
+        steps: How many are timed.
+        clock: Tells the seconds.
+
     Raises:
         NasbenchError: What the run would be refused for.
     """
     from nasbench_snas.search.search import Search
 
-    search = Search(config, registry, device, kernels)
-    for _ in range(2):
-        search.one_step()
-    times = []
-    for _ in range(min(steps, max(search.steps_per_epoch - 2, 1))):
-        began = time.perf_counter()
-        search.one_step()
-        float(search.sums["loss"])  # waits for the device
-        times.append(time.perf_counter() - began)
-    began = time.perf_counter()
+    epochs = config.search.epochs  # a run of that length waits for the compiler; so does this
+    search = Search(config, registry, device, kernels, planned_epochs=epochs)
+    step = seconds_of_step(search, lambda: search.sums["loss"], steps, clock)
+    began = clock()
     search.validate()
-    validation = time.perf_counter() - began
-    middle = sorted(times)[len(times) // 2]
-    return (middle * search.steps_per_epoch + validation) * config.search.epochs
+    return (step * search.steps_per_epoch + clock() - began) * epochs
+
+
+class Steps(Protocol):
+    """A search or a retraining, as far as its steps can be timed."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of one epoch."""
+
+    def one_step(self) -> None:
+        """Do the next step."""
+
+
+def seconds_of_step(
+    work: Steps,
+    loss: Callable[[], float],
+    steps: int = 5,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Return the median seconds of ``steps`` steps, after two that warm up.
+
+    Args:
+        work: What is timed; at most one epoch of it.
+        loss: Reads the loss, and so waits for the device.
+        steps: How many are timed.
+        clock: Tells the seconds.
+    """
+    times = []
+    for number in range(min(steps + 2, max(work.steps_per_epoch, 1))):
+        began = clock()
+        work.one_step()
+        float(loss())
+        times.append(clock() - began)
+        if number == 1 and work.steps_per_epoch > 2:
+            times.clear()
+    return sorted(times)[len(times) // 2]
 
 
 def told(sources: Iterable[Measured]) -> str:
@@ -211,11 +254,3 @@ def told(sources: Iterable[Measured]) -> str:
     runs = list(sources)
     devices = ", ".join(sorted({run.device for run in runs}))
     return f"from {len(runs)} finished run{'s' if len(runs) > 1 else ''} on {devices}"
-
-
-def duration(seconds: float) -> str:
-    """Return a duration in words, for example ``14 s``, ``3.2 min``, ``1.5 h`` or ``2.1 d``."""
-    for limit, size, unit in ((100, 1, "s"), (5400, 60, "min"), (172_800, 3600, "h")):
-        if seconds < limit:
-            return f"{seconds / size:.0f} s" if unit == "s" else f"{seconds / size:.1f} {unit}"
-    return f"{seconds / 86_400:.1f} d"

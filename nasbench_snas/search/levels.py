@@ -6,7 +6,8 @@ the training split. ``unrolled`` (DARTS second order, its eqs. 6-8): as ``bileve
 loss is evaluated at ``theta - xi grad_theta L_train``; the Hessian-vector product comes from
 autograd, or from the finite difference of eq. 8.
 
-A level transforms the loss closure and says when optimisers step; it knows no estimator.
+A level transforms the loss closure and says when optimisers step; it knows no estimator. Objective
+transformers (:mod:`nasbench_snas.search.transform`) change the closure that a level makes.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from nasbench_snas.api import Distribution, Estimator, Loss
 from nasbench_snas.errors import ConfigError, DivergedError
 from nasbench_snas.search.objective import SupernetLoss
+from nasbench_snas.search.transform import Role, Transformers
 from nasbench_snas.search.unrolled import UnrolledLoss
 
 LevelName = Literal["joint", "bilevel", "unrolled"]
@@ -62,6 +64,7 @@ class Learner:
         alpha_clip: Largest norm of alpha's gradient; 0: unlimited.
         reduce: Averages gradients over processes; called before clipping.
         share: Averages a value over processes, differentiably.
+        transformers: Change the loss closure of every step, or add a penalty to alpha's objective.
         check: Is handed every loss before it is used; raises where one is not finite (now, or
             where reading it back would make every step wait: later).
     """
@@ -78,7 +81,18 @@ class Learner:
     alpha_clip: float = 0.0
     reduce: Callable[[Iterable[Tensor]], None] = lambda parameters: None
     share: Callable[[Tensor], Tensor] = lambda value: value
+    transformers: Transformers | None = None
     check: Callable[[Tensor], None] = check_finite
+
+    def loss(self, loss: Loss, role: Role) -> Recorded:
+        """Return the loss of a step, transformed, that remembers its first evaluation."""
+        return Recorded(loss if self.transformers is None else self.transformers.loss(loss, role))
+
+    def penalty(self, role: Role) -> Tensor | None:
+        """Return the transformers' penalty for alpha, a scalar, or None."""
+        if self.transformers is None or not self.estimator.has_alpha_gradient:
+            return None
+        return self.transformers.penalty(self.dist, role)
 
     def theta(self) -> list[Tensor]:
         """Return the trainable network weights."""
@@ -164,7 +178,7 @@ def search_step(
 
 
 def _joint(learner: Learner, batch: Batch, train_alpha: bool) -> StepResult:
-    loss = Recorded(learner.make_loss(batch))
+    loss = learner.loss(learner.make_loss(batch), "joint" if train_alpha else "theta")
     noise = learner.estimator.noise(learner.dist, 1, learner.generator)
     if not train_alpha:
         weights = learner.estimator.weights(learner.dist, noise).detach()
@@ -174,7 +188,7 @@ def _joint(learner: Learner, batch: Batch, train_alpha: bool) -> StepResult:
         value.backward()
         finish_step(learner.theta(), learner.theta_optimizer, learner.theta_clip, learner.reduce)
         return StepResult(loss.measured(None))
-    value, cost = _surrogate(learner, loss, noise)
+    value, cost = _surrogate(learner, loss, noise, "joint")
     zero_gradients(learner.theta() + learner.alpha() + learner.control())
     control = _control_gradients(learner, value)
     value.backward()
@@ -188,7 +202,7 @@ def _joint(learner: Learner, batch: Batch, train_alpha: bool) -> StepResult:
 def _alpha_step(learner: Learner, loss: Loss) -> Tensor | None:
     """Train alpha (and control variates) on ``loss``; theta is left as it is."""
     noise = learner.estimator.noise(learner.dist, 1, learner.generator)
-    value, cost = _surrogate(learner, Recorded(loss), noise)
+    value, cost = _surrogate(learner, learner.loss(loss, "alpha"), noise, "alpha")
     inputs = learner.alpha() + learner.control()
     zero_gradients(inputs)
     control = _control_gradients(learner, value)
@@ -201,7 +215,7 @@ def _alpha_step(learner: Learner, loss: Loss) -> Tensor | None:
 
 
 def _theta_step(learner: Learner, batch: Batch, cost: Tensor | None) -> StepResult:
-    loss = Recorded(learner.make_loss(batch))
+    loss = learner.loss(learner.make_loss(batch), "theta")
     with torch.no_grad():
         noise = learner.estimator.noise(learner.dist, 1, learner.generator)
         weights = learner.estimator.weights(learner.dist, noise)
@@ -213,11 +227,14 @@ def _theta_step(learner: Learner, batch: Batch, cost: Tensor | None) -> StepResu
     return StepResult(loss.measured(cost))
 
 
-def _surrogate(learner: Learner, loss: Loss, noise: object) -> tuple[Tensor, Tensor | None]:
+def _surrogate(
+    learner: Learner, loss: Loss, noise: object, role: Role
+) -> tuple[Tensor, Tensor | None]:
     value = learner.estimator.surrogate(loss, learner.dist, noise).sum()
-    term = learner.cost_term()
-    if term is not None:
-        value = value + term
+    term, penalty = learner.cost_term(), learner.penalty(role)
+    for added in (term, penalty):
+        if added is not None:
+            value = value + added
     learner.check(value)
     return value, None if term is None else term.detach()
 

@@ -6,16 +6,20 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from nasbench_snas.data.fingerprint import with_content
 from nasbench_snas.data.settings import Part
-from nasbench_snas.errors import ConfigError
+from nasbench_snas.errors import ConfigError, suggest
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder
+from nasbench_snas.runs.provenance import source_hash
+from nasbench_snas.search.criterion import completed
 from nasbench_snas.search.optimizers import alpha_defaults
+from nasbench_snas.search.rules import rule_class
 from nasbench_snas.settings.parameters import resolve_parameters
 from nasbench_snas.settings.run import Choice, RunConfig, recorded, resolve
+from nasbench_snas.settings.sources import bound
 from nasbench_snas.settings.toml import read_toml
 
 logger = logging.getLogger("nasbench_snas")
@@ -65,7 +69,8 @@ def plan_run(
         assignments=assignments,
     )
     parts: tuple[Part, ...] = ("train", "test") if config.data.protocol == "paper" else ("train",)
-    config = config.model_copy(update={"data": with_content(config.data, parts)})
+    data = with_content(bound(config.data, registry), parts)
+    config = config.model_copy(update={"data": data})
     return complete(registry, config, sources)
 
 
@@ -96,6 +101,10 @@ def complete(registry: Registry, config: RunConfig, sources: dict[str, str]) -> 
     """Write out the defaults of the plug-ins and of alpha's optimiser.
 
     An estimator's own optimiser settings (ENAS) override a preset's, not the user's.
+
+    Raises:
+        ConfigError: A setting is wrong.
+        PluginError: A plug-in is unknown or broken.
     """
     estimator_class = registry.estimator(config.estimator.name)
     space_class = registry.space(config.space.name)
@@ -113,9 +122,84 @@ def complete(registry: Registry, config: RunConfig, sources: dict[str, str]) -> 
             sources[path] = "estimator" if key in own else "paper"
     settings = config.search.alpha.model_copy(update=alpha)
     search = config.search.model_copy(update={"alpha": settings})
-    updates = {"estimator": estimator, "space": space, "search": search}
+    cost = completed(registry, config.cost)
+    updates: dict[str, Any] = {"estimator": estimator, "space": space, "search": search}
+    data = bound(config.data, registry)
+    updates |= {"cost": cost, "data": data, **of_plugins(registry, config)}
     full = from_json(config.model_copy(update=updates))
+    full = full.model_copy(update={"data": data})
     return PlannedRun(full, sources, full.run_id(estimator_class.version))
+
+
+def of_plugins(registry: Registry, config: RunConfig) -> dict[str, Any]:
+    """Return the settings of derive rule and transformers, written out, and their versions.
+
+    Raises:
+        ConfigError: A setting is wrong, or belongs to none of them.
+        PluginError: One is unknown or broken.
+    """
+    child, versions = config.child, {}
+    if child.rule == "declared" and child.parameters:
+        raise ConfigError(
+            "child.parameters are settings of a derive rule, and none was chosen.",
+            fix="Choose it: --derive NAME (child.rule).",
+        )
+    if child.rule != "declared":
+        rule = rule_class(registry, child.rule)
+        values = resolve_parameters(rule, child.parameters, "child.parameters")
+        child = child.model_copy(update={"parameters": _set(values)})
+        if registry.is_plugin("rule", child.rule):
+            versions[f"rule {child.rule}"] = rule.version
+    refuse_repeated(config)
+    settings: dict[str, Any] = {}
+    for name in config.transformers:
+        cls = registry.transformer(name)
+        given = config.transformer.get(name, {})
+        if written := _set(resolve_parameters(cls, given, f"transformer.{name}")):
+            settings[name] = written
+        versions[f"transformer {name}"] = cls.version
+    return {"child": child, "transformer": settings, "versions": versions}
+
+
+def refuse_repeated(config: RunConfig) -> None:
+    """Raise :class:`ConfigError` for a transformer named twice, or settings of one that is not."""
+    names = config.transformers
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ConfigError(f"transformer {twice!r} is named twice.", fix="Name each once.")
+    if other := next((name for name in config.transformer if name not in names), None):
+        raise ConfigError(
+            f"transformer.{other} has settings, and no transformer {other!r} is applied.",
+            suggest(other, names) if names else "",
+            f"Apply it: --transform {other}",
+        )
+
+
+def _set(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that are set: unset is the same as absent, as in ``config.toml``."""
+    return {key: value for key, value in values.items() if value is not None}
+
+
+Rerun = Literal["none", "failed", "stale", "all"]
+
+
+def must_repeat(registry: Registry, folder: RunFolder, config: RunConfig, rerun: str) -> bool:
+    """Whether a run that has begun or finished is to be made anew.
+
+    Args:
+        registry: Where the estimator comes from.
+        folder: The run's folder.
+        config: Its settings.
+        rerun: ``none``, ``failed`` (or diverged), ``stale`` (finished with another source of the
+            estimator) or ``all``.
+    """
+    if rerun == "all":
+        return True
+    if rerun == "failed":
+        return folder.status().get("status") in ("failed", "diverged")
+    if rerun == "stale" and (result := folder.result()) is not None:
+        current = source_hash(registry.estimator(config.estimator.name))
+        return bool(result.get("estimator_source") != current)
+    return False
 
 
 def from_json(config: RunConfig) -> RunConfig:

@@ -2,23 +2,28 @@
 
 A dry run, a sweep and a run pass the same checks, so that what is planned is what runs: images,
 space, estimator, parent, backend and resource limits by building a :class:`Search`, and what an
-estimator refuses only at its first draw by drawing once from a loss without a network.
+estimator refuses only at its first draw by drawing once from a loss without a network. A derivation
+rule and transformers that are plug-ins are called once, too: after the training it would be late.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from nasbench_snas.api import Distribution, SearchState
 from nasbench_snas.architecture.space import Space
-from nasbench_snas.errors import NasbenchError
+from nasbench_snas.errors import NasbenchError, PluginError
 from nasbench_snas.registry import Registry
 from nasbench_snas.search.plan import PlannedRun
+from nasbench_snas.search.rules import derive_by, make_rule
 from nasbench_snas.search.search import Search
+from nasbench_snas.search.transform import Role, Transformers
 from nasbench_snas.seeding import stream
 from nasbench_snas.settings.parameters import create
 from nasbench_snas.settings.run import RunConfig
@@ -58,6 +63,59 @@ def check_draw(config: RunConfig, registry: Registry, space: Space, device: torc
         raise
     except _UNKNOWN as error:  # it needs more than this loss: its run is its judge
         _LOG.debug("no trial draw of %s: %s", config.estimator.name, error)
+        return
+    _check_rule(config, registry, space, dist)
+    for name in config.transformers:
+        _check_transformer(name, config, registry, space, dist)
+
+
+def _check_rule(config: RunConfig, registry: Registry, space: Space, dist: Distribution) -> None:
+    name = config.child.rule
+    if name == "declared" or not registry.is_plugin("rule", name):
+        return
+    rule = make_rule(registry, name, config.child.parameters)
+    where = next(dist.parameters()).device
+    state = SearchState(
+        space,
+        dist,
+        stream(0, "trial", where),
+        candidates=config.child.candidates,
+        measure=(lambda z: torch.zeros(len(z))) if rule.uses_images else None,
+    )
+    with _blamed("derivation rule", name):
+        derive_by(rule, state)
+
+
+def _check_transformer(
+    name: str, config: RunConfig, registry: Registry, space: Space, dist: Distribution
+) -> None:
+    cls = registry.transformer(name)
+    made = create(cls, config.transformer.get(name, {}), f"transformer.{name}")
+    where = next(dist.parameters()).device
+    one = Transformers([made], {name: stream(0, "trial", where)}, space)
+    roles: tuple[Role, ...] = ("joint",) if config.search.level == "joint" else ("theta", "alpha")
+    z = torch.full((1, 2, space.num_edges, space.num_operations), 0.5, device=where)
+    with _blamed("transformer", name):
+        for role in roles:
+            losses = one.loss(_NoNetwork(), role)(z)
+            if losses.shape != z.shape[:2]:
+                raise ValueError(f"its loss has shape {tuple(losses.shape)}, expected (1, 2)")
+            if role != "theta":
+                one.penalty(dist, role)
+
+
+@contextmanager
+def _blamed(kind: str, name: str) -> Iterator[None]:
+    """Say which plug-in an error comes from."""
+    try:
+        yield
+    except NasbenchError:
+        raise
+    except _UNKNOWN as error:
+        raise PluginError(
+            f"{kind} {name!r} failed when it was tried: {type(error).__name__}: {error}",
+            fix="Mend the plug-in; `nasbench check` runs its tests.",
+        ) from error
 
 
 def check_ready(

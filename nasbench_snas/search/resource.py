@@ -17,7 +17,8 @@ from nasbench_snas.api import Categorical, Distribution
 from nasbench_snas.architecture.space import Space
 from nasbench_snas.cost.control import TargetController
 from nasbench_snas.cost.expected import CostModel, score_cost
-from nasbench_snas.cost.settings import CostSettings, CostTarget
+from nasbench_snas.cost.own import OwnCost
+from nasbench_snas.cost.settings import CostSettings
 
 _RELAXED_TEMPERATURE = 0.5
 
@@ -29,14 +30,20 @@ class ResourceTerm:
         space: The space.
         settings: Its settings; ``eta = 0`` without a target means that there is no term.
         generator: Source of the samples of the sampled gradients.
+        own: The costs by a criterion of one's own, or None.
     """
 
-    def __init__(self, space: Space, settings: CostSettings, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        space: Space,
+        settings: CostSettings,
+        generator: torch.Generator,
+        own: OwnCost | None = None,
+    ) -> None:
         self.settings, self._generator = settings, generator
-        self.model = CostModel(space, settings)
+        self.model = CostModel(space, settings, own)
         self._controller: TargetController | None = None
-        if settings.target is not None:
-            target = CostTarget.parse(settings.target)
+        if (target := settings.wanted) is not None:
             self._controller = TargetController(target, settings.eta or 0.1, rate=0.02)
 
     @property
@@ -83,11 +90,13 @@ class ResourceTerm:
     def child_costs(self, z: Tensor) -> dict[str, float]:
         """Return size and costs of one architecture ``(E, K)`` in the search network."""
         parameters, flops, access = (float(v) for v in self.model.totals(z.double()))
+        own = self.model.own
         return {
             "params": parameters,
             "macs": flops,
             "mac_elements": access,
             "child_cost": float(self.model.cost(z.double())),
+            **({} if own is None else {"criterion_cost": float(own.total(z.double()))}),
         }
 
     def state_dict(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ its metrics and final alpha are bit-equal to an uninterrupted run on the same de
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,14 +15,16 @@ import numpy as np
 import torch
 
 from nasbench_snas.architecture.genotype import Genotype, from_choices
+from nasbench_snas.architecture.space import Space
 from nasbench_snas.compute.distributed import World
-from nasbench_snas.registry import Registry
+from nasbench_snas.registry import Kind, Registry
 from nasbench_snas.runs.folder import RunFolder, write_atomic
+from nasbench_snas.runs.job import Job
 from nasbench_snas.runs.options import Listener, RunOptions
-from nasbench_snas.runs.plugins import check_plugins, plugin_record
+from nasbench_snas.runs.plugins import check_plugins, used_plugins
 from nasbench_snas.runs.provenance import source_hash
 from nasbench_snas.runs.resume import kept_kernels
-from nasbench_snas.runs.start import InterruptedRunError, Job, run_job
+from nasbench_snas.runs.start import InterruptedRunError, run_job
 from nasbench_snas.search.advice import divergence_advice
 from nasbench_snas.search.ready import check_draw
 from nasbench_snas.search.result import search_result
@@ -39,6 +42,16 @@ class SearchWork(Search):
         """Size of a feature map of the first layer, over this process's part of the batch."""
         images = self.batch_size // self.world.size
         return images * self.space.layers[0].channels * self.space.resolution**2
+
+    @property
+    def measured_images(self) -> int:
+        """Images that parent, child and sampled children are measured on after the training."""
+        child, images = self.config.child, self.images
+        passes = 3 + child.samples
+        selected = 0
+        if self.rule.uses_images and images.selection is not None:
+            selected = child.candidates * len(images.selection)
+        return passes * len(images.reporting) + child.recalibration_images + selected
 
     def step_event(self) -> dict[str, Any]:
         """Return what displays show after a step."""
@@ -75,6 +88,15 @@ def _genotype(search: SearchWork, config: RunConfig, name: str) -> Genotype:
     return replace(genotype, space=space)
 
 
+def names_used(config: RunConfig, space: Space) -> Iterator[tuple[Kind, str]]:
+    """Yield the kind and name of everything that a search takes from the registry."""
+    yield from config.plugins()
+    for name in space.operations:
+        yield "operation", name
+    if config.cost.criterion is not None:
+        yield "criterion", config.cost.criterion
+
+
 def run_search(
     config: RunConfig, registry: Registry, folder: RunFolder, options: RunOptions
 ) -> dict[str, Any]:
@@ -95,11 +117,7 @@ def run_search(
     estimator = registry.estimator(config.estimator.name)
     identity = config.identity(estimator.version)
     source = source_hash(estimator)
-    used = [
-        plugin_record(registry, "estimator", config.estimator.name),
-        plugin_record(registry, "space", config.space.name),
-    ]
-    record = {"estimator_source": source, "plugins": used}
+    record: dict[str, Any] = {"estimator_source": source}
     if options.resume and folder.checkpoint_file.exists():
         check_plugins(folder, registry, built_in=True)
 
@@ -108,6 +126,7 @@ def run_search(
         epochs = options.max_epochs or config.search.epochs
         work = SearchWork(config, registry, options.device, kernels, world, epochs)
         check_draw(config, registry, work.space, work.device)
+        record["plugins"] = used_plugins(registry, names_used(config, work.space))
         record["kernels"] = work.kernels
         return work
 

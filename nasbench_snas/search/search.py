@@ -28,6 +28,7 @@ from nasbench_snas.data.shards import ShardAugment, ShardedStream
 from nasbench_snas.oracle.tracking import GradientTracker
 from nasbench_snas.registry import Registry
 from nasbench_snas.search.captured import Captured, CapturedLoss, capturable
+from nasbench_snas.search.criterion import cost_of
 from nasbench_snas.search.derivation import Derives
 from nasbench_snas.search.images import SearchImages
 from nasbench_snas.search.levels import Batch, Learner, search_step
@@ -35,13 +36,16 @@ from nasbench_snas.search.objective import SupernetLoss, losses_and_errors
 from nasbench_snas.search.optimizers import alpha_optimizer
 from nasbench_snas.search.ranking import Ranking
 from nasbench_snas.search.resource import ResourceTerm
+from nasbench_snas.search.rules import make_rule
 from nasbench_snas.search.state import restore, state_of
 from nasbench_snas.search.temperatures import check_temperatures
 from nasbench_snas.search.totals import StepTotals
-from nasbench_snas.search.views import SELECTED, view_weights
+from nasbench_snas.search.transform import Transformers
+from nasbench_snas.search.views import view_weights
 from nasbench_snas.seeding import stream
 from nasbench_snas.settings.parameters import create
 from nasbench_snas.settings.run import RunConfig, SearchSettings
+from nasbench_snas.settings.sources import bound
 from nasbench_snas.supernet.build import build_parent, kernels_name
 from nasbench_snas.supernet.fast.parent import FastParent
 from nasbench_snas.supernet.reference import ReferenceParent
@@ -77,6 +81,7 @@ class Search(Derives):
         world: World | None = None,
         planned_epochs: int = 0,
     ) -> None:
+        config = config.model_copy(update={"data": bound(config.data, registry)})
         self.config, self.device = config, torch.device(device)
         self.settings: SearchSettings = config.search
         self.seed, self.world = config.seed, world or World()
@@ -91,7 +96,8 @@ class Search(Derives):
             estimator_class, config.estimator.parameters, "estimator"
         )
         check_temperatures(config.estimator.parameters, torch.float32)
-        if self.derive_rule == SELECTED:
+        self.rule = make_rule(registry, self.derive_rule, config.child.parameters)
+        if self.rule.uses_images:
             self.selection_part()  # refused now, not after the training
         alpha_init = stream(self.seed, "alpha-init")
         self.dist: Distribution = self.estimator.make_distribution(self.space, alpha_init)
@@ -100,6 +106,10 @@ class Search(Derives):
         self.home = torch.device("cpu") if on_host else self.device
         self.estimator.to(self.home)
         self.dist.to(self.home)
+        members = [
+            create(registry.transformer(name), config.transformer.get(name, {}), "transformer")
+            for name in config.transformers
+        ]
         parent, self.note = build_parent(
             self.space,
             stream(self.seed, "theta-init"),
@@ -108,7 +118,8 @@ class Search(Derives):
             dtype=torch.float32,
             partial_channels=self.estimator.partial_channels,
             double_backward=self.settings.level == "unrolled"
-            or self.estimator.needs_double_backward,
+            or self.estimator.needs_double_backward
+            or any(member.needs_double_backward for member in members),
             synchronised=self.settings.sync_batchnorm,
             autocast=self.settings.amp != "off",
             batch_size=self.settings.batch_size,
@@ -123,13 +134,20 @@ class Search(Derives):
             self.note += "; the control variate is not tuned at this level"
         self.generators = {name: stream(self.seed, name, self.home) for name in _STREAMS}
         self.generators["path-dropout"] = stream(self.seed, "path-dropout", self.device)
+        sources = {
+            name: stream(self.seed, f"transformer {name}", self.home)
+            for name in config.transformers
+        }
+        self.generators |= {f"transformer {name}": one for name, one in sources.items()}
+        self.transformers = Transformers(members, sources, self.space) if members else None
         self.dense = self.estimator.dense and self.device.type == "cuda"
         self.captured = None
-        if capturable(parent, self.estimator, self.device):
+        if all(m.captures for m in members) and capturable(parent, self.estimator, self.device):
             self.captured = Captured(parent)
             self.note += "; steps are captured as CUDA graphs"
         self.totals = StepTotals(self.device)
-        self.resource = ResourceTerm(self.space, config.cost, self.generators["cost"])
+        own = cost_of(registry, config.cost, self.space)
+        self.resource = ResourceTerm(self.space, config.cost, self.generators["cost"], own)
         self._build_learner()
         self.tracker = GradientTracker(self.settings.track_gradients, self.seed)
         self.epoch = self.step = 0
@@ -194,6 +212,7 @@ class Search(Derives):
             alpha_clip=self.settings.alpha.clip,
             reduce=self.world.average_gradients,
             share=self.world.mean,
+            transformers=self.transformers,
             check=self.totals.check,
         )
 
@@ -237,7 +256,10 @@ class Search(Derives):
         """
         for group in self.learner.theta_optimizer.param_groups:
             group["lr"] = self.theta_rate()
-        self.estimator.set_progress(self.step / max(self.total_steps - 1, 1))
+        progress = self.step / max(self.total_steps - 1, 1)
+        self.estimator.set_progress(progress)
+        if self.transformers is not None:
+            self.transformers.progress = progress
         self.parent.train()
         self.estimator.train()
         train_batch = self.train_stream.next_batch()
@@ -325,7 +347,7 @@ class Search(Derives):
         self.estimator.eval()
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         view = self.estimator.search_view
-        for number, (images, labels) in enumerate(self.images.reported()):
+        for number, (images, labels) in enumerate(self.deadline.limit(self.images.reported())):
             generator = self.generators["validation"]
             z = view_weights(view, self.space, self.estimator, self.dist, generator)
             if z is None:

@@ -1,13 +1,8 @@
-"""The derive rule best-of-N: draw N architectures, keep the one that validates best.
+"""What a derive rule that compares architectures chose, and what that took.
 
-Candidates are drawn from the distribution and measured with the parent's weights and its running
-batch-norm statistics (``inherited``) on the selection part of the search validation images; a
-candidate that is drawn again is measured once, and of equal ones the first drawn is kept. What is
-kept is reported on other images: the best of N on its own selection images would flatter.
-
-Reference: Li and Talwalkar 2019, arXiv:1902.07638, section 3.2 (random search with weight sharing);
-Pham et al. 2018, arXiv:1802.03268, section 2.2 (ENAS). Deviation from both: the whole selection
-part instead of one minibatch, and inherited statistics instead of the minibatch's own.
+Candidates are measured with the parent's weights and its running batch-norm statistics
+(``inherited``) on the selection part of the search validation images. What is kept is reported on
+other images: the best of several on its own selection images would flatter.
 """
 
 from __future__ import annotations
@@ -15,67 +10,53 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from nasbench_snas.api import Distribution
-from nasbench_snas.architecture.distributions import one_hot
-from nasbench_snas.search.child import Batches, accuracies
+from nasbench_snas.api import DerivationRule, SearchState
+from nasbench_snas.search.rules import derive_by
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What best-of-N chose.
+    """What a rule chose.
 
     Attributes:
         z: The architecture, shape ``(E, K)``.
-        accuracy: Its accuracy on the selection part, percent (an estimate that is too high).
-        candidates: N, architectures drawn.
-        distinct: Different ones among them.
+        accuracy: Its accuracy on the selection part, percent (an estimate that is too high); None:
+            the rule chose one that it had not measured.
+        candidates: Architectures whose accuracy was asked for.
+        distinct: Different ones among them, all measured but where the time was up.
         images: Images that each was measured on.
         seconds: Wall-clock seconds.
     """
 
     z: Tensor
-    accuracy: float
+    accuracy: float | None
     candidates: int
     distinct: int
     images: int
     seconds: float
 
 
-@torch.no_grad()
-def best_of(
-    parent: nn.Module,
-    dist: Distribution,
-    generator: torch.Generator,
-    *,
-    candidates: int,
-    batches: Batches,
-) -> Selection:
-    """Return the best of ``candidates`` architectures drawn from ``dist``.
+def select(rule: DerivationRule, state: SearchState, images: int) -> Selection:
+    """Return what ``rule`` derives, with what it measured.
 
     Args:
-        parent: The trained parent.
-        dist: The distribution.
-        generator: Source of the candidates.
-        candidates: N.
-        batches: Yields the batches of the selection part anew at each call.
+        rule: A rule that compares architectures.
+        state: What it looks at.
+        images: Images that each architecture is measured on.
 
     Raises:
         DivergedError: Logits are NaN or infinite.
+        PluginError: The rule returns no architecture of the space.
     """
     began = time.perf_counter()
-    drawn = dist.hard(dist.noise(1, candidates, generator))[0]
-    rows = list(dict.fromkeys(tuple(row) for row in drawn.argmax(dim=-1).tolist()))
-    z = one_hot(torch.tensor(rows), dist.num_operations, torch.float32).to(drawn.device)
-    values = accuracies(parent, z, batches)
-    best = int(values.argmax())
+    z = derive_by(rule, state)
     return Selection(
-        z=z[best],
-        accuracy=float(values[best]),
-        candidates=candidates,
-        distinct=len(rows),
-        images=sum(len(labels) for _, labels in batches()),
+        z=z,
+        accuracy=state.known(z),
+        candidates=state.asked,
+        distinct=state.distinct,
+        images=images,
         seconds=time.perf_counter() - began,
     )

@@ -19,7 +19,10 @@ def state_of(search: Any) -> dict[str, Any]:
     names = [name for name, _ in search.parent.named_parameters()]
     optimizer = search.learner.theta_optimizer
     canonical = search.parent.canonical
+    transformers = search.transformers
+    changing = {} if transformers is None else {"transformers": transformers.state_dict()}
     return {
+        **changing,
         "parent": canonical(search.parent.state_dict()),
         "theta_momenta": canonical(momenta(optimizer, names)),
         "dist": search.dist.state_dict(),
@@ -56,6 +59,8 @@ def restore(search: Any, state: dict[str, Any]) -> None:
     search.resource.load_state_dict(state["resource"])
     for name, generator in search.generators.items():
         restore_generator(generator, state["generators"][name])
+    if search.transformers is not None:
+        search.transformers.load_state_dict(state["transformers"])
     search.train_stream.load_state_dict(state["train_stream"])
     if search.arch_stream:
         search.arch_stream.load_state_dict(state["arch_stream"])

@@ -6,6 +6,7 @@ __all__ = [
     "retrain",
     "run",
     "seed_list",
+    "sources",
     "toml",
     "values",
     "where",

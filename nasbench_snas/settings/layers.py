@@ -14,6 +14,12 @@ from pydantic import BaseModel
 from nasbench_snas.errors import ConfigError, suggest
 from nasbench_snas.settings.values import check_values
 
+OF_PLUGINS = (
+    *("estimator.", "space.", "cost.parameters.", "cost.places."),
+    *("data.parameters.", "child.parameters.", "transformer.", "versions."),
+)
+"""Beginnings of the keys that plug-ins check."""
+
 
 class Layers:
     """Nested settings merged from several sources, remembering where each value came from.
@@ -53,6 +59,15 @@ class Layers:
         """Let the values of ``other`` override what is there, each with its own source."""
         for key, value in flatten(other.values).items():
             self.add(_nested(key, value), other.sources[key])
+
+    def drop(self, prefix: str, source: str) -> None:
+        """Forget the values whose keys begin with ``prefix`` and that came from ``source``."""
+        for key in [k for k, s in self.sources.items() if k.startswith(prefix) and s == source]:
+            *parents, last = key.split(".")
+            target = self.values
+            for parent in parents:
+                target = target[parent]
+            del target[last], self.sources[key]
 
     def set(self, assignment: str) -> None:
         """Apply ``KEY=VALUE``, the value in TOML syntax or bare text.
@@ -99,11 +114,11 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def check_known(keys: Iterable[str], model: type[BaseModel]) -> None:
     """Raise a :class:`ConfigError` with a suggestion for the first unknown dotted key.
 
-    The settings of estimator and space are checked by the plug-ins themselves.
+    The settings of plug-ins are checked by the plug-ins themselves.
     """
     known = set(flatten_fields(model))
     for key in keys:
-        if key not in known and not key.startswith(("estimator.", "space.")):
+        if key not in known and not key.startswith(OF_PLUGINS):
             raise ConfigError(f"unknown setting {key!r}.", suggest(key, known))
 
 

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nasbench_snas.data.settings import DataSettings
 from nasbench_snas.errors import ConfigError, suggest
+from nasbench_snas.registry import Kind
 from nasbench_snas.settings.layers import check_known, flatten
 from nasbench_snas.settings.parameters import PartOfPath, config_error
 from nasbench_snas.settings.run import Choice
@@ -30,7 +31,8 @@ _STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 _PREFIX = "retrain-"
 
 _CHOSEN = (
-    *("genotype", "seed", "space", "data.dataset", "data.fake", "data.content", "data.fingerprint"),
+    *("genotype", "seed", "space", "data.dataset", "data.parameters", "data.fake"),
+    *("data.content", "data.fingerprint"),
     "network.skeleton",
     *("training.amp", "training.eval_batch_size", "training.sync_batchnorm"),
 )
@@ -173,6 +175,11 @@ class RetrainConfig(BaseModel):
     checkpoint_seconds: float = Field(
         default=120.0, ge=0, description="Seconds between checkpoints within an epoch."
     )
+
+    def plugins(self) -> list[tuple[Kind, str]]:
+        """Return kind and name of everything that may be a plug-in."""
+        space: list[tuple[Kind, str]] = [] if self.space is None else [("space", self.space.name)]
+        return [*space, ("dataset", self.data.dataset)]
 
     def training_identity(self) -> dict[str, Any]:
         """Return what decides the trained weights, as plain JSON values."""

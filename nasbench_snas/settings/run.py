@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from nasbench_snas.cost.settings import CostSettings, refuse_ambiguous
 from nasbench_snas.data.settings import DataSettings
 from nasbench_snas.errors import ConfigError
+from nasbench_snas.registry import Kind
 from nasbench_snas.settings.layers import Layers, check_known, flatten
 from nasbench_snas.settings.parameters import PartOfPath, config_error
 from nasbench_snas.settings.presets import load_constraint, load_preset
@@ -133,8 +134,13 @@ class ChildSettings(BaseModel):
 
     model_config = _STRICT
 
-    rule: Literal["declared", "argmax", "top2", "best-of-N"] = Field(
-        default="declared", description="How the child is derived; declared: as the estimator says."
+    rule: str = Field(
+        default="declared",
+        description="How the child is derived: argmax, top2, sample, best-of-N, or a plug-in; "
+        "declared: as the estimator says.",
+    )
+    parameters: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of a derive rule that is a plug-in."
     )
     candidates: int = Field(
         default=100, ge=1, description="N of best-of-N: architectures drawn from the distribution."
@@ -158,6 +164,8 @@ class ChildSettings(BaseModel):
         values = self.model_dump(mode="json")
         if self.rule == "declared":
             values.pop("rule")
+        if not self.parameters:
+            values.pop("parameters")
         if self.selection_fraction == 0:
             values = {k: v for k, v in values.items() if k not in _OF_SELECTION}
         return values
@@ -187,6 +195,17 @@ class RunConfig(BaseModel):
     search: SearchSettings = Field(default_factory=SearchSettings, description="Search loop.")
     cost: CostSettings = Field(default_factory=CostSettings, description="Resource term.")
     child: ChildSettings = Field(default_factory=ChildSettings, description="Child validation.")
+    transformers: tuple[str, ...] = Field(
+        default=(), description="Objective transformers, the first innermost; plug-ins."
+    )
+    transformer: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Their settings, by name."
+    )
+    versions: dict[str, int] = Field(
+        default_factory=dict,
+        description="Versions of derive rule and transformers that are plug-ins, filled in when a "
+        "run is planned.",
+    )
     checkpoint_seconds: float = Field(
         default=60.0, ge=0, description="Seconds between checkpoints within an epoch."
     )
@@ -199,6 +218,17 @@ class RunConfig(BaseModel):
         default="", description="How the settings were chosen, in words or as the runs that did."
     )
 
+    def plugins(self) -> list[tuple[Kind, str]]:
+        """Return kind and name of everything that may be a plug-in."""
+        rule: list[tuple[Kind, str]] = [("rule", self.child.rule)]
+        return [
+            ("estimator", self.estimator.name),
+            ("space", self.space.name),
+            ("dataset", self.data.dataset),
+            *(rule if self.child.rule != "declared" else []),
+            *(("transformer", name) for name in self.transformers),
+        ]
+
     def identity(self, estimator_version: int) -> dict[str, Any]:
         """Return what decides the result, as plain JSON values."""
         values = self.model_dump(mode="json", exclude=_RECORDS)
@@ -206,10 +236,14 @@ class RunConfig(BaseModel):
             values[plugin] = {k: v for k, v in values[plugin].items() if v is not None}
         values["data"] = self.data.identity()
         values["child"] = self.child.identity()
+        values["cost"] = self.cost.identity()
         for watching in ("track_gradients", "track_truth"):
             values["search"].pop(watching)
         if not self.search.sync_batchnorm:
             values["search"].pop("sync_batchnorm")
+        for plugins in ("transformers", "transformer", "versions"):
+            if not values[plugins]:
+                values.pop(plugins)
         values["estimator_version"] = estimator_version
         return values
 

@@ -71,5 +71,7 @@ def _write_table(
             parts = " ".join(part.strip() for part in text.splitlines())
             lines.append(f"{parts}  # {source}")
     for key, table in tables.items():
+        if not table:  # settings of a plug-in that has none
+            continue
         lines.append(f"\n[{prefix}{key}]")
         _write_table(table, sources, f"{prefix}{key}.", lines)

@@ -2,6 +2,7 @@
 
 __all__ = [
     "decomposition",
+    "plan",
     "settings",
     "study",
 ]

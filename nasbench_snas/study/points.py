@@ -24,6 +24,7 @@ from nasbench_snas.oracle.network import BatchedLoss, BatchedNetwork
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import find_run
 from nasbench_snas.seeding import stream
+from nasbench_snas.settings.sources import bound
 from nasbench_snas.study.settings import StudySettings, Trajectory, fraction_of
 from nasbench_snas.supernet.reference import ReferenceParent
 
@@ -73,12 +74,13 @@ class Point:
         return float(edges / torch.tensor(float(self.probs.shape[1])).log())
 
 
-def load_batches(settings: StudySettings) -> Batches:
+def load_batches(settings: StudySettings, registry: Registry) -> Batches:
     """Return the training images of the settings, normalised."""
     from nasbench_snas.data import load_splits, make_augmenter
 
-    splits = load_splits(settings.data, settings.seed)
-    augmenter = make_augmenter(settings.data, splits.statistics, splits.image_shape)
+    data = bound(settings.data, registry)
+    splits = load_splits(data, settings.seed)
+    augmenter = make_augmenter(data, splits.statistics, splits.image_shape)
     images, labels = splits.train.gather()
     return Batches(augmenter.plain(images).double(), labels, splits.num_classes)
 

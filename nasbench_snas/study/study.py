@@ -18,9 +18,9 @@ from typing import Any
 from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.kernels.cpu import build
-from nasbench_snas.registry import Registry
+from nasbench_snas.registry import Kind, Registry
 from nasbench_snas.runs.folder import RunFolder, read_json, write_atomic, write_json
-from nasbench_snas.runs.plugins import check_plugins, plugin_record
+from nasbench_snas.runs.plugins import check_plugins, used_plugins
 from nasbench_snas.runs.provenance import environment
 from nasbench_snas.seeding import stream
 from nasbench_snas.settings.toml import to_toml
@@ -71,10 +71,12 @@ def run_study(
         if (folder.path / "cells").exists():
             check_plugins(folder, registry, built_in=True)
         names = sorted({variant.name for variant in variants(settings, registry)[0]})
-        record["plugins"] = [
-            plugin_record(registry, "space", settings.space.name),
-            *(plugin_record(registry, "estimator", name) for name in names),
+        used: list[tuple[Kind, str]] = [
+            ("space", settings.space.name),
+            ("dataset", settings.data.dataset),
+            *(("estimator", name) for name in names),
         ]
+        record["plugins"] = used_plugins(registry, used)
         folder.add_environment(record)
         folder.set_status("running")
         study = Study(settings, registry, root, folder, report)
@@ -115,7 +117,7 @@ class Study:
     def run(self) -> dict[str, Any]:
         """Measure all points and return the result."""
         start, settings = time.monotonic(), self.settings
-        batches = load_batches(settings)
+        batches = load_batches(settings, self.registry)
         named = [p for p in settings.points if p]
         total = max(1, len(named) * len(settings.trajectories))
         claims: list[dict[str, Any]] = []

@@ -6,11 +6,15 @@ stride))``.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 
-from nasbench_snas.architecture.operations import Conv, Operation
+from nasbench_snas.architecture.operations import Conv, Operation, OwnModule
+from nasbench_snas.errors import PluginError
 
 
 class Zero(nn.Module):
@@ -107,6 +111,8 @@ def build_operation(
         return Zero(stride)
     if operation.kind == "skip":
         return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, affine)
+    if operation.own is not None:
+        return _own_module(operation.name, operation.own, channels, stride, affine)
     if operation.kind == "pool":
         return Pool(operation.pool, channels, stride, affine, pool_norm)
     units = [
@@ -114,6 +120,43 @@ def build_operation(
         for index, convs in enumerate(operation.units)
     ]
     return nn.Sequential(*units)
+
+
+OWN = "own_operation"
+"""Attribute of a module of one's own that holds the operation's name."""
+
+
+def _own_module(name: str, own: OwnModule, channels: int, stride: int, affine: bool) -> nn.Module:
+    """Return a module of one's own, marked, with a look at the shape of what it returns."""
+    module = own.build(channels, stride, affine)
+    if not isinstance(module, nn.Module):
+        raise PluginError(
+            f"operation {name!r}: build() returned {type(module).__name__}.",
+            "Expected a new torch.nn.Module at every call.",
+        )
+    setattr(module, OWN, name)
+    module.register_forward_hook(partial(_check_shape, name, channels, stride))
+    return module
+
+
+def _check_shape(
+    name: str, channels: int, stride: int, module: nn.Module, inputs: tuple[Tensor, ...], y: Tensor
+) -> None:
+    """Raise a :class:`PluginError` if an operation returns anything but a map of its edge."""
+    batch, _, height, width = inputs[0].shape
+    expected = (batch, channels, -(-height // stride), -(-width // stride))
+    if tuple(y.shape) != expected:
+        raise PluginError(
+            f"operation {name!r} returned shape {tuple(y.shape)}, not {expected}.",
+            f"It has {channels} channels, stride {stride} and an input of {height}x{width} pixels.",
+        )
+
+
+def apart(module: nn.Module, x: Tensor) -> Tensor:
+    """Return ``module(x)`` without a change of its buffers (running statistics)."""
+    buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    result: Tensor = functional_call(module, buffers, (x,))
+    return result
 
 
 def build_preprocess(c_in: int, c_out: int, reduces: bool, affine: bool) -> nn.Module:

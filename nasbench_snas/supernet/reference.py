@@ -216,6 +216,13 @@ class ReferenceParent(nn.Module):
         logits: Tensor = self.head(x)
         return logits
 
+    def cell(self, index: int) -> ReferenceCell:
+        """Return the cell at layer ``index``."""
+        found = self.cells[str(index)]
+        if not isinstance(found, ReferenceCell):
+            raise TypeError("cells are ReferenceCells")
+        return found
+
     def canonical(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return ``tensors`` (this parent's parameters, buffers or momenta) by their canonical
         names.

@@ -25,7 +25,7 @@ REPLICATES = 6
 _LEGAL = {
     "bias": {"unbiased", "consistent", "biased", "none"},
     "search_view": {"soft", "hard", "mean"},
-    "derive_rule": {"argmax", "top2", "best-of-N"},
+    "derive_rule": {"argmax", "top2", "sample", "best-of-N"},
 }
 
 

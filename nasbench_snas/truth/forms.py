@@ -133,7 +133,8 @@ def kinds_of(space: Space) -> tuple[int, ...] | None:
     """Return the kind of each operation of ``space``; None where cells are not compared.
 
     Compared are spaces of one type of cell with one input, whose edges keep the resolution and
-    whose pooling, if any, is an average without a batch norm.
+    whose pooling, if any, is an average without a batch norm, and whose operations are none of
+    one's own.
     """
     if len(space.cells) != 1 or space.cells[0].num_inputs != 1:
         return None
@@ -141,6 +142,8 @@ def kinds_of(space: Space) -> tuple[int, ...] | None:
         return None
     kinds = []
     for number, spec in enumerate(space.operation_specs):
+        if spec.kind == "module":
+            return None
         if spec.kind == "pool" and (spec.pool != "avg" or space.pool_norm):
             return None
         known = {"zero": NONE, "skip": SKIP, "pool": POOL}

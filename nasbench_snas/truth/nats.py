@@ -10,13 +10,13 @@ Reference: Dong et al. 2021, arXiv:2009.00437; read with nats_bench 1.8.
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from nasbench_snas.errors import ConfigError, DataError, MissingDependencyError, suggest
+from nasbench_snas.outside import UNREADABLE
 from nasbench_snas.truth.keys import key_to_string, read_key
 
 CLASSES = {"cifar10-valid": 10, "cifar10": 10, "cifar100": 100, "ImageNet16-120": 120}
@@ -26,18 +26,6 @@ METRICS = tuple(
     f"{part}-{what}"
     for part in ("train", "valid", "test", "valtest")
     for what in ("accuracy", "loss", "per-time", "all-time")
-)
-_DAMAGE = (
-    AssertionError,
-    AttributeError,
-    EOFError,
-    ImportError,
-    IndexError,
-    KeyError,
-    OSError,
-    TypeError,
-    ValueError,
-    pickle.UnpicklingError,
 )
 
 
@@ -92,7 +80,7 @@ class TopologyBenchmark:
         try:
             self._api: Any = package.create(str(self.path), "tss", fast_mode=folder, verbose=False)
             first = str(self._api.arch(0))
-        except _DAMAGE as error:
+        except UNREADABLE as error:
             raise self._damaged(error) from error
         if not first.startswith("|"):
             raise DataError(
@@ -129,7 +117,7 @@ class TopologyBenchmark:
             record = self._api.get_more_info(index, dataset, hp=str(epochs), is_random=False)
             results = self._api.query_meta_info_by_index(index, hp=str(epochs))
             seeds = len(results.get_dataset_seeds(dataset))
-        except _DAMAGE as error:
+        except UNREADABLE as error:
             raise self._damaged(error, f"the record of {text} on {dataset}, {epochs} epochs") from (
                 error
             )
@@ -157,7 +145,7 @@ class TopologyBenchmark:
         try:
             cost = self._api.get_cost_info(self._index(key), dataset, hp=str(epochs))
             return round(1e6 * float(cost["flops"])) - CLASSES[dataset]
-        except _DAMAGE as error:
+        except UNREADABLE as error:
             raise self._damaged(error, f"the cost of {key} on {dataset}") from error
 
     def _index(self, key: str) -> int:
@@ -165,7 +153,7 @@ class TopologyBenchmark:
         try:
             index = int(self._api.query_index_by_arch(text))
             found = index >= 0 and self._api.arch(index) == text
-        except _DAMAGE as error:
+        except UNREADABLE as error:
             raise self._damaged(error) from error
         if not found:
             raise DataError(f"{self.path} has no such architecture: {text}.")

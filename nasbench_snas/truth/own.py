@@ -31,8 +31,8 @@ from nasbench_snas.architecture.space import Space
 from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.compute.training import sgd
 from nasbench_snas.data import Split, evaluation_batches, load_test
-from nasbench_snas.errors import ConfigError, DataError
 from nasbench_snas.data.batches import Batch
+from nasbench_snas.errors import ConfigError, DataError
 from nasbench_snas.outside import csv_line
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder, read_objects, write_atomic, write_json

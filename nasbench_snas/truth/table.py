@@ -104,7 +104,7 @@ def compare(search: Search, table: Table, draws_per_pass: int = 16) -> dict[str,
             "Make a table with the space and data settings of the search.",
         )
     z = one_hot(table.choices, search.space.num_operations, torch.float32)
-    inherited = accuracies(search.parent, z, search.valid_batches, draws_per_pass).tolist()
+    inherited = accuracies(search.parent, z, search.valid_batches, per_pass=draws_per_pass).tolist()
     ranks = agreement(inherited, table.valid.tolist())
     derived = search.derived().argmax(dim=-1).cpu()
     match = np.flatnonzero((table.choices == derived).all(dim=1).numpy())

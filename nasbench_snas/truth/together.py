@@ -31,6 +31,7 @@ def together_possible(space: Space) -> bool:
         and space.cells[0].num_inputs == 1
         and not space.preprocess
         and space.head == "linear"
+        and all(spec.kind != "module" for spec in space.operation_specs)
     )
 
 

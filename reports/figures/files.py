@@ -108,7 +108,8 @@ def _cells(group: Comparable, variant: Variant) -> list[Drawing]:
     genotypes = {}
     for run in variant.runs:
         try:
-            genotypes[str(run["run_id"])] = Genotype.from_dict(json.loads(run["genotype"]))
+            plain = json.loads(run["genotype"])
+            genotypes[str(run["run_id"])] = Genotype.from_dict(plain, recorded=True)
         except (NasbenchError, TypeError, ValueError):
             continue
     ranked = [run for run in variant.runs if str(run["run_id"]) in genotypes]

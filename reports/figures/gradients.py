@@ -35,6 +35,8 @@ from .style import (
 KEY = ("snas λ=1", "snas λ=0.1", "darts", "reinforce", "enas", "rloo", "local-expectation")
 _RELAXED = ("snas", "snas-credit", "st-gumbel", "gumbel-rao", "gdas")
 _MARKERS = "osD^vP*X<>"
+STYLE: Any = {"svg.hashsalt": "nasbench"}
+"""Settings of matplotlib that these figures are drawn under."""
 _FLAT = 1e-12
 """Relative variance that counts as none."""
 _WINDOW = (1e3, 10.0)
@@ -54,16 +56,15 @@ def write_figures(result: dict[str, Any], folder: Path) -> list[Path]:
     }
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    style: Any = {"svg.hashsalt": "nasbench"}
     for name, draw in drawings.items():
-        with matplotlib.rc_context(style):
+        with matplotlib.rc_context(STYLE):
             figure = draw(result)
         if figure is None:
             continue
         for suffix in ("svg", "png"):
             file = folder / f"{name}.{suffix}"
             metadata = {"Date": None} if suffix == "svg" else None
-            with matplotlib.rc_context(style):
+            with matplotlib.rc_context(STYLE):
                 figure.savefig(file, dpi=150, metadata=metadata, facecolor="white")
             written.append(file)
     return written

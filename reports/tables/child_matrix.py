@@ -15,6 +15,7 @@ _VIEWS = {
     "mean": "probabilities",
     "argmax": "argmax",
     "top2": "DARTS top 2",
+    "sample": "one draw",
     "best-of-N": "best of N",
 }
 

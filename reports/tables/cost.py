@@ -31,7 +31,7 @@ def constraint_tables(groups: Sequence[Comparable], *, confidence: float = 0.95)
 def _none_edges(run: Run) -> float | None:
     """Edges that chose none; a rule that never keeps none says nothing about them."""
     edges = (run["n_edges"], run["n_edges_kept"])
-    if run["derive_rule"] not in ("argmax", "best-of-N") or None in edges:
+    if run["derive_rule"] not in ("argmax", "sample", "best-of-N") or None in edges:
         return None
     return float(run["n_edges"] - run["n_edges_kept"])
 

@@ -30,6 +30,7 @@ def _noted(table: Table, found: Mapping[str, str]) -> Table:
 def _disconnected(row: Run) -> str:
     """Return the names of such cells of a run; none where its genotype cannot be read."""
     try:
-        return ", ".join(Genotype.from_dict(json.loads(row["genotype"] or "")).disconnected)
+        cells = Genotype.from_dict(json.loads(row["genotype"] or ""), recorded=True)
+        return ", ".join(cells.disconnected)
     except (NasbenchError, TypeError, ValueError, RecursionError):
         return ""

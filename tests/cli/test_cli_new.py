@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from nasbench_snas.cli.main import nasbench
 from nasbench_snas.errors import ConfigError
-from nasbench_snas.registry import Registry
+from nasbench_snas.registry import INFO, KINDS, Registry
 from nasbench_snas.testing.target import find_targets, test_class
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +25,7 @@ def new(*arguments: str, out: Path):
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """The least that makes a folder a checkout of the suite."""
-    for name in ("estimators/__init__.py", "spaces/__init__.py", "nasbench_snas/api.py"):
+    for name in ("estimators/__init__.py", "spaces/__init__.py", "nasbench_snas/api/__init__.py"):
         target = tmp_path / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, target)
@@ -75,7 +75,7 @@ def test_skeleton_of_a_space_passes_its_checks(tmp_path):
             continue
 
 
-@pytest.mark.parametrize("kind", ["estimator", "space"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_elsewhere_a_repository_with_an_entry_point_is_written(kind, tmp_path):
     import tomllib
 
@@ -93,9 +93,34 @@ def test_elsewhere_a_repository_with_an_entry_point_is_written(kind, tmp_path):
         "tests/test_my_thing.py",
     }
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    points = project["entry-points"][f"nasbench_snas.{kind}s"]
+    points = project["entry-points"][f"nasbench_snas.{INFO[kind].plural}"]
     assert points == {"my-thing": "nasbench_snas_my_thing.my_thing:MyThing"}
     assert "@" not in (root / "README.md").read_text(), "a placeholder was left"
+
+
+def test_one_file_is_written_for_the_option_plugin(checkout):
+    result = new("operation", "my-op", "--file", out=checkout)
+    assert result.exit_code == 0, result.output
+    file = checkout / "my_op.py"
+    assert result.output.splitlines() == [f"wrote {file}", f"next: nasbench check {file}"]
+    assert Registry(plugins=[str(file)]).operation("my-op").kind == "conv"
+    both = new("operation", "other", "--file", "--package", out=checkout)
+    assert both.exit_code == 2 and "exclude each other" in both.output
+
+
+@pytest.mark.parametrize("kind", ["operation", "criterion"])
+def test_skeletons_of_other_kinds_pass_their_checks(kind, tmp_path, monkeypatch):
+    from nasbench_snas.architecture import operations
+
+    monkeypatch.setattr(operations, "_offered", {})
+    new(kind, "my-thing", "--file", out=tmp_path)
+    (target,) = find_targets(str(tmp_path / "my_thing.py"))
+    kit = test_class(target)()
+    for check in kit.checks():
+        try:
+            getattr(kit, f"test_{check}")()
+        except pytest.skip.Exception:
+            continue
 
 
 def test_package_option_writes_a_repository_even_in_a_checkout(checkout):
@@ -109,7 +134,8 @@ def test_written_files_satisfy_the_linter(tmp_path):
         pytest.skip("ruff is not installed")
     for family in ("pathwise", "score", "custom"):
         new("estimator", f"lint-{family}", "--family", family, out=tmp_path)
-    new("space", "lint-space", out=tmp_path)
+    for kind in KINDS[1:]:
+        new(kind, f"lint-{kind}", out=tmp_path)
     ruff = str(Path(sys.executable).parent / "ruff")
     for arguments in (["check"], ["format", "--check"]):
         config = ["--config", str(ROOT / "pyproject.toml")]

@@ -27,6 +27,20 @@ def in_201(architecture: str, *, affine: bool = False) -> tuple[Genotype, ChildP
     return genotype, plan_in_space(genotype, NasBench201(affine=affine).build(3, 10, 32))
 
 
+def small_networks() -> dict[str, tuple[Genotype, ChildPlan]]:
+    """Return small networks of the same cells: every module and function of the large ones."""
+    small = ChildSettings(layers=3, channels=4, resolution=16)
+    cells = {name: zoo(name) for name in ("darts-v2", "snas-moderate", "nasnet-a")}
+    cells["pools and skips"] = parse_genotype(POOLS_AND_SKIPS)
+    networks = {name: (cell, plan_child(cell, small)) for name, cell in cells.items()}
+    genotype = parse_architecture(MIXED_201)
+    space = NasBench201(cells_per_stage=1, channels=4).build(3, 10, 16)
+    networks["nas-bench-201"] = (genotype, plan_in_space(genotype, space))
+    imagenet = ChildSettings(recipe="imagenet", layers=3, channels=8, resolution=64)
+    networks["darts-v2 on ImageNet"] = (cells["darts-v2"], plan_child(cells["darts-v2"], imagenet))
+    return networks
+
+
 def counted_networks() -> dict[str, tuple[Genotype, ChildPlan]]:
     """Return the networks by name, the CIFAR ones as in Table 2."""
     cells = {name: zoo(name) for name in ("darts-v2", "snas-moderate", "nasnet-a")}

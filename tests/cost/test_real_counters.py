@@ -13,7 +13,7 @@ from importlib.metadata import version
 
 import pytest
 import torch
-from counted_networks import counted_networks
+from counted_networks import counted_networks, small_networks
 from torch import nn
 
 from nasbench_snas.cost.conventions import counter, tally
@@ -21,7 +21,9 @@ from nasbench_snas.supernet.child.network import ChildNetwork
 
 pytestmark = pytest.mark.tools
 
-NETWORKS = counted_networks()
+NETWORKS = {f"small {name}": network for name, network in small_networks().items()}
+LARGE = counted_networks()
+"""The networks of docs/counters.md; slow, but one that every counter reads each time."""
 DISTRIBUTIONS = {
     "calflops": "calflops",
     "flopth": "flops-compute",
@@ -50,7 +52,7 @@ class Logits(nn.Module):
 
 
 def built(name):
-    genotype, plan = NETWORKS[name]
+    genotype, plan = {**NETWORKS, **LARGE}[name]
     network = ChildNetwork(genotype, plan, torch.Generator().manual_seed(0))
     images = torch.zeros(1, plan.in_channels, plan.resolution, plan.resolution)
     return Logits(network), images, plan
@@ -92,7 +94,10 @@ def counted(package, network, images):
         return module.flopth(network, inputs=(images,), bare_number=True)[0]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in LARGE if name != "darts-v2"]
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, "darts-v2", *SLOW])
 @pytest.mark.parametrize("package", DISTRIBUTIONS)
 def test_a_counter_says_what_its_rule_says_to_the_last_operation(package, name):
     network, images, plan = built(name)
@@ -121,7 +126,7 @@ LEAVES = {
 
 @pytest.mark.parametrize("package", LEAVES)
 def test_what_a_counter_leaves_behind_in_a_network_is_what_the_page_says(package):
-    network, images, _ = built("nas-bench-201")
+    network, images, _ = built("small nas-bench-201")
     network.train()
     images = images.repeat(2, 1, 1, 1)
     before = copy.deepcopy(network.state_dict())

@@ -61,7 +61,7 @@ def test_every_setting_is_described_and_nothing_else_is_accepted() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"dataset": "mnist"},
+        {"dataset": ""},
         {"lazy": True},
         {"validation_fraction": 1.0},
         {"train_fraction": 0.0},

@@ -72,7 +72,7 @@ def test_a_changed_tree_is_decoded_again(tree: Maker) -> None:
     assert after[0, :, 0, 0].tolist() == [1, 2, 3]
 
 
-@pytest.mark.parametrize("damage", ["cut", "garbage", "flipped bit"])
+@pytest.mark.parametrize("damage", ["cut", "garbage", "opcode", "flipped bit"])
 def test_a_damaged_cache_is_ignored_and_made_again(
     tree: Maker, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -84,6 +84,8 @@ def test_a_damaged_cache_is_ignored_and_made_again(
         file.write_bytes(whole[: len(whole) // 2])
     elif damage == "garbage":
         file.write_bytes(b"not a cache")
+    elif damage == "opcode":  # appends to a list that is not there
+        file.write_bytes(b"\x80\x02a.")
     else:
         place = whole.index(expected.numpy().tobytes()[:64])
         file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])

@@ -21,7 +21,6 @@ from nasbench_snas.executors import Outcome, Task, make_executor
 from nasbench_snas.executors.local import LocalExecutor
 from nasbench_snas.executors.printer import PrintExecutor
 from nasbench_snas.executors.sweep import (
-    SweepRun,
     SweepSettings,
     execute,
     load_sweep,
@@ -31,9 +30,6 @@ from nasbench_snas.executors.sweep import (
 from nasbench_snas.executors.task import wait_until_free
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import SCHEMA_VERSION, RunFolder
-from nasbench_snas.search.estimate import Times, kind_of, steps_of
-from nasbench_snas.search.plan import PlannedRun
-from nasbench_snas.settings.toml import to_toml
 
 TINY = (
     "data.dataset=fake",
@@ -183,45 +179,6 @@ def test_the_plan_is_the_product_and_knows_what_is_there(tmp_path: Path) -> None
     again = plan_sweep(Registry(), settings, tmp_path)
     assert [r.is_done for r in again] == [True, False, False, False]
     assert summary(again, None) == "4 runs: 1 done, 0 begun, 3 new.  Of unknown time."
-
-
-def finished(root: Path, plan: PlannedRun, seconds_a_step: float, device: str) -> None:
-    """A run that has finished, as far as estimates look at it."""
-    folder = RunFolder(root / plan.run_id)
-    folder.path.mkdir(parents=True)
-    folder.config_file.write_text(to_toml(plan.config, plan.sources))
-    steps = (steps_of(plan.config) or 1) * plan.config.search.epochs
-    result = {"steps": steps, "wall_s": seconds_a_step * steps, "device_name": device}
-    folder.write_result({"schema_version": SCHEMA_VERSION, **result}, "done")
-
-
-def test_the_time_is_estimated_from_work_and_finished_runs_of_this_device(tmp_path: Path) -> None:
-    def planned(channels: int, name: str = "snas") -> list[SweepRun]:
-        own = [t for t in TINY if "channels" not in t] + [f"space.channels={channels}"]
-        settings = SweepSettings(estimators=(name,), seeds=(0,), set=(*own, "search.epochs=3"))
-        return plan_sweep(Registry(), settings, tmp_path)
-
-    (small,), (middle,), (large,) = planned(8), planned(16), planned(32)
-    assert Times(Registry(), tmp_path, "cpu").expected(small.plan) is None
-    finished(tmp_path, small.plan, 0.01, "cpu")
-    (tmp_path / "torn").mkdir()
-    (tmp_path / "torn" / "config.toml").touch()
-    (tmp_path / "torn" / "result.json").write_text("torn")
-    times = Times(Registry(), tmp_path, "cpu")
-    steps = steps_of(middle.plan.config) * 3
-    near = times.expected(middle.plan)
-    ratio = times.work(middle.plan.config) / times.work(small.plan.config)
-    assert 2 < ratio < 4 and near.seconds == pytest.approx(0.01 * ratio * steps)
-    assert times.expected(large.plan) is None, "too far to be scaled"
-    assert times.expected(planned(8, "random")[0].plan) is None, "another estimator"
-    assert Times(Registry(), tmp_path, "another device").expected(small.plan) is None
-    finished(tmp_path, large.plan, 0.16, "cpu")
-    between = Times(Registry(), tmp_path, "cpu").expected(middle.plan)
-    assert 0.01 * steps < between.seconds < 0.16 * steps and len(between.sources) == 2
-    text = summary([middle, *planned(8, "random")], Times(Registry(), tmp_path, "cpu"))
-    assert "from 2 finished runs on cpu" in text and "CPU-days" in text
-    assert "and 1 runs of unknown time" in text
-    assert kind_of(small.plan.config) == ("darts-cnn", "snas", "joint")
 
 
 def test_a_run_that_is_named_twice_is_planned_once(tmp_path: Path) -> None:
@@ -375,19 +332,6 @@ def test_jobs_of_a_local_cluster_are_bounded_and_share_the_gpus(
     outcomes = list(executor.run(task(tmp_path, str(i), script) for i in range(3)))
     assert {o.code % 10 for o in outcomes} == {3, 5}
     assert all(o.code // 10 <= 2 for o in outcomes)
-
-
-@pytest.mark.parametrize("name", ["local", "slurm"])
-def test_more_gpus_than_there_are_is_an_error_and_no_endless_wait(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    options = {}
-    if name == "slurm":
-        pytest.importorskip("submitit")
-        options = {"cluster": "local", "folder": str(tmp_path / "logs")}
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
-    with pytest.raises(MissingDependencyError, match="needs 2 GPUs, this machine has 1"):
-        make_executor(name, jobs=0, gpus_per_run=2, options=options)
 
 
 def test_options_of_a_sweep_reach_every_run(

@@ -124,8 +124,9 @@ def test_a_compiler_that_hangs_is_stopped(tmp_path, stop):
     assert process.returncode == (1 if stop == "time" else 143), errors
     if stop == "time":
         assert "no end after 8 s" in errors
-    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
-    assert pids and not any(_alive(pid) for pid in pids)
+    started = tmp_path / "pids"  # on a crowded machine the time may be over before a compiler runs
+    pids = [int(pid) for pid in started.read_text().split()] if started.exists() else []
+    assert (pids or stop == "time") and not any(_alive(pid) for pid in pids)
 
 
 def _alive(pid):

@@ -11,6 +11,9 @@ from contextlib import contextmanager
 import torch
 from triton.runtime import interpreter
 
+from nasbench_snas.api import CandidateOperation, OperationCost
+from nasbench_snas.architecture.candidates import declared
+from nasbench_snas.architecture.operations import offer
 from nasbench_snas.architecture.space import CellType, Layer, Space
 from nasbench_snas.kernels.accounting import count_step
 from nasbench_snas.kernels.reference import ReferenceKernels
@@ -201,7 +204,49 @@ def launches():
     assert noted[0] == noted[1] == {name: ran.count(name) for name in set(ran)}, (noted, ran)
 
 
+class Gate(torch.nn.Module):
+    """A module of one's own: channels weighted by their means, a norm behind it."""
+
+    def __init__(self, channels, stride, affine):
+        super().__init__()
+        self.pool = torch.nn.AvgPool2d(stride, ceil_mode=True)
+        self.weigh = torch.nn.Conv2d(channels, channels, 1)
+        self.norm = torch.nn.BatchNorm2d(channels, affine=affine)
+
+    def forward(self, x):
+        x = self.pool(x)
+        return self.norm(x * self.weigh(x.mean(dim=(2, 3), keepdim=True)).sigmoid())
+
+
+class GateOperation(CandidateOperation):
+    """The gate as a candidate."""
+
+    name = "gate"
+    summary = "gate"
+
+    def build(self, channels, stride, affine):
+        return Gate(channels, stride, affine)
+
+    def cost(self, channels, stride, resolution, affine):
+        return OperationCost(channels**2 + channels, channels**2, 1)
+
+
+def own_modules():
+    """Operations that are modules run beside whole sources, and alone."""
+    offer("gate", lambda: declared(GateOperation))
+    mixed = ("none", "skip_connect", "gate", "conv_1x1")
+    compare("a module of one's own, two draws", cell_space(mixed, 2, 2, 2, 3, affine=True), draws=2,
+            masked=True)  # fmt: skip
+    compare("a module of one's own, one operation an edge", cell_space(mixed, 2, nodes=2),
+            draws=2, chosen=True)  # fmt: skip
+    compare("modules of one's own alone, recomputed", cell_space(("none", "gate"), 2),
+            recompute=True)  # fmt: skip
+    compare("a module of one's own, stored in 16 bits", cell_space(mixed, 4, nodes=1),
+            torch.float32, storage=torch.bfloat16)  # fmt: skip
+
+
 def main():
+    own_modules()
     compare("strided, odd, affine, masked, two draws", cell_space(ALL, 3, 2, 1, 5, affine=True),
             draws=2, masked=True)  # fmt: skip
     compare("one operation an edge, some none, two draws",

@@ -145,7 +145,7 @@ def test_the_readmes_example_is_the_example_page() -> None:
 def test_the_first_command_prints_one_thing_on_all_pages() -> None:
     def printed(page: Path) -> list[str]:
         text = page.read_text(encoding="utf-8")
-        start = text.index("preset smoke: scikit-learn digits")
+        start = text.index("search snas on darts-cnn:")
         return text[start : text.index("\n```", start)].splitlines()
 
     whole = printed(DOCS / "quickstart.md")

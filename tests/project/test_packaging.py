@@ -11,6 +11,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 TOP = ("nasbench_snas", "estimators", "spaces", "reports")
@@ -98,6 +100,26 @@ def test_a_mapped_folder_cannot_be_imported_a_second_time_by_its_own_name(packag
     result = run_python(f"import {package}", ROOT)
     assert result.returncode != 0
     assert f"import it as nasbench_snas.{package}" in result.stderr
+
+
+def test_the_lock_file_holds_every_dependency_within_its_bounds() -> None:
+    (lock,) = (ROOT / "locks").glob("*.txt")
+    lines = [line for line in lock.read_text().splitlines() if not line.startswith("#")]
+    versions = dict(line.split("==") for line in lines)
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)["project"]
+    for text in (*project["dependencies"], *project["optional-dependencies"]["dev"]):
+        wanted = Requirement(text)
+        assert wanted.specifier.contains(versions[canonicalize_name(wanted.name)]), text
+
+
+def test_only_pythons_that_were_run_are_classifiers() -> None:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        classifiers = tomllib.load(file)["project"]["classifiers"]
+    start = "Programming Language :: Python :: 3."
+    named = [c.removeprefix(start) for c in classifiers if c.startswith(start)]
+    (lock,) = (ROOT / "locks").glob("*.txt")
+    assert named == [lock.name.removeprefix("python3.").partition("-")[0]]
 
 
 def test_the_package_says_that_it_is_typed() -> None:

@@ -2,34 +2,57 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import nasbench_snas
 from nasbench_snas import api
 
 PACKAGE = {
+    "RetrainResult",
+    "SearchResult",
+    "StudyResult",
     "__version__",
     "compare_gradients",
     "estimate",
+    "figures",
     "load",
     "load_results",
     "make_estimator",
+    "retrain",
+    "search",
+    "study",
 }
 FOR_PLUG_INS = {
     "AnnealedPathwise",
+    "CandidateOperation",
     "Categorical",
+    "Conv",
+    "CostCriterion",
+    "DerivationRule",
+    "DeriveRule",
     "Distribution",
     "Estimator",
     "Genotype",
+    "ImageDataset",
+    "Images",
     "Loss",
+    "LossStep",
+    "LossTransformer",
+    "OperationCost",
     "Pathwise",
+    "RULES",
     "ScheduleKind",
     "Score",
+    "SearchState",
     "Space",
     "SpaceFamily",
     "anneal",
     "gumbel",
+    "loss_at",
+    "loss_plus",
     "one_hot",
     "score_term",
     "straight_through",
@@ -41,6 +64,12 @@ def test_the_package_offers_these_names_and_no_others() -> None:
     assert set(dir(nasbench_snas)) == PACKAGE
     for name in PACKAGE:
         assert getattr(nasbench_snas, name) is not None
+
+
+def test_type_checkers_see_the_same_names() -> None:
+    stub = ast.parse((Path(nasbench_snas.__file__).parent / "__init__.pyi").read_text())
+    imported = {a.asname for n in stub.body if isinstance(n, ast.ImportFrom) for a in n.names}
+    assert imported | {"__version__"} == PACKAGE
 
 
 def test_authors_of_plug_ins_are_offered_these_names_and_no_others() -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from nasbench_snas import registry as registry_module
 from nasbench_snas.errors import ConfigError, PluginError
-from nasbench_snas.registry import Registry, register
+from nasbench_snas.registry import KINDS, Registry, register
+from nasbench_snas.registry import registry as registry_module
 from nasbench_snas.settings.parameters import create, resolve_parameters
 
 PLUGIN = '''"""Half DARTS: the mean weights, halved."""
@@ -46,9 +46,11 @@ def test_builtin_names_are_listed_from_the_source_text_alone() -> None:
     code = (
         "import sys\n"
         "from nasbench_snas.registry import Registry\n"
-        "entries = Registry().estimators() + Registry().spaces()\n"
+        "from nasbench_snas.registry import KINDS\n"
+        "entries = [e for kind in KINDS for e in Registry().entries(kind)]\n"
         "names = {e.name for e in entries}\n"
         "assert {'snas', 'darts', 'reinforce', 'random', 'darts-cnn'} <= names\n"
+        "assert {'sep_conv_3x3', 'digits', 'flops', 'best-of-N'} <= names\n"
         "assert not [e for e in entries if e.problem]\n"
         "assert 'torch' not in sys.modules\n"
     )
@@ -114,7 +116,7 @@ def test_register_refuses_what_is_no_plugin_and_a_second_class_of_the_same_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry_module, "_registered", {})
-    with pytest.raises(PluginError, match="neither an estimator nor a space"):
+    with pytest.raises(PluginError, match="is no plug-in"):
         register(int)
     cls = Registry(plugins=[plugin(tmp_path)]).estimator("half")
     assert register(cls) is cls
@@ -135,8 +137,8 @@ def test_unknown_and_mistyped_settings_of_a_plugin_are_errors_with_suggestions()
 def test_a_module_of_an_entry_point_is_located_without_importing_its_parents() -> None:
     code = (
         "import sys\n"
-        "from nasbench_snas.registry import _module_file\n"
-        "file = _module_file('torchvision.datasets.cifar')\n"
+        "from nasbench_snas.registry.source import module_file\n"
+        "file = module_file('torchvision.datasets.cifar')\n"
         "assert file is not None and file.name == 'cifar.py'\n"
         "assert 'torchvision' not in sys.modules\n"
     )
@@ -211,3 +213,108 @@ def test_an_entry_point_may_name_a_class_that_its_package_imports(tmp_path: Path
         check=True,
     )
     assert result.stdout.strip() == "half_package.my_estimator"
+
+
+ALL_KINDS = '''"""One file with a plug-in of every new kind, and helpers that are none."""
+
+from torch import nn
+
+from nasbench_snas import api
+
+
+class Helper(nn.Module):
+    name = "helper"
+
+
+class Base(api.CostCriterion):
+    unit = "things"
+
+
+class Things(Base):
+    name = "things"
+    summary = "counts things"
+
+    def table(self, space):
+        return [[1.0] * space.num_operations] * space.num_edges
+
+
+class Wide(api.CandidateOperation):
+    name = "wide"
+    summary = "7x7"
+    units = ((api.Conv((7, 7), depthwise=True), api.Conv((1, 1), strided=(False, False))),)
+
+
+class Mine(api.ImageDataset):
+    name = "mine"
+    summary = "images"
+
+
+class Last(api.DerivationRule):
+    name = "last"
+    summary = "the last operation"
+
+
+class Twice(api.LossTransformer):
+    name = "twice"
+    summary = "doubles"
+'''
+NEW = {
+    "operation": "wide",
+    "dataset": "mine",
+    "criterion": "things",
+    "rule": "last",
+    "transformer": "twice",
+}
+
+
+@pytest.mark.parametrize(("kind", "name"), NEW.items())
+def test_every_kind_is_listed_from_the_text_and_loaded_by_name(kind, name, tmp_path: Path) -> None:
+    file = tmp_path / "many.py"
+    file.write_text(ALL_KINDS)
+    registry = Registry(plugins=[str(file)])
+    mine = {entry.name for entry in registry.entries(kind) if entry.file == file}
+    assert mine == {name}
+    assert registry.plugin(kind, name).name == name
+    for other in KINDS:
+        found = {entry.name for entry in registry.entries(other) if entry.file == file}
+        assert found == ({NEW[other]} if other in NEW else set()), other
+
+
+def test_an_operation_of_a_plugin_is_known_by_name_once_a_space_was_asked_for(tmp_path: Path):
+    from nasbench_snas.architecture import operations
+
+    file = tmp_path / "many.py"
+    file.write_text(ALL_KINDS)
+    registry = Registry(plugins=[str(file)])
+    try:
+        registry.space("darts-cnn")
+        assert operations.operation("wide").units[0][0].kernel == (7, 7)
+        assert registry.operation("wide") == operations.operation("wide")
+    finally:
+        operations._offered.clear()
+    assert registry.operation("skip_connect") is operations.OPERATIONS["skip_connect"]
+    with pytest.raises(ConfigError, match="--plugin"):
+        operations.operation("wide")
+
+
+def test_what_is_built_in_as_data_has_no_class() -> None:
+    with pytest.raises(PluginError, match="built in"):
+        Registry().criterion("flops")
+    assert not Registry().is_plugin("rule", "argmax")
+
+
+def test_a_missing_plugin_on_the_command_line_is_an_error_at_once(tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from nasbench_snas.cli.main import nasbench
+
+    for text in (str(tmp_path / "no.py"), "no_such_module_at_all"):
+        result = CliRunner().invoke(nasbench, ["--plugin", text, "ls", "rules"])
+        assert isinstance(result.exception, ConfigError) and "no such" in str(result.exception)
+    file = tmp_path / "many.py"
+    file.write_text("raise RuntimeError('no luck')\n" + ALL_KINDS)
+    arguments = ["--plugin", str(file), "run", "-e", "nothing", "-c", "nowhere.toml"]
+    result = CliRunner().invoke(nasbench, arguments)
+    assert isinstance(result.exception, PluginError) and "no luck" in str(result.exception)
+    listed = CliRunner().invoke(nasbench, ["--plugin", str(file), "ls", "rules"])
+    assert listed.exit_code == 0 and "the last operation" in listed.output

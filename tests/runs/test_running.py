@@ -9,11 +9,14 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from nasbench_snas.compute.deadline import Deadline
+from nasbench_snas.compute.distributed import World
 from nasbench_snas.errors import CheckpointError, ConfigError, MissingDependencyError
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs import start as running
@@ -115,8 +118,41 @@ def test_a_run_out_of_time_in_its_first_epoch_has_a_result_and_continues_bit_equ
     result = search(folder, plan(), max_seconds=0.0)
     assert (result["steps"], result["epochs_done"], result["truncated"]) == (1, 0, True)
     assert 0 <= result["search_valid_acc"] <= 100
+    measured = {(cell["view"], cell["statistics"]) for cell in result["child_matrix"]}
+    assert measured == {("argmax", "inherited"), ("argmax", "recalibrated"), ("hard", "inherited")}
+    assert "no time to measure on all images" in folder.status()["reason"]
     last = search(folder, plan())
     assert (metrics(folder), last["child_matrix"]) == whole
+
+
+def test_a_measurement_that_was_cut_leaves_a_truncated_run_and_is_made_whole(
+    tmp_path: Path, whole: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "Deadline", lambda seconds: Deadline(0.0))
+        result = search(folder, plan(), max_seconds=1e6)
+    assert (result["epochs_done"], result["truncated"]) == (3, True)
+    assert folder.status()["reason"].startswith("trained to the end")
+    last = search(folder, plan())
+    assert (metrics(folder), last["child_matrix"]) == whole
+    assert folder.status()["status"] == "done"
+
+
+def test_part_of_the_time_is_kept_for_the_measurement(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    runner = running._Runner(None, folder, RunOptions(max_seconds=100.0), World(), [], 0.0)
+    runner.work = SimpleNamespace(measured_images=50, batch_size=10)
+
+    def stops(now: float, monkeypatch: pytest.MonkeyPatch) -> bool:
+        monkeypatch.setattr(running.time, "monotonic", lambda: now)
+        return bool(runner._decision(80.0, 40))
+
+    with pytest.MonkeyPatch.context() as patch:  # 0.2 s an image: 10 s for the measurement
+        assert not stops(89.9, patch) and stops(90.1, patch)
+    runner.work = SimpleNamespace(measured_images=10**6, batch_size=10)
+    with pytest.MonkeyPatch.context() as patch:
+        assert not stops(79.9, patch) and stops(80.1, patch), "a fifth of it at most"
 
 
 def test_a_run_stopped_after_an_epoch_without_validation_is_validated_then(tmp_path: Path) -> None:

@@ -8,18 +8,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nasbench_snas.api import Categorical
+from nasbench_snas.api import Categorical, SearchState
+from nasbench_snas.architecture.space import CellType, Layer, Space
 from nasbench_snas.data import load_splits
 from nasbench_snas.data.settings import DataSettings
 from nasbench_snas.data.splits import divide
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder
-from nasbench_snas.search.child import accuracy
+from nasbench_snas.search.child import accuracies, accuracy
 from nasbench_snas.search.load import load_search
 from nasbench_snas.search.plan import plan_run
+from nasbench_snas.search.rules import BestOfN
 from nasbench_snas.search.runner import RunOptions, run_search
-from nasbench_snas.search.selection import best_of
+from nasbench_snas.search.selection import Selection, select
 from nasbench_snas.settings.run import from_toml, recorded
 from nasbench_snas.settings.toml import to_toml
 
@@ -49,11 +51,31 @@ def batches(low: int, high: int):
     return lambda: [(part, torch.zeros_like(part)) for part in images.split(3)]
 
 
-def test_the_best_of_all_draws_is_kept() -> None:
-    parent, dist = Lookup(), Categorical(torch.zeros(2, 3))
-    found = best_of(
-        parent, dist, torch.Generator().manual_seed(0), candidates=200, batches=batches(0, 8)
+SPACE = Space(
+    name="two edges",
+    operations=("skip_connect", "sep_conv_3x3", "none"),
+    cells=(CellType("cell", 1, 2, ((0, 1), (0, 2))),),
+    layers=(Layer("cell", 4, 1, "cell"),),
+    stem_channels=4,
+    in_channels=1,
+    num_classes=2,
+    resolution=8,
+)
+
+
+def best_of(parent: Lookup, seed: int, candidates: int, low: int, high: int) -> Selection:
+    state = SearchState(
+        SPACE,
+        Categorical(torch.zeros(2, 3)),
+        torch.Generator().manual_seed(seed),
+        candidates=candidates,
+        measure=lambda z: accuracies(parent, z, batches(low, high)),
     )
+    return select(BestOfN(), state, high - low)
+
+
+def test_the_best_of_all_draws_is_kept() -> None:
+    found = best_of(Lookup(), 0, 200, 0, 8)
     assert found.z.tolist() == [[0, 0, 1], [0, 0, 1]]  # 3 * 2 + 2 = 8: all images right
     assert (found.accuracy, found.candidates, found.distinct, found.images) == (100.0, 200, 9, 8)
 
@@ -62,9 +84,7 @@ def test_one_that_is_drawn_again_is_measured_once_and_the_first_of_equal_ones_is
     dist, seed = Categorical(torch.zeros(2, 3)), 3
     drawn = dist.hard(dist.noise(1, 40, torch.Generator().manual_seed(seed)))[0]
     parent = Lookup()
-    found = best_of(
-        parent, dist, torch.Generator().manual_seed(seed), candidates=40, batches=batches(90, 96)
-    )
+    found = best_of(parent, seed, 40, 90, 96)
     assert torch.equal(found.z, drawn[0])  # all have no image right
     assert parent.asked == found.distinct * 2  # two batches each
     assert found.distinct == len({tuple(row) for row in drawn.argmax(dim=-1).tolist()}) <= 9

@@ -256,7 +256,7 @@ def test_a_coordinate_group_without_gradient_gives_nan_and_no_error():
     assert not math.isfinite(summary.relative_bias_sq.estimate)
 
 
-@pytest.mark.parametrize("trials", [400, pytest.param(2_500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("trials", [400, pytest.param(1_200, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "bias",
     [0.0, pytest.param(0.3, marks=pytest.mark.slow), 0.6]
@@ -280,7 +280,7 @@ def test_bias_squared_is_unbiased_and_its_interval_covers(trials, bias):
     assert bounded > 0.95 - 0.015 - share_band(0.95, trials)
 
 
-@pytest.mark.parametrize("trials", [400, pytest.param(2_500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("trials", [400, pytest.param(1_200, marks=pytest.mark.slow)])
 def test_trace_and_mse_and_cosine_intervals_cover(trials):
     rng = np.random.default_rng(20)
     shift = np.array([0.0, 0, 0, 1.0, 0, 0])
@@ -304,7 +304,7 @@ def test_trace_interval_of_gaussian_draws_agrees_with_chi_square():
     assert math.log(interval.high / interval.low) / 2 == pytest.approx(chi, rel=0.4)
 
 
-@pytest.mark.parametrize("trials", [200, pytest.param(1_500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("trials", [200, pytest.param(600, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "bias", [0.0, 0.8, *(pytest.param(bias, marks=pytest.mark.slow) for bias in (0.3, 0.5, 1.2))]
 )

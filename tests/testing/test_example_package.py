@@ -45,18 +45,46 @@ def test_example_package_installs_registers_and_passes_its_checks(tmp_path):
     assert "hammersley1956antithetic" in run(*suite, "cite", "antithetic", env=env, cwd=tmp_path)
 
 
-def test_example_package_is_laid_out_as_the_scaffold_writes_it(tmp_path):
+OTHERS = [("operation", "squeeze-excite"), ("criterion", "depth")]
+
+
+@pytest.mark.slow
+def test_packages_of_other_kinds_install_and_are_found(tmp_path):
+    target, sources = tmp_path / "installed", []
+    for _, name in OTHERS:
+        sources.append(tmp_path / name)
+        left_out = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        shutil.copytree(EXAMPLE.with_name(f"nasbench-snas-{name}"), sources[-1], ignore=left_out)
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    paths = [str(source) for source in sources]
+    run(*install, "--no-index", "--target", str(target), *paths, env=env, cwd=tmp_path)
+    env["PYTHONPATH"] = os.pathsep.join([str(target), str(ROOT)])
+    suite = ["-m", "nasbench_snas"]
+    for kind, name in OTHERS:
+        plural = {"criterion": "criteria"}.get(kind, f"{kind}s")
+        rows = json.loads(run(*suite, "ls", plural, "--json", env=env, cwd=tmp_path))
+        (row,) = [row for row in rows if row["name"] == name]
+        assert row["origin"] == f"entry point of nasbench-snas-{name}" and row["summary"]
+    names = [name for _, name in OTHERS]
+    rows = json.loads(run(*suite, "check", *names, "--json", env=env, cwd=tmp_path))
+    assert len(rows) > 30 and {row["outcome"] for row in rows} == {"passed", "skipped"}
+
+
+@pytest.mark.parametrize(("kind", "name"), [("estimator", "antithetic"), *OTHERS])
+def test_example_packages_are_laid_out_as_the_scaffold_writes_them(kind, name, tmp_path):
     from click.testing import CliRunner
 
     from nasbench_snas.cli.main import nasbench
 
-    arguments = ["new", "estimator", "antithetic", "--out", str(tmp_path)]
+    example = EXAMPLE.with_name(f"nasbench-snas-{name}")
+    arguments = ["new", kind, name, "--out", str(tmp_path)]
     assert CliRunner().invoke(nasbench, arguments).exit_code == 0
-    made = tmp_path / EXAMPLE.name
+    made = tmp_path / example.name
     ours, theirs = (
-        tomllib.loads((root / "pyproject.toml").read_text()) for root in (EXAMPLE, made)
+        tomllib.loads((root / "pyproject.toml").read_text()) for root in (example, made)
     )
     ours["project"].pop("description"), theirs["project"].pop("description")
     assert ours == theirs
     for path in made.rglob("*.py"):
-        assert (EXAMPLE / path.relative_to(made)).is_file(), path.name
+        assert (example / path.relative_to(made)).is_file(), path.name

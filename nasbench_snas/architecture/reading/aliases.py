@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from nasbench_snas.architecture.operations import OPERATIONS
+from nasbench_snas.architecture.operations import known_operations
 
 _SAME = {
     "zero": "none",
@@ -48,9 +48,9 @@ def about(name: str) -> str:
 
     Only a true alias is suggested: the same operation under another name, never a similar name.
     """
-    known = f"Known: {', '.join(sorted(OPERATIONS))}"
+    known = f"Known: {', '.join(sorted(known_operations()))}"
     letters = _letters(name)
-    own = {_letters(operation): operation for operation in OPERATIONS}
+    own = {_letters(operation): operation for operation in known_operations()}
     if (same := own.get(letters) or _SAME.get(letters)) is not None:
         return f"The same operation is {same!r} here.  {known}"
     for pattern, where in _ELSEWHERE:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nasbench_snas.architecture.genotype import CellGenotype, Edge, Genotype
-from nasbench_snas.architecture.operations import OPERATIONS
+from nasbench_snas.architecture.operations import is_known
 from nasbench_snas.architecture.reading.aliases import about
 from nasbench_snas.errors import GenotypeError
 
@@ -119,7 +119,7 @@ def _cell(steps: list[tuple[Any, Any, int, str]]) -> CellGenotype:
     """Return the cell of (operation, source, node, key), all four nodes its output."""
     edges = []
     for operation, source, node, key in steps:
-        if not isinstance(operation, str) or operation not in OPERATIONS:
+        if not isinstance(operation, str) or not is_known(operation):
             raise GenotypeError(f"{key}: unknown operation {operation!r}.", about(str(operation)))
         if type(source) is not int or not 0 <= source < node:
             raise GenotypeError(f"{key}: node {node} cannot take input from node {source!r}.")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nasbench_snas.architecture.genotype import CellGenotype, Edge, Genotype
-from nasbench_snas.architecture.operations import OPERATIONS
+from nasbench_snas.architecture.operations import is_known
 from nasbench_snas.architecture.reading.aliases import about
 from nasbench_snas.architecture.reading.values import Place
 from nasbench_snas.errors import GenotypeError
@@ -112,7 +112,7 @@ class Reading:
         for step, target, place in zip(steps, targets, places, strict=True):
             operation, source = step[0], step[1]
             path = f"{kind}[{']['.join(map(str, place))}]"
-            if operation not in OPERATIONS:
+            if not is_known(operation):
                 what = f"unknown operation {operation!r}"
                 raise self._fail(kind, path, what, place, about(operation))
             if not 0 <= source < target or not NUM_INPUTS <= target < 1000:

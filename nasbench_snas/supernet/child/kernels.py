@@ -42,7 +42,7 @@ from nasbench_snas.kernels.operands import (
 from nasbench_snas.kernels.protocol import Kernels
 from nasbench_snas.supernet.child.network import ChildCell, ChildNetwork
 from nasbench_snas.supernet.fast.units import unit_spec
-from nasbench_snas.supernet.modules import FactorizedReduce, ReLUConvBN
+from nasbench_snas.supernet.modules import OWN, FactorizedReduce, ReLUConvBN
 
 CHILD_BACKENDS = ("auto", "reference", "cpu")
 """What ``nasbench retrain --kernels`` accepts."""
@@ -282,6 +282,8 @@ def _chain_of(plain: nn.Module, name: str) -> tuple[ChainUnit, ...]:
         name: The operation's name, or an empty string.
     """
     units: tuple[ChainUnit, ...] = ()
+    if hasattr(plain, OWN):
+        return units
     if isinstance(plain, FactorizedReduce):
         spec = UnitSpec("shifted", stride=2)
         units = (ChainUnit(spec, (plain.conv_1, plain.conv_2), plain.bn),)

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from nasbench_snas.architecture.genotype import CellGenotype, Genotype
-from nasbench_snas.architecture.operations import OPERATIONS
+from nasbench_snas.architecture.operations import operation as operation_called
 from nasbench_snas.architecture.space import CellType, Layer, Space
 from nasbench_snas.errors import ConfigError, GenotypeError, suggest
 
@@ -361,4 +361,4 @@ def _missing(genotype: Genotype, name: str) -> GenotypeError:
 
 def keeps_identity(operation: str, stride: int) -> bool:
     """Whether ``operation`` is the identity, which path dropout spares (DARTS)."""
-    return OPERATIONS[operation].kind == "skip" and stride == 1
+    return operation_called(operation).kind == "skip" and stride == 1

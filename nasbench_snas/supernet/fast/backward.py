@@ -20,6 +20,7 @@ from nasbench_snas.supernet.fast.forward import (
     operands,
     source_of,
 )
+from nasbench_snas.supernet.fast.own import backward_own
 from nasbench_snas.supernet.fast.units import FastCell
 
 
@@ -168,6 +169,9 @@ def run_backward(
             dx = like.new_empty(size) if fresh else like.new_zeros(size)
         if record is not None:
             backward_source(run, tape, record, z, dz, targets, dx, fresh, gradients)
+        if tape.own[source]:
+            into = gradients.buffers if wanted else None
+            backward_own(run.cell, tape.own[source], z, run.mask, dz, targets, dx, into)
         if not inner:
             dinputs.append(_backward_preprocess(run, tape, source, inputs[source], dx, gradients))
     return dinputs[::-1], dz, gradients

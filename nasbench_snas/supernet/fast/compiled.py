@@ -3,7 +3,7 @@
 
 A cell is declared to the compiled module once; every step then plans, runs and keeps what its
 backward pass needs in one tensor. Cells with a unit that has no compiled kernel
-(``conv_7x1_1x7``) run in Python, kernel by kernel.
+(``conv_7x1_1x7``), or with an operation of one's own, run in Python, kernel by kernel.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class CompiledCell:
 
     @staticmethod
     def takes(cell: FastCell) -> bool:
-        """Whether every unit of ``cell`` has a compiled kernel."""
+        """Whether every unit of ``cell`` has a compiled kernel, and there are units only."""
         specs = [unit.spec for unit in cell.every if unit.spec is not None]
-        return all(compiled_spec(spec) is not None for spec in specs)
+        return not len(cell.edges) and all(compiled_spec(spec) is not None for spec in specs)
 
     def buffers(self) -> list[Tensor]:
         """Return running mean, variance and count of every unit that has a norm."""

@@ -21,6 +21,7 @@ from nasbench_snas.kernels.folded import FoldedKernels
 from nasbench_snas.kernels.operands import Candidate, Entries, Fold, Norm
 from nasbench_snas.kernels.protocol import Kernels
 from nasbench_snas.kernels.sources import CandidatePlan, Offer, Source
+from nasbench_snas.supernet.fast.own import OwnRecord, forward_own
 from nasbench_snas.supernet.fast.plan import CellPlan, InputPlan, SourcePlan
 from nasbench_snas.supernet.fast.units import FastCell
 
@@ -62,6 +63,7 @@ class Tape:
     tensors: list[Tensor] = field(default_factory=list)
     sources: list[SourceRecord | None] = field(default_factory=list)
     preprocess: list[UnitRecord | list[Place]] = field(default_factory=list)
+    own: list[list[OwnRecord]] = field(default_factory=list)
 
     def put(self, tensor: Tensor | None) -> Place:
         """Keep ``tensor`` and return its place (-1 for None)."""
@@ -87,6 +89,7 @@ class CellRun:
         training: Whether norms use (and update) the statistics of the batch.
         mask: Factors of the edges for each image, shape ``(edges, B)``, or None.
         recompute: Whether to keep the inputs only.
+        graph: Whether a backward pass may follow.
     """
 
     cell: FastCell
@@ -96,6 +99,7 @@ class CellRun:
     training: bool
     mask: Tensor | None
     recompute: bool
+    graph: bool = True
 
 
 def source_of(cell: FastCell, training: bool, plan: SourcePlan | InputPlan) -> Source:
@@ -243,10 +247,14 @@ def forward_input(
 
 
 def run_forward(
-    run: CellRun, inputs: tuple[Tensor, ...], z: Tensor, update: bool
+    run: CellRun, inputs: tuple[Tensor, ...], z: Tensor, update: bool, again: bool = False
 ) -> tuple[Tensor, Tape]:
-    """Return the cell's output, shape ``(S, B, H, W, width * C)``, and its tape."""
+    """Return the cell's output, shape ``(S, B, H, W, width * C)``, and its tape.
+
+    ``again``: this is the pass of ``recompute`` in the backward pass.
+    """
     tape, position = Tape(), run.cell.position
+    tape.own = [[] for _ in run.plan.sources]
     nodes: list[Place] = []
     for index, x in enumerate(inputs):
         place = tape.put(x)
@@ -268,6 +276,13 @@ def run_forward(
                 run, tape, source_plan, nodes[source], z, targets, update
             )
         tape.sources.append(source_record)
+        if own := run.plan.own[source]:
+            graph = run.graph and (again or not run.recompute)
+            node = tape.tensors[nodes[source]]
+            tape.own[source] = forward_own(
+                run.cell, own, node, z, run.mask, targets, graph=graph,
+                apart_from=run.training and not update,
+            )  # fmt: skip
     if cell.output == "last":
         return out[-1].clone(), tape
     return torch.cat(out.unbind(0), dim=-1), tape

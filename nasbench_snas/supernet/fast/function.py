@@ -42,10 +42,11 @@ class CellFunction(torch.autograd.Function):
         inputs = tuple(rest[: ctx.count])
         parameters = rest[ctx.count : ctx.count + ctx.parameters]
         if ctx.structure is None:
-            _, tape = run_forward(run, inputs, z, update=False)
+            _, tape = run_forward(run, inputs, z, update=False, again=True)
         else:
             kept = rest[ctx.count + ctx.parameters :]
-            tape = Tape(kept, ctx.structure.sources, ctx.structure.preprocess)
+            structure = ctx.structure
+            tape = Tape(kept, structure.sources, structure.preprocess, structure.own)
         wanted = any(ctx.needs_input_grad[3 + ctx.count :])
         dinputs, dz, gradients = run_backward(run, tape, inputs, z, g.contiguous(), wanted)
         buffers = [gradients.buffers.get(id(parameter)) for parameter in parameters]

@@ -75,7 +75,12 @@ class FastParent(nn.Module):
         reference = ReferenceParent(space, generator)
         self.space, self.kernels, self.recompute = space, kernels, recompute
         self.stem, self.blocks, self.head = reference.stem, reference.blocks, reference.head
-        self.cells = nn.ModuleDict({str(p.index): FastCell(space, p) for p in positions(space)})
+        self.cells = nn.ModuleDict(
+            {
+                str(p.index): FastCell(space, p, reference.cell(p.index).edges)
+                for p in positions(space)
+            }
+        )
         self._plans: OrderedDict[tuple[object, ...], CellPlan] = OrderedDict()
         self._compiled: dict[int, CompiledCell] = {}
         self.packing: Packing = {}
@@ -85,6 +90,11 @@ class FastParent(nn.Module):
                 if isinstance(kernels, CpuKernels) and CompiledCell.takes(cell):
                     self._compiled[cell.position.index] = CompiledCell(cell, kernels)
         self.load_state_dict(self.from_canonical(reference.state_dict()))
+
+    @property
+    def has_own_modules(self) -> bool:
+        """Whether an operation of one's own runs as a module, of which nothing is known."""
+        return any(operation.kind == "module" for operation in self.space.operation_specs)
 
     @property
     def is_compiled(self) -> bool:
@@ -245,7 +255,10 @@ class FastParent(nn.Module):
         """Run a cell kernel by kernel; ``z`` is flat."""
         draws, shared = used.shape[0], tuple(x.shape[0] == 1 for x in inputs)
         plan, _ = self._plan(cell, shared, z.detach(), used)
-        run = CellRun(cell, self.kernels, plan, draws, self.training, mask, self.recompute)
+        run = CellRun(
+            cell, self.kernels, plan, draws, self.training, mask, self.recompute,
+            torch.is_grad_enabled(),
+        )  # fmt: skip
         result: Tensor = CellFunction.apply(run, len(inputs), z, *inputs, *cell.tensors())
         return result
 

@@ -15,6 +15,7 @@ from torch import Tensor, device
 from nasbench_snas.kernels.operands import Entries, UnitSpec
 from nasbench_snas.kernels.protocol import Kernels
 from nasbench_snas.kernels.sources import CandidatePlan, Offer
+from nasbench_snas.supernet.fast.own import OwnCall, plan_own
 from nasbench_snas.supernet.fast.units import FastCell, Unit
 
 Wanted = Sequence[Sequence[Sequence[int]]]
@@ -46,10 +47,14 @@ class InputPlan:
 
 @dataclass(frozen=True)
 class CellPlan:
-    """A cell's inputs (none without preprocessing) and sources (None: nothing leaves it)."""
+    """A cell's inputs (none without preprocessing) and sources (None: nothing leaves it).
+
+    ``own``: for each source, the calls of operations of one's own.
+    """
 
     inputs: tuple[InputPlan, ...]
     sources: tuple[SourcePlan | None, ...]
+    own: tuple[tuple[OwnCall, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,7 @@ def plan_cell(
             plan_source(cell, source, every[source], wanted, training, kernels, like.device)
             for source in range(total)
         ),
+        tuple(plan_own(cell, source, every[source], wanted) for source in range(total)),
     )  # fmt: skip
 
 
@@ -169,7 +175,7 @@ def plan_source(
     entry_edges: list[int] = []
     counts: list[int] = []
     for k, operation in enumerate(cell.operations):
-        if operation.kind == "zero":
+        if operation.kind in ("zero", "module"):
             continue
         identity = operation.kind == "skip" and stride == 1
         per_edge = not identity and operation.kind != "pool"
@@ -234,10 +240,10 @@ def plan_source(
 
 
 def offers_of(cell: FastCell, stride: int) -> tuple[Offer, ...]:
-    """Return all operations of a cell as a source of this stride has them, but for zero."""
+    """Return all operations of a cell as a source of this stride has them, but for zero and own."""
     offers = []
     for operation in cell.operations:
-        if operation.kind == "zero":
+        if operation.kind in ("zero", "module"):
             continue
         if operation.kind == "pool":
             offers.append(Offer("pool", operation.pool, ()))

@@ -130,9 +130,15 @@ class FastCell(nn.Module):
     ``units[name]`` lists the units of an operation in order; ``preprocess`` has one unit for each
     input, or is empty. The strided skip (a factorised reduction) exists on the strided edges only:
     ``skip_rows`` maps an edge to its row; ``every`` has all units in the order of their parameters.
+    Operations of one's own are the reference cell's modules, under its names.
+
+    Args:
+        space: The space.
+        position: Where the cell stands.
+        edges: The mixed edges of the reference cell.
     """
 
-    def __init__(self, space: Space, position: CellPosition) -> None:
+    def __init__(self, space: Space, position: CellPosition, edges: nn.ModuleList) -> None:
         super().__init__()
         self.position, self.affine = position, space.affine
         self.operations = space.operation_specs
@@ -143,14 +149,18 @@ class FastCell(nn.Module):
             for c_in, reduces in zip(position.input_channels, position.input_reduces, strict=True):
                 spec = UnitSpec("shifted", stride=2) if reduces else UnitSpec("point")
                 self.preprocess.append(Unit(spec, (1, c_in, channels), space.affine))
-        edges = position.cell.edges
-        strided = [e for e, (source, _) in enumerate(edges) if position.stride(source) > 1]
+        pairs = position.cell.edges
+        strided = [e for e, (source, _) in enumerate(pairs) if position.stride(source) > 1]
         self.skip_rows = {edge: row for row, edge in enumerate(strided)}
         self.units = nn.ModuleDict()
         for operation in self.operations:
-            units = self._units(operation, len(edges), channels, space.pool_norm)
+            units = self._units(operation, len(pairs), channels, space.pool_norm)
             if units:
                 self.units[operation.name] = nn.ModuleList(units)
+        self.edges = nn.ModuleDict()
+        if own := [operation.name for operation in self.operations if operation.kind == "module"]:
+            for number, edge in enumerate(edges):
+                self.edges[str(number)] = _OwnEdge({name: edge.operations[name] for name in own})
         self.every = tuple(module for module in self.modules() if isinstance(module, Unit))
         self.backend_cache: dict[str, Any] = {}
         self._slots: tuple[dict[int, int], int] = {}, 0
@@ -161,7 +171,15 @@ class FastCell(nn.Module):
 
     def tensors(self) -> list[Tensor]:
         """Return all parameters (``parameters()`` walks over the modules at every call)."""
-        return [p for unit in self.every for p in unit._parameters.values() if p is not None]
+        units = [p for unit in self.every for p in unit._parameters.values() if p is not None]
+        return [*units, *self.edges.parameters()]
+
+    def own_module(self, edge: int, name: str) -> nn.Module:
+        """Return the module of an operation of one's own on an edge."""
+        own = self.edges[str(edge)]
+        if not isinstance(own, _OwnEdge):
+            raise TypeError("edges hold operations of one's own")
+        return own.operations[name]
 
     def slots(self) -> tuple[dict[int, int], int]:
         """Return where each parameter's gradient begins in one tensor, by ``id``, and its size."""
@@ -208,6 +226,14 @@ class FastCell(nn.Module):
         if name not in self.units:
             return []
         return [_unit(unit) for unit in self.units[name].children()]
+
+
+class _OwnEdge(nn.Module):
+    """The operations of one's own on one edge, named as in the reference parent."""
+
+    def __init__(self, operations: dict[str, nn.Module]) -> None:
+        super().__init__()
+        self.operations = nn.ModuleDict(operations)
 
 
 def _unit(module: nn.Module) -> Unit:

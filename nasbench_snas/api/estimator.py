@@ -1,4 +1,4 @@
-"""The contracts of the suite: what an estimator is, and the two families that cover most of them.
+"""The contract of an estimator, and the two families that cover most of them.
 
 An estimator is handed a loss closure and says which gradient it gives the architecture parameters.
 Everything else (space, supernet, cost, optimisation level, data, statistics, reports) is shared
@@ -20,32 +20,12 @@ from typing import Any, ClassVar, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from nasbench_snas.architecture.distributions import Categorical, Distribution, gumbel, one_hot
-from nasbench_snas.architecture.genotype import Genotype
+from nasbench_snas.architecture.distributions import Categorical, Distribution
 from nasbench_snas.architecture.schedules import ScheduleKind, anneal
-from nasbench_snas.architecture.space import Space, SpaceFamily
+from nasbench_snas.architecture.space import Space
 from nasbench_snas.errors import ConfigError
 
-__all__ = [
-    "AnnealedPathwise",
-    "Categorical",
-    "Distribution",
-    "Estimator",
-    "Genotype",
-    "Loss",
-    "Pathwise",
-    "ScheduleKind",
-    "Score",
-    "Space",
-    "SpaceFamily",
-    "anneal",
-    "gumbel",
-    "one_hot",
-    "score_term",
-    "straight_through",
-]
-
-DeriveRule = Literal["argmax", "top2", "best-of-N"]
+DeriveRule = Literal["argmax", "top2", "sample", "best-of-N"]
 """How a child may be derived."""
 
 

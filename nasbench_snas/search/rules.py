@@ -1,0 +1,150 @@
+"""Derivation rules: those of the suite, and how any of them is applied.
+
+``argmax``: the distribution's mode, ``none`` included. ``top2``: the two strongest edges of each
+node, without ``none`` (DARTS, arXiv:1806.09055, section 2.4). ``sample``: one draw. ``best-of-N``:
+of N draws the one that validates best on images set apart (Li and Talwalkar 2019, arXiv:1902.07638,
+section 3.2; Pham et al. 2018, arXiv:1802.03268, section 2.2; deviation from both: the whole
+selection part instead of one minibatch, and the parent's running batch-norm statistics instead of
+the minibatch's own).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nasbench_snas.api import RULES, DerivationRule, SearchState
+from nasbench_snas.architecture.space import Space
+from nasbench_snas.errors import PluginError
+from nasbench_snas.registry import Registry
+from nasbench_snas.settings.parameters import create
+
+
+class Argmax(DerivationRule):
+    """The distribution's mode, ``none`` included."""
+
+    name = "argmax"
+    summary = RULES[name]
+
+    def derive(self, state: SearchState) -> Tensor:
+        """Return the mode, shape ``(E, K)``."""
+        return state.dist.mode()[0]
+
+
+class Top2(DerivationRule):
+    """DARTS' derivation: two edges a node, without ``none``."""
+
+    name = "top2"
+    summary = RULES[name]
+    keeps_none = False
+
+    def derive(self, state: SearchState) -> Tensor:
+        """Return the kept edges' best operations, shape ``(E, K)``."""
+        return top2(state.space, state.strengths)
+
+
+class Sample(DerivationRule):
+    """One draw from the distribution."""
+
+    name = "sample"
+    summary = RULES[name]
+
+    def derive(self, state: SearchState) -> Tensor:
+        """Return the draw, shape ``(E, K)``."""
+        return state.sample(1)[0]
+
+
+class BestOfN(DerivationRule):
+    """The best of N draws by inherited accuracy; of equal ones the first drawn."""
+
+    name = "best-of-N"
+    summary = RULES[name]
+    uses_images = True
+
+    def derive(self, state: SearchState) -> Tensor:
+        """Return the best draw, shape ``(E, K)``."""
+        drawn = state.sample(state.candidates)
+        return drawn[int(state.accuracy(drawn).argmax())]
+
+
+_BUILT_IN = {rule.name: rule for rule in (Argmax, Top2, Sample, BestOfN)}
+
+
+def make_rule(
+    registry: Registry, name: str, parameters: Mapping[str, Any] | None = None
+) -> DerivationRule:
+    """Return the rule called ``name``.
+
+    Args:
+        registry: Where rules come from that are not built in.
+        name: Its name.
+        parameters: Its settings.
+
+    Raises:
+        ConfigError: A setting is wrong.
+        PluginError: It is unknown or broken.
+    """
+    cls = rule_class(registry, name)
+    made: DerivationRule = create(cls, parameters or {}, "child.parameters")
+    return made
+
+
+def rule_class(registry: Registry, name: str) -> type[DerivationRule]:
+    """Return the class of a rule; raises :class:`PluginError` where it is unknown or broken."""
+    return registry.rule(name) if registry.is_plugin("rule", name) else _BUILT_IN[name]
+
+
+def top2(space: Space, strengths: Tensor, edges_per_node: int = 2) -> Tensor:
+    """Return DARTS' derivation: one-hot rows on the kept edges, zero rows elsewhere.
+
+    Args:
+        space: The space.
+        strengths: What edges and operations are ranked by, such as probabilities, ``(E, K)``.
+        edges_per_node: Incoming edges that each node keeps.
+
+    Returns:
+        Weights, shape ``(E, K)``.
+    """
+    allowed = strengths.clone()
+    if "none" in space.operations:
+        allowed[:, space.operations.index("none")] = -1.0
+    strength, choice = allowed.max(dim=-1)
+    weights = torch.zeros_like(strengths)
+    for cell in space.cells:
+        first = space.rows[cell.name].start
+        for node in range(cell.num_inputs, cell.num_inputs + cell.num_nodes):
+            rows = [first + e for e, (_, target) in enumerate(cell.edges) if target == node]
+            kept = sorted(rows, key=lambda row: (-float(strength[row]), row))[:edges_per_node]
+            for row in kept:
+                weights[row, choice[row]] = 1.0
+    return weights
+
+
+@torch.no_grad()
+def derive_by(rule: DerivationRule, state: SearchState) -> Tensor:
+    """Return what ``rule`` derives, checked, shape ``(E, K)``.
+
+    Raises:
+        PluginError: It is no architecture of the space, or not one that the rule declares.
+    """
+    z, space = rule.derive(state), state.space
+    shape, what = (space.num_edges, space.num_operations), f"derivation rule {rule.name!r}"
+    if not isinstance(z, Tensor) or tuple(z.shape) != shape:
+        told = f"shape {tuple(z.shape)}" if isinstance(z, Tensor) else type(z).__name__
+        raise PluginError(f"{what} returned {told}.", f"Expected weights of shape {shape}.")
+    if not bool((((z == 0) | (z == 1)).all(dim=-1) & (z.sum(dim=-1) <= 1)).all()):
+        raise PluginError(
+            f"{what} returned rows that choose no single operation.",
+            "Expected one-hot rows, or rows of zeros for edges that are dropped.",
+        )
+    if not rule.keeps_none and "none" in space.operations:
+        if bool((z[:, space.operations.index("none")] == 1).any()):
+            raise PluginError(
+                f"{what} chose the operation none.",
+                "Its class says keeps_none = False.",
+                "Return a row of zeros where an edge is dropped, or declare keeps_none = True.",
+            )
+    return z
