@@ -14,7 +14,6 @@ from click.testing import CliRunner, Result
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "reports"))
 from report_runs import make_run
 
-from nasbench_snas.cli.ls import _fitting
 from nasbench_snas.cli.main import nasbench
 from nasbench_snas.errors import ConfigError, ReportRefusedError, UnknownRunError, suggest
 
@@ -67,13 +66,6 @@ def test_an_error_suggests_first_and_lists_last() -> None:
     assert lines[3].strip().startswith("Known: estimator-0, ") and len(lines) == 4
     short = ConfigError("unknown 'x'.", suggest("x", ["a", "b"]), "Do this.")
     assert [line.strip() for line in str(short).splitlines()[1:]] == ["Known: a, b", "Do this."]
-
-
-def test_a_listing_fits_a_terminal_and_says_what_it_leaves_out() -> None:
-    texts = {"run": ["r" * 34], "stage": ["search"], "search": ["52.45"], "gpu-days": ["-"]}
-    texts |= {"age": ["26min"], "note": ["-" * 30]}
-    assert _fitting(texts, 200) == list(texts)
-    assert _fitting(texts, 80) == ["run", "stage", "search", "age"]
 
 
 def test_the_manifest_names_runs_and_hashes_of_all_files(tmp_path: Path) -> None:
