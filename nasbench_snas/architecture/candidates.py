@@ -80,8 +80,28 @@ def declared(cls: type[CandidateOperation]) -> Operation:
             "Set `units`, or define both build() and cost().",
         )
     if cls.units:
+        _check_units(cls.name, cls.units)
         return Operation(cls.name, "conv", units=cls.units)
     return Operation(cls.name, "module", own=cls())
+
+
+def _check_units(name: str, units: tuple[tuple[Conv, ...], ...]) -> None:
+    """Raise a :class:`PluginError` for units that change the resolution otherwise than asked."""
+    even = [conv.kernel for unit in units for conv in unit if not all(k % 2 for k in conv.kernel)]
+    if even or not all(units):
+        raise PluginError(
+            f"operation {name!r}: "
+            + (f"a kernel of {even[0]} changes the resolution." if even else "a unit is empty."),
+            "Every unit has at least one convolution, and every kernel is odd in both sides.",
+        )
+    times = [sum(conv.strided[axis] for conv in units[0]) for axis in (0, 1)]
+    if times != [1, 1]:
+        raise PluginError(
+            f"operation {name!r}: its first unit carries the stride {times[0]} times in height and "
+            f"{times[1]} times in width.",
+            "Once each: the convolutions of a unit are strided unless they say otherwise.",
+            "Write strided=(False, False) for all but one, for example the pointwise one.",
+        )
 
 
 _PARTS = ("build", "cost")

@@ -252,7 +252,7 @@ def show_result(
     truncated = " [truncated]" if result["truncated"] else ""
     parts = (
         f"child  {rule_in_words(result)}: {result['child_valid_acc']:.2f} "
-        f"(gap {result['child_gap']:+.2f}; recalibrated "
+        f"(gap {result['child_gap']:+z.2f}; recalibrated "
         f"{result['child_valid_acc_recalibrated']:.2f})",
         f"params {result['params'] / 1e6:.4f} M",
         f"madds {result['macs'] / 1e6:.2f} M",

@@ -77,7 +77,7 @@ def _progress(session: Session, row: Row) -> Row:
         return unknown
     part = {"search": "", "gradients": STUDIES}.get(row["stage"], RETRAININGS)
     told = progress_of(RunFolder(session.root / part / row["run_id"]))
-    if not told or not row.get("epochs_planned"):
+    if not told or not isinstance(row.get("epochs_planned"), int):
         return unknown
     done = told["step"] / told["total_steps"] * row["epochs_planned"]
     return {"left_s": told["left_s"], "at": max(row["epochs_done"] or 0, done)}
@@ -109,7 +109,7 @@ def _shown(row: Row) -> Row:
     from nasbench_snas.runs.progress import duration
 
     done = row["at"] or 0
-    epochs = f"{done if done == int(done) else round(done, 1)}/{row['epochs_planned'] or '?'}"
+    epochs = f"{round(done, 1):.9g}/{row['epochs_planned'] or '?'}"
     return {
         "run": row["run_id"],
         "stage": row["stage"],
@@ -230,7 +230,7 @@ def _watch_changes(
         if number:
             pause(WATCH_SECONDS)
         for row in reversed(rows(session, wanted)):
-            now = (row["status"], int(row["epochs_done"] or 0))
+            now = (row["status"], row["epochs_done"] or 0)
             if before.get(row["run_id"]) != now:
                 before[row["run_id"]] = now
                 cells = {k: v for k, v in _shown(row).items() if k != "stage" and _says(v)}

@@ -54,6 +54,7 @@ _DATASETS |= {"imagenet": (3, 1000, 224)}
 @click.pass_obj
 def command(
     session: Any,
+    /,
     targets: tuple[str, ...],
     channels: int | None,
     layers: int | None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nasbench_snas.cli import _options
 from nasbench_snas.cli._columns import print_rows
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.registry import PLURALS
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from nasbench_snas.registry import Entry, Kind
 
 
-def _filter(*flags: str, about: str = "names") -> Any:
+def _filter(*flags: str, about: str = "names") -> _options.Option:
     """Return an option that keeps runs of the given values, separated by commas."""
     return click.option(*flags, metavar="A,B", help=f"Runs: only these ({about}).")
 
@@ -52,6 +53,7 @@ Examples:
 @click.pass_obj
 def command(
     session: Session,
+    /,
     what: str,
     as_json: bool,
     matrix: bool,
@@ -70,6 +72,8 @@ def command(
     chosen = {name: tuple(text.split(",")) for name, text in wanted.items() if text}
     if (chosen or watch) and what != "runs":
         raise ConfigError(f"--watch and filters are for runs, not for {what}.")
+    if watch and as_json:
+        raise ConfigError("--watch shows runs to people; --json lists them once.")
     if watch:
         _runs_listing.watch(session, chosen)
         return

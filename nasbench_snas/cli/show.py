@@ -53,7 +53,7 @@ def _result(result: dict[str, Any]) -> None:
     click.echo(
         f"search {result['search_valid_acc']:.2f} % ({result['search_view']})   "
         f"child {result['child_valid_acc']:.2f} % ({rule_in_words(result)})   "
-        f"gap {result['child_gap']:+.2f}"
+        f"gap {result['child_gap']:+z.2f}"
     )
     click.echo(f"{result['protocol_note']}")
     click.echo(f"images: {result.get('images', 'images not recorded')}")

@@ -48,11 +48,12 @@ class Part:
     stride: int
     resolution: int
     build: Callable[[], nn.Module]
+    chosen: bool = False
 
     @property
-    def key(self) -> tuple[str, int, int, int]:
-        """What tells parts apart."""
-        return self.what, self.channels, self.stride, self.resolution
+    def key(self) -> tuple[str, int, int, int, bool]:
+        """What tells parts apart; a search chooses an operation, the rest stands."""
+        return self.what, self.channels, self.stride, self.resolution, self.chosen
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def _edge_parts(space: Space) -> Iterator[tuple[int, int, Part]]:
                             spec, channels, stride, affine=space.affine, pool_norm=space.pool_norm
                         )
 
-                    yield first + row, column, Part(spec.name, channels, stride, size, build)
+                    yield first + row, column, Part(spec.name, channels, stride, size, build, True)
 
 
 def _outside_parts(space: Space) -> Iterator[Part]:
@@ -162,11 +163,11 @@ def _outside_parts(space: Space) -> Iterator[Part]:
     width = space.stem_channels
     for index, layer in enumerate(space.layers):
         if layer.kind == "residual":
-            block = str(index)
-            yield Part(
-                f"block to {layer.channels}", width, layer.stride, size,
-                lambda block=block: residual_layers(space)[block],
-            )  # fmt: skip
+
+            def build_block(block: str = str(index)) -> nn.Module:
+                return residual_layers(space)[block]
+
+            yield Part(f"block to {layer.channels}", width, layer.stride, size, build_block)
         width = layer.channels * (space.cell(layer.cell).width if layer.kind == "cell" else 1)
         size = -(-size // layer.stride)
     yield Part("head", output_channels(space), 1, size, lambda: Head(space))
@@ -208,13 +209,14 @@ def measure_latency(
     with torch.no_grad():
         for number in range(-WARM_UP, rounds):
             for place in torch.randperm(len(parts), generator=generator).tolist():
-                taken = _seconds(*prepared[place], where)
+                module, x = prepared[place]
+                taken = _seconds(module, x, where)
                 if number >= 0:
                     seconds[number, place] = taken
     quartiles = 1e3 * np.quantile(seconds, (0.25, 0.5, 0.75), axis=0)
     timed = [
-        Timed(part, *(float(q) for q in column), rounds)
-        for part, column in zip(parts, quartiles.T, strict=True)
+        Timed(part, float(lower), float(median), float(upper), rounds)
+        for part, (lower, median, upper) in zip(parts, quartiles.T, strict=True)
     ]
     words = name or str(where)
     return Latency(space, tuple(timed), batch, words, torch.get_num_threads())

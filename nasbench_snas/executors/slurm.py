@@ -10,7 +10,6 @@ a sweep that is started again waits for what is still in the queue instead of su
 from __future__ import annotations
 
 import getpass
-import json
 import signal
 import subprocess
 import time
@@ -26,7 +25,7 @@ from nasbench_snas.errors import ConfigError, MissingDependencyError, NasbenchEr
 from nasbench_snas.executors.interpreter import safe_children
 from nasbench_snas.executors.room import Room
 from nasbench_snas.executors.task import Outcome, Task, finish, start, wait_until_free
-from nasbench_snas.runs.folder import write_json
+from nasbench_snas.runs.folder import read_object, write_json
 
 _GPU_WORDS = ("gpus", "gres", "tres")
 
@@ -147,10 +146,10 @@ class SlurmExecutor:
     def _submitted(self, tasks: list[Task]) -> dict[Task, Any]:
         """Return the job of each task: the one that is in the queue, or one of a new array."""
         record = Path(self._executor.folder) / "submitted.json"
-        given: dict[str, str] = json.loads(record.read_text()) if record.exists() else {}
+        given: dict[str, str] = read_object(record) if record.exists() else {}
         known = [task for task in tasks if str(task.folder) in given]
         queued = _queue() if known else set()
-        jobs = {
+        jobs: dict[Task, Any] = {
             task: submitit.SlurmJob(self._executor.folder, given[str(task.folder)], tasks=[0])
             for task in known
             if given[str(task.folder)] in queued

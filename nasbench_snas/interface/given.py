@@ -20,7 +20,7 @@ import tomli_w
 
 from nasbench_snas.api import Estimator, SpaceFamily
 from nasbench_snas.errors import CheckpointError, ConfigError, PluginError
-from nasbench_snas.registry import Kind, Registry, register
+from nasbench_snas.registry import INFO, KINDS, Kind, Registry, register
 from nasbench_snas.runs.folder import RunFolder
 from nasbench_snas.runs.plugins import plugin_record, recorded_plugins
 from nasbench_snas.runs.provenance import class_source, file_of
@@ -49,24 +49,48 @@ class Given:
     """The plug-ins of one call.
 
     Args:
-        plugins: Classes, or files or modules as after ``--plugin``.
+        plugins: Classes of any kind, or files or modules as after ``--plugin``.
 
     Attributes:
         registry: Where names are looked up, with ``NASBENCH_PLUGINS``.
+
+    Raises:
+        PluginError: One is missing, broken or no plug-in, or its name is taken.
     """
 
     def __init__(self, plugins: Sequence[type | str | Path] = ()) -> None:
         named = [str(item) for item in plugins if not isinstance(item, type)]
-        if missing := next((n for n in named if n.endswith(".py") and not Path(n).is_file()), None):
-            raise ConfigError(f"plugins: there is no file {missing!r}.")
         environment = os.environ.get("NASBENCH_PLUGINS", "").split(os.pathsep)
         self.registry = Registry(named, [text for text in environment if text])
+        self.registry.load_named()
+        self.registry.offer_operations()
         self._loose: dict[str, type] = {}
         for item in plugins:
-            if isinstance(item, type) and issubclass(item, Estimator | SpaceFamily):
-                self._named("estimator" if issubclass(item, Estimator) else "space", item, item)
-            elif isinstance(item, type) and file_of(register(item)) is None:
-                self._loose[item.__qualname__] = item
+            if isinstance(item, type):
+                self._class(item)
+
+    def settings(self, settings: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return settings by dotted key; a class of a plug-in stands for its name.
+
+        Raises:
+            PluginError: A class is no plug-in, or its name is taken.
+        """
+
+        def named(value: Any) -> Any:
+            if isinstance(value, type):
+                return self._class(value)
+            return [named(item) for item in value] if isinstance(value, list | tuple) else value
+
+        return {key: named(value) for key, value in flatten(settings or {}).items()}
+
+    def _class(self, cls: type) -> str:
+        """Take a class of any kind of plug-in, and return its name."""
+        bases = {base.__name__ for base in cls.__mro__[1:]}
+        kind = next((kind for kind in KINDS if bases & set(INFO[kind].bases)), None)
+        if kind is None:
+            register(cls)  # says what is no plug-in
+            raise PluginError(f"{cls.__qualname__} is no plug-in.")
+        return self._take(kind, cls)
 
     def estimator(self, given: EstimatorLike) -> Named:
         """Return the name of an estimator (with its settings: ``rloo:n=8``, or ``all``, as given).
@@ -92,6 +116,21 @@ class Given:
                 f"{kind}: {str(given)[:80]!r} is a {cls.__name__}.",
                 f"Expected a name, a subclass of {base.__name__}, or an object of one.",
             )
+        name = self._take(kind, cls)
+        return Named(name, {} if isinstance(given, type) else settings_of(given, kind))
+
+    def _remember(self, kind: Kind, name: str) -> None:
+        """Remember what is registered under a name (``all``: anything) and stands in no file."""
+        for entry in self.registry.entries(kind):
+            if entry.loaded and name in (entry.name, "all") and file_of(entry.loaded) is None:
+                self._loose[entry.loaded.__qualname__] = entry.loaded
+
+    def _take(self, kind: Kind, cls: type) -> str:
+        """Register a class, unless the registry finds it by itself, and return its name.
+
+        Raises:
+            PluginError: It has no name, or something else has it.
+        """
         name = str(getattr(cls, "name", "") or "")
         if not name:
             raise PluginError(
@@ -99,29 +138,13 @@ class Given:
                 "Runs, tables and figures call it by its name.",
                 f'Add to the class: name = "{cls.__name__.lower()}"',
             )
-        self._take(kind, name, cls)
-        return Named(name, {} if isinstance(given, type) else settings_of(given, kind))
-
-    def _remember(self, kind: Kind, name: str) -> None:
-        """Remember what is registered under a name (``all``: anything) and stands in no file."""
-        entries = self.registry.estimators() if kind == "estimator" else self.registry.spaces()
-        for entry in entries:
-            if entry.loaded and name in (entry.name, "all") and file_of(entry.loaded) is None:
-                self._loose[entry.loaded.__qualname__] = entry.loaded
-
-    def _take(self, kind: Kind, name: str, cls: type) -> None:
-        """Register a class, unless the registry finds it by itself.
-
-        Raises:
-            PluginError: Something else has its name.
-        """
         if file_of(cls) is None:
             self._loose[cls.__qualname__] = cls
         try:
             entry = self.registry.entry(kind, name)
         except PluginError:  # there is none; or there are several, which is said where it is used
             register(cls)
-            return
+            return name
         if entry.loaded is not None:
             register(cls)
         elif entry.file is None or entry.file.resolve() != file_of(cls):
@@ -131,6 +154,7 @@ class Given:
                 "Runs, tables and figures could not tell them apart.",
                 'Give the class a name of its own: name = "…"',
             )
+        return name
 
     @property
     def sources(self) -> str | None:
@@ -152,28 +176,29 @@ class Given:
             CheckpointError: Another text made it.
             PluginError: A class has no text, so that a stored run could not say what made it.
         """
-        recorded = {(used["kind"], used["name"]): used for used in recorded_plugins(folder)}
         for cls in self._loose.values():
-            name = str(cls.name)  # type: ignore[attr-defined]
             if class_source(cls) is None:
                 raise PluginError(
-                    f"{name!r} cannot be used in a stored run: the text of {cls.__qualname__} "
-                    "cannot be had.",
+                    f"{cls.__qualname__} cannot be used in a stored run: its text cannot be had.",
                     "It stands in no file, so that the run could not tell by which code it was "
                     "made.",
                     "Write the class into a file and import it, or leave root out.",
                 )
-            for kind, other in () if anew else recorded:
-                if other != name:
-                    continue
-                now = plugin_record(self.registry, kind, name)["digest"]
-                before = recorded[kind, name].get("digest")
-                if before != now:
-                    raise CheckpointError(
-                        f"run {folder.run_id} was made with another text of {kind} {name!r}.",
-                        f"Its digest is {before}, that of the class now {now}.",
-                        f"Give the class another name, {other_way}.",
-                    )
+        for used in () if anew else recorded_plugins(folder):
+            try:
+                loaded = self.registry.entry(used["kind"], used["name"]).loaded
+            except PluginError:  # said where it is used
+                continue
+            if loaded is None or file_of(loaded) is not None:
+                continue
+            now = plugin_record(self.registry, used["kind"], used["name"])["digest"]
+            if used.get("digest") != now:
+                raise CheckpointError(
+                    f"run {folder.run_id} was made with another text of {used['kind']} "
+                    f"{used['name']!r}.",
+                    f"Its digest is {used.get('digest')}, that of the class now {now}.",
+                    f"Give the class another name, {other_way}.",
+                )
 
 
 def settings_of(given: object, where: str) -> dict[str, Any]:
@@ -207,11 +232,11 @@ def settings_of(given: object, where: str) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if defaults[name] != value}
 
 
-def assignments(settings: Mapping[str, Any] | None, *named: tuple[str, Named]) -> list[str]:
+def assignments(settings: Mapping[str, Any], *named: tuple[str, Named]) -> list[str]:
     """Return settings as ``KEY=VALUE``, as after ``--set``.
 
     Args:
-        settings: By dotted key, nested, or both; they win over those of objects.
+        settings: By dotted key; they win over those of objects.
         named: Prefix and plug-in.
 
     Raises:
@@ -220,7 +245,7 @@ def assignments(settings: Mapping[str, Any] | None, *named: tuple[str, Named]) -
     flat: dict[str, Any] = {}
     for prefix, item in named:
         flat |= {f"{prefix}.{key}": value for key, value in item.settings.items()}
-    flat |= flatten(settings or {})
+    flat |= settings
     return [f"{key}={_text(key, value)}" for key, value in flat.items()]
 
 

@@ -81,6 +81,7 @@ def retrain(
     if rerun not in _RERUN:
         raise ConfigError(f"rerun={rerun!r} is unknown.", suggest(str(rerun), _RERUN))
     given = Given(plugins)
+    changed = given.settings(settings)
     if root is None and isinstance(architecture, SearchResult):
         root = architecture.folder.parent
     store = store_of(root, given.sources)
@@ -91,7 +92,7 @@ def retrain(
         preset=preset or default_preset(target),
         seed=seed,
         file=None if config is None else Path(config),
-        assignments=assignments(settings),
+        assignments=assignments(changed),
     )
     folder = retrain_folder(store, plan.config)
     status = folder.status().get("status")

@@ -53,10 +53,11 @@ def search(
         seed: Seed of everything that is random.
         constraint: Level of resource constraint: ``none``, ``mild``, ``moderate``, ``aggressive``.
         settings: What is changed of the preset, as ``{"search.epochs": 5}`` or nested;
-            ``nasbench config schema`` lists all. They win over ``config``.
+            ``nasbench config schema`` lists all. They win over ``config``. A class stands for its
+            name: ``{"data.dataset": MyImages}``.
         config: A TOML file of settings.
         root: The run store. None: a temporary one, which ends with this process.
-        plugins: Further classes (registered), or files or modules as after ``--plugin``.
+        plugins: Further classes of any kind of plug-in, or files or modules as after ``--plugin``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
         kernels: Backend of the parent network: ``auto``, ``reference``, ``cpu`` or ``triton``.
         max_epochs: Stop after so many epochs; the result is truncated.
@@ -82,7 +83,7 @@ def search(
         raise ConfigError(f"rerun={rerun!r} is unknown.", suggest(str(rerun), _RERUN))
     given = Given(plugins)
     chosen, where = given.estimator(estimator), given.space(space)
-    registry = given.registry
+    changed, registry = given.settings(settings), given.registry
     store = store_of(root, given.sources)
     plan = plan_run(
         registry,
@@ -92,7 +93,7 @@ def search(
         constraint=constraint,
         seed=seed,
         file=None if config is None else Path(config),
-        assignments=assignments(settings, ("estimator", chosen), ("space", where)),
+        assignments=assignments(changed, ("estimator", chosen), ("space", where)),
     )
     plan = as_begun(registry, store, plan)
     folder = RunFolder(store / plan.run_id)

@@ -68,7 +68,7 @@ def study(
     single = isinstance(estimators, str | type | Estimator)
     chosen: Sequence[Any] = [estimators] if single else list(estimators)  # type: ignore[arg-type]
     names = [_specification(given.estimator(item)) for item in chosen]
-    where = given.space(space)
+    where, changed = given.space(space), given.settings(settings)
     values: dict[str, Any] = {
         "estimators": names,
         "points": None if points is None else [str(point) for point in points],
@@ -81,7 +81,7 @@ def study(
         given.registry,
         where.name,
         None if config is None else Path(config),
-        assignments(settings, ("space", where)),
+        assignments(changed, ("space", where)),
         {key: value for key, value in values.items() if value is not None},
     )
     store = store_of(root, given.sources)

@@ -30,7 +30,7 @@ def network_plan(
         config: The settings, with a resolved skeleton.
         shape: Channels, height and width of an image.
         num_classes: Classes.
-        registry: Where the search space comes from (skeleton ``space``).
+        registry: Where operations and the search space (skeleton ``space``) come from.
 
     Raises:
         ConfigError: The skeleton needs a space, or square images.
@@ -42,6 +42,7 @@ def network_plan(
             f"images have {height} x {width} pixels, the networks take square ones.",
             fix="Set data.resolution.",
         )
+    registry.offer_operations()
     genotype, settings = genotype_of(config), config.network
     if settings.skeleton == "space":
         return plan_in_space(genotype, _space(config.space, registry, shape, num_classes))

@@ -137,6 +137,7 @@ def run_retraining(
     record: dict[str, Any] = {"parent": config.parent}
     if folder.config_file.exists():
         check_plugins(folder, registry, built_in=True)
+    registry.offer_operations()
     record["plugins"] = used_plugins(registry, names_used(config))
 
     def make(world: World) -> Retraining:

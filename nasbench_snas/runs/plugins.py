@@ -99,7 +99,7 @@ def check_plugins(
     *,
     built_in: bool = False,
 ) -> None:
-    """Say which plug-ins of a run are not the ones that it used.
+    """Say which plug-ins of a run are not the ones that it used; operations then are known.
 
     Args:
         folder: The run.
@@ -110,6 +110,7 @@ def check_plugins(
     Raises:
         PluginError: One is not here; the message says how to give it.
     """
+    registry.offer_operations()
     for used in recorded_plugins(folder):
         if used["kind"] not in kinds:
             continue

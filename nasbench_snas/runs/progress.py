@@ -48,7 +48,7 @@ class Beat:
         """
         now, done = time.monotonic(), event["step"] - self._first
         ahead = max(event["total_steps"] * self._share - event["step"], 0.0)
-        left = (now - self._began) / max(done, 1) * ahead
+        left: float = (now - self._began) / max(done, 1) * ahead
         if now - self._written >= BEAT_SECONDS:
             self._written = now
             known = {key: event[key] for key in _KEPT if key in event}

@@ -65,6 +65,7 @@ def run_job(job: Job, folder: RunFolder, options: RunOptions) -> dict[str, Any]:
             with stop_signals() as stop:
                 return _Runner(job, folder, options, world, stop, began).run()
         new = not folder.path.exists()
+        check_plain(folder.path)
         work = job.make(world) if new else None  # what is refused leaves no folder
         with folder.locked(), stop_signals() as stop, log_file(folder.path, InterruptedRunError):
             if folder.config_file.exists():  # another process was faster: build by its state
@@ -121,7 +122,6 @@ class _Runner:
 
     def _check_folder(self) -> None:
         """Refuse a folder whose settings are not these."""
-        check_plain(self.folder.path)
         file = self.folder.config_file
         named, digest = named_hash(self.folder.run_id), self.job.digest
         if named and named != digest:

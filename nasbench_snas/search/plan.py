@@ -132,7 +132,7 @@ def complete(registry: Registry, config: RunConfig, sources: dict[str, str]) -> 
 
 
 def of_plugins(registry: Registry, config: RunConfig) -> dict[str, Any]:
-    """Return the settings of derive rule and transformers, written out, and their versions.
+    """Return the settings of derive rule and transformers, written out, and all their versions.
 
     Raises:
         ConfigError: A setting is wrong, or belongs to none of them.
@@ -150,6 +150,9 @@ def of_plugins(registry: Registry, config: RunConfig) -> dict[str, Any]:
         child = child.model_copy(update={"parameters": _set(values)})
         if registry.is_plugin("rule", child.rule):
             versions[f"rule {child.rule}"] = rule.version
+    criterion = config.cost.criterion
+    if criterion is not None and registry.is_plugin("criterion", criterion):
+        versions[f"criterion {criterion}"] = registry.criterion(criterion).version
     refuse_repeated(config)
     settings: dict[str, Any] = {}
     for name in config.transformers:

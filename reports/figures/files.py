@@ -185,7 +185,8 @@ def _studies(rows: Sequence[Run]) -> list[Drawing]:
                         f"Figure 6, measured. {title}",
                         f"Study {row['run_id']}: {row['space']}, {row['dataset']}, everything "
                         "frozen at the point; against the exact gradient unless the study says "
-                        "otherwise.",
+                        "otherwise. A mark on the frame lies on or beyond it; a hollow triangle at "
+                        "the lower end is zero, negative or not resolved.",
                         figure,
                         (str(row["run_id"]),),
                         bool(row["truncated"]),

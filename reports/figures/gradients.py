@@ -218,7 +218,7 @@ def _errorbars(
 
 
 def _key_of_triangles(axes: Sequence[Axes]) -> None:
-    style = {"color": INK, "markerfacecolor": "none", "linewidth": 0}
+    style: Any = {"color": INK, "markerfacecolor": "none", "linewidth": 0}
     axes[0].plot([], [], marker="v", label="zero or negative", **style)
 
 

@@ -175,7 +175,7 @@ def dress(axis: Axes) -> None:
 
 
 def legend(figure: Figure, axes: Sequence[Axes] | Axes) -> None:
-    """Put the rows of ``axes`` above the panels, each once, in as many columns as fit."""
+    """Put the rows of ``axes`` above the panels, each once; the figure grows by their height."""
     rows: dict[str, Any] = {}
     for axis in [axes] if isinstance(axes, Axes) else axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
@@ -183,11 +183,14 @@ def legend(figure: Figure, axes: Sequence[Axes] | Axes) -> None:
     if rows:
         labels, handles = list(rows), list(rows.values())
         letters = max(map(len, labels)) * SIZE * 0.6 / 72 + 0.5
+        columns = max(1, min(len(labels), int(figure.get_figwidth() / letters)))
+        lines = math.ceil(len(labels) / columns)
+        figure.set_figheight(figure.get_figheight() + lines * SIZE * 1.5 / 72)
         figure.legend(
             handles,
             labels,
             loc="outside upper center",
-            ncols=max(1, min(len(labels), int(figure.get_figwidth() / letters))),
+            ncols=columns,
             frameon=False,
             fontsize=SIZE,
             labelcolor=INK,

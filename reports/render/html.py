@@ -28,7 +28,7 @@ from ..figures.files import inline_svg
 from ..figures.style import Drawing
 from ..tables import rules
 from ..tables.columns import blocks, chosen, labels
-from ..tables.measure import mean_of
+from ..tables.measure import mean_of, variant_value
 from ..tables.model import Table, spans
 from ..tables.selection import Comparable, Exclusion, Run
 
@@ -165,8 +165,10 @@ def _headline(group: Comparable) -> dict[str, str]:
     for variant in group.variants:
         gap = mean_of(variant.by_seed("child_gap"))
         if gap is not None:
+            parts = (variant_value(variant, f"{part}_valid_acc") for part in ("search", "child"))
+            told = f"{gap:+z.{min(1, *(part.decimals for part in parts))}f}"
             lost = f", {len(variant.failed)} failed" if variant.failed else ""
-            gaps.append((abs(gap), f"{variant.label} {gap:+.1f} (n = {len(variant.runs)}{lost})"))
+            gaps.append((abs(gap), f"{variant.label} {told} (n = {len(variant.runs)}{lost})"))
     told = "; ".join(words for _, words in sorted(gaps))
     dagger = " †" if group.provisional else ""
     place = [group.space, group.dataset, f"preset {group.preset}"]

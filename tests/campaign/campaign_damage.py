@@ -237,7 +237,7 @@ def data_words(tree: Path) -> list[str]:
 def _as_wanted(
     wanted: str, ended: Ended, before: dict[str, dict[str, str]], after: dict[str, dict[str, str]]
 ) -> Verdict:
-    if wanted == "refused" and ended.code == 0:
+    if wanted == "refused" and ended.code == 0 and before != after:  # a cut behind the pixels
         return Verdict("unclear", "accepted but wrong")
     if wanted == "same" and (ended.code != 0 or before != after):
         return Verdict("mismatch", f"not the same run: {ended.text[-160:]}")

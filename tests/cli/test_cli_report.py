@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "reports"))
 from report_runs import make_run
 
 from nasbench_snas.cli.main import nasbench
-from nasbench_snas.errors import ConfigError, ReportRefusedError, UnknownRunError
+from nasbench_snas.errors import ConfigError, ReportRefusedError, UnknownRunError, suggest
 
 
 def call(root: Path, *arguments: str) -> Result:
@@ -27,10 +27,45 @@ def test_it_prints_table_one_and_says_where_files_are(tmp_path: Path) -> None:
     result = call(tmp_path, "--format", "terminal,md,csv", "--figure", "none")
     assert result.exit_code == 0, result.output
     assert "Table 1." in result.output and "61.25" in result.output and "0.75" in result.output
-    (folder,) = (tmp_path / "_reports").iterdir()
-    assert str(folder) in result.output
+    latest = tmp_path / "_reports" / "latest"
+    (folder,) = [f for f in (tmp_path / "_reports").iterdir() if f != latest]
+    assert str(folder) in result.output and latest.resolve() == folder.resolve()
     assert list((folder / "tables").glob("table1-smoke-*.md"))
     assert list((folder / "tables").glob("table1-smoke-*.csv"))
+
+
+def test_latest_is_the_newest_report_and_nothing_else_is_touched(tmp_path: Path) -> None:
+    make_run(tmp_path, "snas")
+    words = ("--format", "html", "--figure", "none")
+    latest = tmp_path / "_reports" / "latest"
+    told = [call(tmp_path, *words).output for _ in range(2)]
+    assert all(f"open {latest / 'report.html'}" in text for text in told)
+    assert latest.readlink().name in told[1] and latest.readlink().name not in told[0]
+    call(tmp_path, *words, "--out", str(tmp_path / "elsewhere"))
+    assert latest.readlink().name in told[1]
+    latest.unlink()
+    latest.mkdir()  # someone's own folder
+    result = call(tmp_path, *words)
+    assert result.exit_code == 0 and latest.is_dir() and not latest.is_symlink()
+    assert f"open {latest}" not in result.output
+
+
+@pytest.mark.parametrize("name", ["run", "sweep", "report", "gradients", "draw"])
+def test_help_ends_with_three_examples(name: str) -> None:
+    told = CliRunner().invoke(nasbench, [name, "--help"]).output.splitlines()
+    at = told.index("  Examples:")
+    examples = [line for line in told[at + 1 :] if line.startswith("    nasbench ")]
+    assert len(examples) == 3 and told[at + 1 :] == examples
+
+
+def test_an_error_suggests_first_and_lists_last() -> None:
+    names = [f"estimator-{i}" for i in range(40)]
+    error = ConfigError("unknown 'estimator-99'.", suggest("estimator-9", names), "Do this.")
+    lines = str(error).splitlines()
+    assert lines[1].strip() == "Did you mean 'estimator-9'?" and lines[2].strip() == "Do this."
+    assert lines[3].strip().startswith("Known: estimator-0, ") and len(lines) == 4
+    short = ConfigError("unknown 'x'.", suggest("x", ["a", "b"]), "Do this.")
+    assert [line.strip() for line in str(short).splitlines()[1:]] == ["Known: a, b", "Do this."]
 
 
 def test_the_manifest_names_runs_and_hashes_of_all_files(tmp_path: Path) -> None:

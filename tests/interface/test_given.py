@@ -83,7 +83,7 @@ def test_a_class_without_a_text_runs_in_a_temporary_store_only(
     cls = notebook.run(ONE, remembered=False)["Centred"]
     first = search(cls)
     assert search(cls).folder != first.folder  # it could have changed
-    with pytest.raises(PluginError, match="the text of Centred cannot be had"):
+    with pytest.raises(PluginError, match="Centred cannot be used in a stored run"):
         search(cls, root=tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -130,6 +130,46 @@ class Own(SnasUnit):
     assert trained.parent_id == run.run_id
     assert trained.folder.parent.parent == run.folder.parent  # the search's store
     assert not trained.network().training
+
+
+IMAGES = """
+import numpy as np
+from nasbench_snas.api import ImageDataset
+from nasbench_snas.data import from_arrays
+
+class Stripes(ImageDataset):
+    name = "stripes"
+    summary = "stripes, upright or lying"
+    licence = "none"
+
+    def load(self, part, root):
+        count = 64 if part == "train" else 16
+        labels = np.arange(count) % 2
+        bars = np.tile(np.array([0, 255], np.uint8), 4)
+        images = [np.tile(bars, (8, 1)) if label else np.tile(bars, (8, 1)).T for label in labels]
+        return from_arrays(np.stack(images), labels, ("lying", "upright"))
+"""
+
+
+def test_images_of_a_notebook_are_searched_and_trained_with(
+    notebook: Notebook, tmp_path: Path
+) -> None:
+    stripes = notebook.run(IMAGES)["Stripes"]
+    settings = {k: v for k, v in TINY.items() if k != "data"} | {"data.dataset": stripes}
+    run = nasbench_snas.search("darts", "snas-unit", settings=settings, root=tmp_path)
+    assert run.dataset == "stripes"
+    trained = nasbench_snas.retrain(run, settings={"training.epochs": 1})
+    assert trained.dataset == "stripes" and trained.record["num_classes"] == 2
+    again = notebook.run(IMAGES.replace('licence = "none"', 'licence = "MIT"'))["Stripes"]
+    with pytest.raises(CheckpointError, match="another text of dataset 'stripes'"):
+        nasbench_snas.search(
+            "darts", "snas-unit", settings=settings | {"data.dataset": again}, root=tmp_path
+        )
+
+
+def test_a_class_that_is_no_plug_in_is_refused() -> None:
+    with pytest.raises(PluginError, match="dict is no plug-in"):
+        nasbench_snas.search("snas", settings={"data.dataset": dict})
 
 
 class Renamed(Pathwise):

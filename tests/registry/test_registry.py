@@ -318,3 +318,52 @@ def test_a_missing_plugin_on_the_command_line_is_an_error_at_once(tmp_path: Path
     assert isinstance(result.exception, PluginError) and "no luck" in str(result.exception)
     listed = CliRunner().invoke(nasbench, ["--plugin", str(file), "ls", "rules"])
     assert listed.exit_code == 0 and "the last operation" in listed.output
+
+
+OPERATION = """from nasbench_snas.api import CandidateOperation, Conv
+
+
+class Mine(CandidateOperation):
+    name = "{name}"
+    summary = "pointwise"
+    units = ((Conv((1, 1)),),)
+"""
+
+
+def offered(registry: Registry, name: str, monkeypatch: pytest.MonkeyPatch) -> object:
+    """Return the operation that a registry makes known by its name."""
+    from nasbench_snas.architecture import operations
+
+    monkeypatch.setattr(operations, "_offered", {})
+    registry.offer_operations()
+    return operations.operation(name)
+
+
+def test_operations_come_from_the_environment_and_from_register_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(OPERATION.format(name="mine"))
+    registry = Registry(environment_plugins=[str(file)])
+    first = offered(registry, "mine", monkeypatch)
+    cls = registry.plugin("operation", "mine")
+    monkeypatch.setattr(registry_module, "_registered", {})
+    register(cls)
+    assert offered(Registry(), "mine", monkeypatch) == first
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "message"),
+    [
+        ("raise RuntimeError('no luck')\n" + OPERATION, "mine", "no luck"),
+        (OPERATION, "skip_connect", "defined more than once"),
+        (OPERATION.replace("units = ((Conv((1, 1)),),)", ""), "mine", "must declare its units"),
+    ],
+)
+def test_a_broken_operation_is_reported_where_it_is_used(
+    text: str, name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(text.format(name=name))
+    with pytest.raises(PluginError, match=message):
+        offered(Registry(plugins=[str(file)]), name, monkeypatch)

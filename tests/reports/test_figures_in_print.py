@@ -121,6 +121,22 @@ def test_no_labels_overlap(figures: dict[str, Figure]) -> None:
             assert box.x0 >= -1 and box.x1 <= figure.bbox.x1 + 1, f"{name}: the legend is cut"
 
 
+def test_a_legend_of_many_rows_leaves_the_panels_their_height() -> None:
+    found = study()
+    for point in ("init", "late"):
+        first = next(cell for cell in found["cells"] if cell["label"] == "rloo")
+        more = {"point": point, "temperature": None}
+        found["cells"] += [
+            first | more | {"estimator": f"x{i}", "label": f"x{i}"} for i in range(30)
+        ]
+    few, many = bias_variance(study()), bias_variance(found)
+    assert few is not None and many is not None
+    for figure in (few, many):
+        figure.draw_without_rendering()
+    heights = [f.axes[0].get_window_extent().height for f in (few, many)]
+    assert heights[1] == pytest.approx(heights[0], rel=0.2)
+
+
 def inside(axis: Any, label: Text, low: float, high: float) -> bool:
     """Whether a tick's label is of a tick within the axis."""
     x, y = axis.transAxes.inverted().transform(axis.transData.transform(label.get_position()))

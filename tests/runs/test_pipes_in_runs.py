@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,7 @@ from nasbench_snas.runs.checkpoint import load_checkpoint
 from nasbench_snas.runs.folder import RunFolder, find_run, read_events, read_json
 from nasbench_snas.runs.index import index_row
 from nasbench_snas.runs.rows import RowLoader
+from nasbench_snas.runs.start import RunOptions, run_job
 
 FILES = ("status.json", "result.json", "events.jsonl", "env.json", "checkpoints/last.pt")
 
@@ -49,6 +51,13 @@ def test_whoever_finds_a_run_with_a_pipe_is_told(folder: RunFolder, name: str) -
     assert index_row(folder)["status"] == "damaged"
     (row,) = RowLoader().rows("search", folder)
     assert row["status"] == "damaged" and "no plain file" in str(row["reason"])
+
+
+def test_a_run_whose_log_is_a_pipe_is_not_continued(folder: RunFolder) -> None:
+    os.mkfifo(folder.path / "run.log")
+    job = SimpleNamespace(make=lambda world: None)
+    with pytest.raises(CheckpointError, match=r"run\.log is no plain file"):
+        run_job(job, folder, RunOptions(device="cpu"))  # type: ignore[arg-type]
 
 
 def test_no_reader_of_a_file_waits(folder: RunFolder) -> None:

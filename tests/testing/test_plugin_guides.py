@@ -1,4 +1,4 @@
-"""The guides to data sets, derivation rules and transformers of one's own, followed literally."""
+"""The guides to plug-ins of one's own besides estimators and spaces, followed literally."""
 
 from __future__ import annotations
 
@@ -12,16 +12,25 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from nasbench_snas.architecture import operations
 from nasbench_snas.cli.main import nasbench
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 GUIDES = {
+    "add-a-cost": ["write_table.py", "wide_fields.py"],
     "add-a-data-set": ["make_arrays.py", "my_data.py", "my_hub_data.py"],
     "add-a-derivation-rule": ["confident_best.py"],
     "add-a-transformer": ["blur.py"],
+    "add-an-operation": ["wide_conv.py", "channel_gate.py"],
 }
-RUNS = {"add-a-data-set": 2, "add-a-derivation-rule": 1, "add-a-transformer": 2}
+RUNS = {
+    "add-a-cost": 3,
+    "add-a-data-set": 2,
+    "add-a-derivation-rule": 1,
+    "add-a-transformer": 2,
+    "add-an-operation": 1,
+}
 
 
 def follow(guide: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], str]:
@@ -62,6 +71,7 @@ def command(line: str, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_the_guide_can_be_followed_word_by_word(
     guide: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(operations, "_offered", {})
     written, output = follow(guide, tmp_path, monkeypatch)
     assert written == GUIDES[guide]
     assert " passed" in output and "FAIL" not in output

@@ -15,6 +15,7 @@ from nasbench_snas.architecture.operations import Conv, Operation
 from nasbench_snas.architecture.space import Space
 from nasbench_snas.kernels.operands import UnitSpec
 from nasbench_snas.supernet.fast.packing import Packing, Piece, prefixed
+from nasbench_snas.supernet.reference import MixedEdge
 from nasbench_snas.supernet.skeleton import CellPosition
 
 
@@ -160,6 +161,8 @@ class FastCell(nn.Module):
         self.edges = nn.ModuleDict()
         if own := [operation.name for operation in self.operations if operation.kind == "module"]:
             for number, edge in enumerate(edges):
+                if not isinstance(edge, MixedEdge):
+                    raise TypeError("edges are MixedEdges")
                 self.edges[str(number)] = _OwnEdge({name: edge.operations[name] for name in own})
         self.every = tuple(module for module in self.modules() if isinstance(module, Unit))
         self.backend_cache: dict[str, Any] = {}

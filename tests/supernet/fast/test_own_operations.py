@@ -27,7 +27,7 @@ from nasbench_snas.supernet.reference import ReferenceParent
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 FILES = (
     EXAMPLES / "nasbench-snas-squeeze-excite/src/nasbench_snas_squeeze_excite/squeeze_excite.py",
-    EXAMPLES / "attention_space.py",
+    EXAMPLES / "plugins/attention_space.py",
 )
 MODULES = ("squeeze-excite", "self-attention")
 MIXED = ("none", "skip_connect", "squeeze-excite", "sep_conv_3x3", "self-attention")
@@ -184,3 +184,18 @@ def test_many_architectures_at_once_leave_running_statistics_alone(name):
     right = torch.stack([2 * module(row) for row in other])
     torch.testing.assert_close(y, right)
     torch.testing.assert_close(gradient, torch.autograd.grad((right**2).sum(), other)[0])
+
+
+@pytest.mark.parametrize(
+    ("units", "message"),
+    [
+        (((Conv((3, 3), depthwise=True), Conv((1, 1))),), "carries the stride 2 times in height"),
+        (((Conv((3, 3), strided=(True, False)),),), "0 times in width"),
+        (((Conv((2, 2)),),), "changes the resolution"),
+        (((Conv((3, 3)),), ()), "a unit is empty"),
+    ],
+)
+def test_units_that_lose_the_resolution_are_refused(units, message):
+    cls = type("Wrong", (CandidateOperation,), {"name": "wrong", "units": units})
+    with pytest.raises(PluginError, match=message):
+        declared(cls)

@@ -4,7 +4,7 @@ The operation is self-attention over all pixels: with ``q = W_q x``, ``k = W_k x
 of ``d = C / 2`` channels each, ``y = BN(W_o softmax(q^T k / sqrt(d)) v)``; at stride 2 an average
 pooling comes first. The space is one cell of two nodes with three edges.
 
-    nasbench --plugin examples/attention_space.py run -e snas -s attention-cell -p smoke
+    nasbench --plugin examples/plugins/attention_space.py run -e snas -s attention-cell -p smoke
 
 Reference: Vaswani et al. 2017, arXiv:1706.03762, eq. 1; on feature maps Wang et al. 2018,
 arXiv:1711.07971.
