@@ -65,15 +65,15 @@ def test_runs_are_one_array_and_a_second_sweep_waits_for_it(tmp_path: Path, slur
 
     first = threading.Thread(target=sweep)
     first.start()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not (tmp_path / "logs" / "submitted.json").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     second = threading.Thread(target=sweep)
     second.start()
     time.sleep(0.3)
     (tmp_path / "go").touch()
-    first.join(60)
-    second.join(60)
+    first.join(240)
+    second.join(240)
     assert codes == [0, 0, 0, 0]
     assert slurm.read_text().count("---") == 1
     assert "--array=0-1%2" in slurm.read_text() and "--gpus-per-node=1" in slurm.read_text()
