@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,10 +28,13 @@ SETTINGS = [
     "search.batch_size=16", "space.nodes=1", "space.cells=1", "space.channels=2",
 ]  # fmt: skip
 
+TRANSFORMERS = str(Path(__file__).resolve().parents[2] / "examples/plugins/perturbed.py")
+
 
 def search_of(estimator: str, *more: str, kernels: str = "reference") -> Search:
-    planned = plan_run(Registry(), estimator, "darts-cnn", assignments=[*SETTINGS, *more])
-    return Search(planned.config, Registry(), "cpu", kernels=kernels)
+    registry = Registry(plugins=[TRANSFORMERS])
+    planned = plan_run(registry, estimator, "darts-cnn", assignments=[*SETTINGS, *more])
+    return Search(planned.config, registry, "cpu", kernels=kernels)
 
 
 def repeated(work: Callable[[], Any], device: torch.device) -> Any:
@@ -48,13 +53,21 @@ def state(search: Search) -> list[Tensor]:
     return [*search.parent.state_dict().values(), *search.dist.state_dict().values()]
 
 
-@pytest.mark.parametrize(("estimator", "level"), [("snas", "joint"), ("darts", "bilevel")])
+@pytest.mark.parametrize(
+    ("estimator", "level", "transformers"),
+    [
+        ("snas", "joint", []),
+        ("darts", "bilevel", []),
+        ("darts", "bilevel", ["perturbed", "beta-decay"]),
+    ],
+)
 def test_a_search_of_captured_steps_is_bit_equal_to_an_eager_one(
-    estimator: str, level: str
+    estimator: str, level: str, transformers: list[str]
 ) -> None:
     results = []
+    more = [f"search.level={level}", "cost.eta=0.1", f"transformers={json.dumps(transformers)}"]
     for captured in (False, True):
-        search = search_of(estimator, f"search.level={level}", "cost.eta=0.1")
+        search = search_of(estimator, *more)
         search.dense = True
         if captured:
             search.captured = Captured(search.parent, repeated)
