@@ -92,7 +92,7 @@ def test_one_run_from_the_command_line_to_its_listing(tmp_path: Path) -> None:
     (row,) = json.loads(invoke(*root, "ls", "runs", "--json").output)
     assert (row["run_id"], row["stage"], row["status"]) == (folder.name, "search", "done")
     assert (row["epochs_done"], row["epochs_planned"]) == (1, 1)
-    assert set(row) <= set(COLUMNS) | {"updated", "note"}
+    assert set(row) <= set(COLUMNS) | {"updated", "note", "left_s"}
     header, line = invoke(*root, "ls", "runs").output.splitlines()
     assert header.split()[:4] == ["RUN", "STAGE", "STATUS", "EPOCH"]
     assert line.split()[:4] == [folder.name, "search", "done", "1/1"]
