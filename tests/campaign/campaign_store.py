@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -143,7 +144,10 @@ def fingerprint(root: Path) -> dict[str, str]:
     found = {}
     for file in sorted(p for p in root.rglob("*") if p.is_file()):
         name = file.relative_to(root).as_posix()
-        content = _content(file)
+        try:
+            content = _content(file)
+        except (EOFError, KeyError, OSError, RuntimeError, ValueError, pickle.PickleError):
+            content = file.read_bytes()  # damaged: equal to nothing that is whole
         if content is not None:
             found[name] = hashlib.blake2b(content, digest_size=8).hexdigest()
     return found
