@@ -3,58 +3,10 @@
 Neither shows that they are right or fast on a GPU; the tests marked ``gpu`` would.
 """
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
-from nasbench_snas.kernels.triton import support
-
 pytest.importorskip("triton")
-
-CASES = Path(__file__).with_name("triton_cases.py")
-ROOT = Path(__file__).parents[2]
-
-
-def interpret(*arguments, cases=CASES):
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, str(cases), *arguments], env=environment, capture_output=True, text=True,
-        timeout=1800, check=False,
-    )  # fmt: skip
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(bool(support.uninterpretable()), reason=support.uninterpretable())
-def test_interpreted_kernels_and_whole_parents_equal_plain_pytorch():
-    done = interpret("--all")
-    assert done.returncode == 0 and "all equal" in done.stdout, done.stderr[-3000:]
-
-
-def test_planted_reads_out_of_bounds_and_dependence_on_the_order_are_found():
-    done = interpret(cases=CASES.with_name("sanitizer_cases.py"))
-    assert done.returncode == 0 and "all found" in done.stdout, done.stderr[-3000:]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("capability", "part"), [(90, (0, 1)), (80, (0, 3)), (100, (1, 3)), (120, (2, 3))]
-)
-def test_compiled_ahead_of_time_no_kernel_spills(capability, part, record_property):
-    """Every variant of a kernel for 9.0, and each for one of the other three."""
-    from nasbench_snas.prove import ahead
-
-    assert capability in ahead.CAPABILITIES
-    first, step = part
-    for channels, dtype in ((16, torch.float32), (64, torch.bfloat16)):
-        for variant in ahead.variants(channels, dtype)[first::step]:
-            used = ahead.compile_kernel(variant, capability)
-            record_property(f"{used.kernel}-{channels}-{dtype}", str(used))
-            assert used.stack == 0 and used.local == 0, used
-            assert 0 < used.registers <= 255 and used.shared <= 99 * 1024, used
 
 
 @pytest.fixture(scope="module")

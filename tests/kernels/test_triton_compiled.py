@@ -1,0 +1,24 @@
+"""Triton kernels, compiled ahead of time for four architectures without a GPU."""
+
+import pytest
+import torch
+
+pytest.importorskip("triton")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("capability", "part"), [(90, (0, 1)), (80, (0, 3)), (100, (1, 3)), (120, (2, 3))]
+)
+def test_compiled_ahead_of_time_no_kernel_spills(capability, part, record_property):
+    """Every variant of a kernel for 9.0, and each for one of the other three."""
+    from nasbench_snas.prove import ahead
+
+    assert capability in ahead.CAPABILITIES
+    first, step = part
+    for channels, dtype in ((16, torch.float32), (64, torch.bfloat16)):
+        for variant in ahead.variants(channels, dtype)[first::step]:
+            used = ahead.compile_kernel(variant, capability)
+            record_property(f"{used.kernel}-{channels}-{dtype}", str(used))
+            assert used.stack == 0 and used.local == 0, used
+            assert 0 < used.registers <= 255 and used.shared <= 99 * 1024, used
