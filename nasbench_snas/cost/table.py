@@ -150,7 +150,9 @@ def operation_cost(
     if operation.kind == "zero":
         return Cost()
     if operation.own is not None:
-        own = _declared_cost(operation.name, operation.own.cost(channels, stride, resolution, affine))
+        own = _declared_cost(
+            operation.name, operation.own.cost(channels, stride, resolution, affine)
+        )
         return Cost(own.parameters, own.macs, 0, own.access)
     if operation.kind == "conv":
         return _convolutions(operation, channels, stride, resolution, affine, convention)

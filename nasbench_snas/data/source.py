@@ -27,7 +27,15 @@ SPLIT_SEED = 1797
 """Seed of the test images that are set apart; not the run's."""
 
 _FAILURES = (
-    *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, OSError, RuntimeError),
+    *(
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        ImportError,
+        LookupError,
+        OSError,
+        RuntimeError,
+    ),
     *(TypeError, ValueError),
 )
 
