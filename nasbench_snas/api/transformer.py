@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from nasbench_snas.errors import PluginError
+
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
@@ -104,6 +106,17 @@ class LossTransformer(ABC):
         """Restore what :meth:`state_dict` returned."""
 
 
+def _same_shape(what: str, value: Any, shape: tuple[int, ...]) -> None:
+    """Raise a :class:`PluginError` where broadcasting would mix architectures."""
+    found = getattr(value, "shape", None)
+    if found is None or tuple(found) != tuple(shape):
+        raise PluginError(
+            f"{what} shape {None if found is None else tuple(found)}, not {tuple(shape)}.",
+            "Each architecture counts by itself: reduce over edges and operations only, "
+            "dim=(-1, -2).",
+        )
+
+
 class _At:
     """A loss at other weights; see :func:`loss_at`."""
 
@@ -113,6 +126,7 @@ class _At:
 
     def __call__(self, z: Tensor, run: Tensor | None = None) -> Tensor:
         changed = self._change(z)
+        _same_shape("loss_at: the changed weights have", changed, z.shape)
         self._last = (z, changed)
         return self._loss(changed, run)
 
@@ -129,7 +143,9 @@ class _Plus:
         self._loss, self._term = loss, term
 
     def __call__(self, z: Tensor, run: Tensor | None = None) -> Tensor:
-        return self._loss(z, run) + self._term(z)
+        value, term = self._loss(z, run), self._term(z)
+        _same_shape("loss_plus: the term has", term, value.shape)
+        return value + term
 
     def error(self, z: Tensor) -> Tensor:
         return self._loss.error(z)

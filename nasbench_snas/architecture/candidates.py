@@ -29,7 +29,8 @@ class CandidateOperation(ABC):
         reference: A key of ``references.bib``, a BibTeX entry, or empty.
         units: ReLU-convolution-norm units in order, each a tuple of :class:`Conv` between ReLU and
             norm; the first unit carries the stride of the edge.
-        version: Raised when a change alters results; a run records it.
+        version: Raised when a change alters results; a run records it, and it is part of the run's
+            identity where the space has a setting ``operations`` that names it.
     """
 
     name: ClassVar[str]

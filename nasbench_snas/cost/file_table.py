@@ -124,4 +124,10 @@ def _read(file: str) -> dict[str, Any]:
             "numbers.",
             "One row for each edge, one column for each operation.",
         )
+    for what, entries in (("edges", names[0]), ("operations", names[1])):
+        if twice := next((n for n in entries or () if (entries or []).count(n) > 1), None):
+            raise ConfigError(f"{file}: {twice!r} stands twice in its {what}.", "Name each once.")
+    for value in [content["outside"], *(number for row in rows for number in row)]:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ConfigError(f"{file}: {value!r} is no number.", "Costs are numbers from 0 on.")
     return content

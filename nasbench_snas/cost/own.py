@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nasbench_snas.api import CostCriterion
 from nasbench_snas.architecture.space import Space
-from nasbench_snas.errors import PluginError
+from nasbench_snas.errors import NasbenchError, PluginError
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,25 @@ def own_cost(criterion: CostCriterion, space: Space) -> OwnCost:
     """
     name, shape = criterion.name, (space.num_edges, space.num_operations)
     try:
-        table = torch.as_tensor(criterion.table(space), dtype=torch.float64).detach().cpu()
-    except (TypeError, ValueError) as error:
+        said, besides = criterion.table(space), criterion.outside(space)
+    except NasbenchError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"criterion {name!r} failed: {type(error).__name__}: {error}",
+            f"It was asked for its table of {space.name!r}.",
+            "Mend the plug-in; `nasbench check` runs its tests.",
+        ) from error
+    try:
+        table = torch.as_tensor(said, dtype=torch.float64).detach().cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
         raise PluginError(
             f"criterion {name!r}: its table is not one of numbers: {error}."
         ) from error
-    outside = float(criterion.outside(space))
+    try:
+        outside = float(besides)
+    except (TypeError, ValueError) as error:
+        raise PluginError(f"criterion {name!r}: outside is {besides!r}, no number.") from error
     if tuple(table.shape) != shape:
         raise PluginError(
             f"criterion {name!r}: its table has shape {tuple(table.shape)}, not {shape}.",

@@ -33,10 +33,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nasbench_snas.architecture.operations import Conv, Operation
+from nasbench_snas.architecture.operations import Conv, Operation, OperationCost
 from nasbench_snas.architecture.space import Space
 from nasbench_snas.cost.settings import Convention
-from nasbench_snas.errors import ConfigError, suggest
+from nasbench_snas.errors import ConfigError, PluginError, suggest
 from nasbench_snas.supernet.skeleton import CellPosition, positions
 
 CONVENTIONS = ("sound", "released", "paper")
@@ -150,7 +150,9 @@ def operation_cost(
     if operation.kind == "zero":
         return Cost()
     if operation.own is not None:
-        own = operation.own.cost(channels, stride, resolution, affine)
+        own = _declared_cost(
+            operation.name, operation.own.cost(channels, stride, resolution, affine)
+        )
         return Cost(own.parameters, own.macs, 0, own.access)
     if operation.kind == "conv":
         return _convolutions(operation, channels, stride, resolution, affine, convention)
@@ -162,6 +164,26 @@ def operation_cost(
     if stride == 1 or convention == "paper":
         return Cost(access=moved)
     return reduction_cost(channels, channels, resolution, affine)
+
+
+def _declared_cost(name: str, cost: object) -> OperationCost:
+    """Return what an operation of one's own says that it costs.
+
+    Raises:
+        PluginError: It is not three whole numbers from 0 on.
+    """
+    if not isinstance(cost, OperationCost):
+        raise PluginError(
+            f"operation {name!r}: cost() returned {type(cost).__name__}.",
+            "Expected nasbench_snas.api.OperationCost(parameters, macs, access).",
+        )
+    if wrong := [v for v in cost if not isinstance(v, int | float) or v < 0 or v != v // 1]:
+        raise PluginError(
+            f"operation {name!r}: cost() returned the value {wrong[0]!r}.",
+            f"It said {cost}.",
+            "Return whole numbers from 0 on: parameters, multiply-adds, elements moved.",
+        )
+    return OperationCost(*map(int, cost))
 
 
 def _convolutions(

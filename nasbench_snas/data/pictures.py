@@ -77,12 +77,12 @@ def from_torch(
     Raises:
         DataError: An image is of another type or size.
     """
-    items = [dataset[position] for position in range(len(dataset))]
+    items = [_pair(dataset[position], position) for position in range(len(dataset))]
     images = [_one(image, position) for position, (image, _) in enumerate(items)]
     names = getattr(dataset, "classes", None) if class_names is None else class_names
     return Images(
         images=stacked(images, size),
-        labels=_labels(np.array([int(label) for _, label in items]), len(items)),
+        labels=_labels(np.array([label for _, label in items]), len(items)),
         classes=tuple(str(name) for name in names or ()),
     )
 
@@ -145,6 +145,26 @@ def _one(image: Any, position: int) -> Tensor:
     return made
 
 
+def _pair(item: Any, position: int) -> tuple[Any, int]:
+    """Return the image and the label of an item; a label is never rounded."""
+    where = f"item {position} of the torch data set"
+    if not isinstance(item, tuple | list) or len(item) != 2:
+        raise DataError(f"{where} is no pair", "expected (image, label)")
+    image, label = item
+    plain = label.item() if getattr(label, "size", None) and _numel(label) == 1 else label
+    if isinstance(plain, bool) or not isinstance(plain, int):
+        raise DataError(
+            f"{where} has the label {str(label)[:40]}",
+            "expected a whole number, one for each image",
+            "number the classes from 0",
+        )
+    return image, plain
+
+
+def _numel(value: Any) -> int:
+    return int(np.asarray(value).size)
+
+
 def _whole(image: Tensor, where: str) -> Tensor:
     """Return the uint8 pixels that ``ToTensor`` has divided by 255."""
     values = image.double() * 255
@@ -170,7 +190,7 @@ def _channels_first(pixels: np.ndarray[Any, Any], channels: str) -> np.ndarray[A
 
 
 def _labels(labels: np.ndarray[Any, Any], count: int) -> Tensor:
-    if labels.shape != (count,) or labels.dtype.kind not in "iu":
+    if labels.shape != (count,) or labels.dtype.kind not in "iu" or _too_large(labels):
         raise DataError(
             f"labels are {labels.dtype} of shape {labels.shape}",
             f"expected whole numbers of shape ({count},), one for each image",
@@ -179,5 +199,16 @@ def _labels(labels: np.ndarray[Any, Any], count: int) -> Tensor:
     return torch.from_numpy(labels.astype(np.int64))
 
 
+def _too_large(labels: np.ndarray[Any, Any]) -> bool:
+    return labels.dtype.kind == "u" and bool((labels > np.iinfo(np.int64).max).any())
+
+
 def _array(values: Any) -> np.ndarray[Any, Any]:
-    return values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    try:
+        return values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    except ValueError as error:
+        raise DataError(
+            f"images or labels are no array: {error}",
+            "expected arrays of one shape",
+            "resize images that differ in size",
+        ) from error

@@ -27,7 +27,15 @@ SPLIT_SEED = 1797
 """Seed of the test images that are set apart; not the run's."""
 
 _FAILURES = (
-    *(ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError),
+    *(
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        ImportError,
+        LookupError,
+        OSError,
+        RuntimeError,
+    ),
     *(TypeError, ValueError),
 )
 
@@ -106,7 +114,16 @@ class OwnImages:
             self._compare(train, own, names)
         elif not names:
             known = int(own.labels.max()) + 1 if len(own.labels) else 0
+            if known > max(len(own.labels), info.classes or 0):
+                raise DataError(
+                    f"{where}: a label is {known - 1}, which makes {known} classes",
+                    f"there are {len(own.labels)} images",
+                    "number the classes 0, 1, 2, …",
+                )
             names = tuple(str(number) for number in range(max(known, info.classes or 0)))
+        if len(set(names)) != len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise DataError(f"{where}: two classes are called {twice!r}", "expected one name each")
         made = ImageSet(
             name=plugin.name,
             part=part,
@@ -147,6 +164,11 @@ class OwnImages:
     def _divide(self, root: Path) -> None:
         """Set test images apart from the training images: fixed, whatever the run's seed."""
         fraction = self.plugin.test_fraction
+        if not isinstance(fraction, int | float) or not 0 < fraction < 1:
+            raise DataError(
+                f"data set {self.plugin.name!r}: test_fraction = {fraction!r}",
+                "expected a share between 0 and 1, or 0 where load() has test images",
+            )
         whole, digest = self._read(root, "train")
         count = round(fraction * len(whole))
         if not 0 < count < len(whole):

@@ -19,6 +19,8 @@ from nasbench_snas.registry import BUILT_IN, KINDS, Entry, Kind, Registry
 from nasbench_snas.runs.binding import digest_of
 from nasbench_snas.runs.folder import RunFolder, read_json
 from nasbench_snas.runs.provenance import class_source, file_of
+from nasbench_snas.settings.parameters import create
+from nasbench_snas.settings.run import Choice
 from nasbench_snas.settings.toml import read_toml
 
 logger = logging.getLogger("nasbench_snas")
@@ -61,6 +63,16 @@ def used_plugins(registry: Registry, used: Iterable[tuple[Kind, str]]) -> list[d
         for kind, name in dict.fromkeys(used)
         if kind in _ALWAYS or registry.is_plugin(kind, name)
     ]
+
+
+def own_operations(registry: Registry, space: Choice) -> tuple[str, ...]:
+    """Return the operations of a space's setting ``operations`` that are plug-ins.
+
+    Those that a space of one's own names nowhere but in its code are not known here.
+    """
+    made = create(registry.space(space.name), space.parameters, "space")
+    named = getattr(made, "operations", ())
+    return tuple(name for name in named if registry.is_plugin("operation", name))
 
 
 def recorded_plugins(folder: RunFolder) -> list[dict[str, Any]]:

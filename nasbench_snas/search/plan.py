@@ -13,6 +13,7 @@ from nasbench_snas.data.settings import Part
 from nasbench_snas.errors import ConfigError, suggest
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder
+from nasbench_snas.runs.plugins import own_operations
 from nasbench_snas.runs.provenance import source_hash
 from nasbench_snas.search.criterion import completed
 from nasbench_snas.search.optimizers import alpha_defaults
@@ -126,6 +127,10 @@ def complete(registry: Registry, config: RunConfig, sources: dict[str, str]) -> 
     updates: dict[str, Any] = {"estimator": estimator, "space": space, "search": search}
     data = bound(config.data, registry)
     updates |= {"cost": cost, "data": data, **of_plugins(registry, config)}
+    updates["versions"] |= {
+        f"operation {name}": registry.plugin("operation", name).version
+        for name in own_operations(registry, space)
+    }
     full = from_json(config.model_copy(update=updates))
     full = full.model_copy(update={"data": data})
     return PlannedRun(full, sources, full.run_id(estimator_class.version))

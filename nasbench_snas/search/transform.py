@@ -23,6 +23,32 @@ from nasbench_snas.errors import PluginError
 Role = Literal["joint", "theta", "alpha"]
 
 
+class _Checked:
+    """A transformed loss whose values are one for each architecture, or an error."""
+
+    def __init__(self, loss: Loss, name: str) -> None:
+        self._loss, self._name = loss, name
+
+    def __call__(self, z: Tensor, run: Tensor | None = None) -> Tensor:
+        value = self._loss(z, run)
+        self._check(value, z, "loss")
+        return value
+
+    def error(self, z: Tensor) -> Tensor:
+        value = self._loss.error(z)
+        self._check(value, z, "error")
+        return value
+
+    def _check(self, value: object, z: Tensor, what: str) -> None:
+        told = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        if not isinstance(value, Tensor) or value.shape != z.shape[:2]:
+            raise PluginError(
+                f"transformer {self._name!r}: its {what} of weights {tuple(z.shape)} is {told}.",
+                f"Expected one value for each architecture, shape {tuple(z.shape[:2])}.",
+                "Sum or average over edges and operations only: dim=(-1, -2).",
+            )
+
+
 class Transformers:
     """The transformers of one search.
 
@@ -47,7 +73,14 @@ class Transformers:
     def loss(self, loss: Loss, role: Role) -> Loss:
         """Return the transformed loss of a step."""
         for member in self.members:
-            loss = member.transform(loss, self._step(member, role))
+            made = member.transform(loss, self._step(member, role))
+            if not callable(made) or not hasattr(made, "error"):
+                raise PluginError(
+                    f"transformer {member.name!r}: transform() returned {type(made).__name__}.",
+                    "Expected a loss: an object with __call__(z, run=None) and error(z).",
+                    "Return what loss_at or loss_plus make, or the loss as it is.",
+                )
+            loss = _Checked(made, member.name) if made is not loss else loss
         return loss
 
     def penalty(self, dist: Distribution, role: Role) -> Tensor | None:
@@ -61,9 +94,10 @@ class Transformers:
             term = member.penalty(dist, self._step(member, role))
             if term is None:
                 continue
-            if term.numel() != 1:
+            if not isinstance(term, Tensor) or term.numel() != 1:
+                shape = f"shape {tuple(term.shape)}" if isinstance(term, Tensor) else repr(term)
                 raise PluginError(
-                    f"transformer {member.name!r}: its penalty has shape {tuple(term.shape)}.",
+                    f"transformer {member.name!r}: its penalty is no scalar tensor: {shape}.",
                     "Expected a scalar.",
                     "Take the sum or the mean over edges.",
                 )

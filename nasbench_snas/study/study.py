@@ -20,7 +20,7 @@ from nasbench_snas.errors import ConfigError
 from nasbench_snas.kernels.cpu import build
 from nasbench_snas.registry import Kind, Registry
 from nasbench_snas.runs.folder import RunFolder, read_json, write_atomic, write_json
-from nasbench_snas.runs.plugins import check_plugins, used_plugins
+from nasbench_snas.runs.plugins import check_plugins, own_operations, used_plugins
 from nasbench_snas.runs.provenance import environment
 from nasbench_snas.seeding import stream
 from nasbench_snas.settings.sources import bound
@@ -76,6 +76,7 @@ def run_study(
             ("space", settings.space.name),
             ("dataset", settings.data.dataset),
             *(("estimator", name) for name in names),
+            *(("operation", name) for name in own_operations(registry, settings.space)),
         ]
         record["plugins"] = used_plugins(registry, used)
         folder.add_environment(record)

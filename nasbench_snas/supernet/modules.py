@@ -128,7 +128,14 @@ OWN = "own_operation"
 
 def _own_module(name: str, own: OwnModule, channels: int, stride: int, affine: bool) -> nn.Module:
     """Return a module of one's own, marked, with a look at the shape of what it returns."""
-    module = own.build(channels, stride, affine)
+    try:
+        module = own.build(channels, stride, affine)
+    except Exception as error:
+        raise PluginError(
+            f"operation {name!r}: build(channels={channels}, stride={stride}, affine={affine}) "
+            f"failed: {type(error).__name__}: {error}",
+            fix="Mend the plug-in; `nasbench check` runs its tests.",
+        ) from error
     if not isinstance(module, nn.Module):
         raise PluginError(
             f"operation {name!r}: build() returned {type(module).__name__}.",

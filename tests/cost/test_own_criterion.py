@@ -219,3 +219,48 @@ def test_latencies_are_sums_over_the_cells_with_their_spread(tmp_path):
 def test_nothing_is_timed_no_times():
     with pytest.raises(ConfigError, match="at least 1"):
         measure_latency(SPACE, rounds=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"outside": "much"}, "'much' is no number"),
+        ({"outside": None}, "None is no number"),
+        ({"table": [[True, 0.1, 1.0]] * 6}, "True is no number"),
+        ({"edges": ["unit 0->1"] * 6}, "stands twice in its edges"),
+        ({"operations": ["none", "conv_3x3", "conv_3x3"]}, "stands twice in its operations"),
+    ],
+)
+def test_a_file_that_says_a_number_twice_or_not_at_all_is_refused(changes, message, tmp_path):
+    file = tmp_path / "table.json"
+    edges = ["unit 0->1", "unit 0->2", "unit 1->2", "unit 0->3", "unit 1->3", "unit 2->3"]
+    names = ["none", "skip_connect", "conv_3x3"]
+    content = {"format": "nasbench-cost-table-1", "unit": "ms", "edges": edges}
+    content |= {"operations": names, "table": [[0.0, 0.1, 1.0]] * 6, **changes}
+    file.write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=message):
+        FileTable(str(file)).fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("table", "outside", "message"),
+    [
+        (lambda: 1 / 0, 0.0, "'odd' failed: ZeroDivisionError"),
+        (lambda: [[1.0] * 3] * 6, None, "outside is None"),
+        (lambda: [[1.0] * 3] * 6, "much", "outside is 'much'"),
+    ],
+)
+def test_a_criterion_that_fails_is_named(table, outside, message):
+    class Odd(CostCriterion):
+        name = "odd"
+        summary = "odd"
+        unit = "ms"
+
+        def table(self, space):
+            return table()
+
+        def outside(self, space):
+            return outside
+
+    with pytest.raises(PluginError, match=message):
+        own_cost(Odd(), Registry().space("snas-unit")().build(1, 10, 8))

@@ -267,3 +267,48 @@ def test_what_is_declared_is_known_before_and_held_to() -> None:
     for wrong in ({"shape": (3, 6, 6)}, {"classes": 2}):
         with pytest.raises(DataError, match="declares"):
             load_part(settings(type("Wrong", (Mine,), wrong)()), "train")
+
+
+@pytest.mark.parametrize(
+    ("items", "said"),
+    [
+        ([(torch.zeros(1, 4, 4, dtype=torch.uint8), 0.7)], "label 0.7"),
+        ([(torch.zeros(1, 4, 4, dtype=torch.uint8), "cat")], "label cat"),
+        ([(torch.zeros(1, 4, 4, dtype=torch.uint8), torch.tensor([0, 1]))], "label tensor"),
+        ([(torch.zeros(1, 4, 4, dtype=torch.uint8), 0, 0)], "no pair"),
+        ([{"image": 0, "label": 0}], "no pair"),
+    ],
+)
+def test_items_that_are_no_image_with_its_class_are_refused(items: list[Any], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        from_torch(items_set(items))
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "fraction", "said"),
+    [
+        (np.arange(30) % 3 * 10**9, None, 0.2, "makes 2000000001 classes"),
+        (np.full(30, 2**64 - 1, dtype=np.uint64), None, 0.2, "labels are uint64"),
+        (np.arange(30) % 3, ["a", "b", "a"], 0.2, "called 'a'"),
+        (np.arange(30) % 3, None, float("nan"), "test_fraction"),
+        (np.arange(30) % 3, None, "0.2", "test_fraction"),
+    ],
+)
+def test_classes_and_shares_that_cannot_be_are_refused(
+    labels: Any, names: Any, fraction: Any, said: str
+) -> None:
+    class Odd(Mine):
+        name = "odd"
+        test_fraction = fraction
+
+        def load(self, part: str, root: Path) -> Images:
+            return from_arrays(np.zeros((30, 4, 4), dtype=np.uint8), labels, names)
+
+    with pytest.raises(DataError, match=said):
+        OwnImages(Odd()).images(Path(), "train")
+
+
+def test_images_of_several_sizes_are_refused_in_words() -> None:
+    ragged = [np.zeros((4, 4), dtype=np.uint8), np.zeros((5, 5), dtype=np.uint8)]
+    with pytest.raises(DataError, match="no array"):
+        from_arrays(ragged, [0, 1])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 
-from nasbench_snas.api import LossTransformer, loss_at, loss_plus
+from nasbench_snas.api import Loss, LossStep, LossTransformer, loss_at, loss_plus
 from nasbench_snas.errors import ConfigError, PluginError
 from nasbench_snas.registry import Registry
 from nasbench_snas.search.levels import _surrogate
@@ -237,7 +238,7 @@ def test_what_cannot_be_applied_is_refused(
 
 
 def test_a_broken_transformer_is_refused_before_the_run(registry: Registry) -> None:
-    with pytest.raises(PluginError, match="'wrong' failed when it was tried"):
+    with pytest.raises(PluginError, match="'wrong': transform.. returned function"):
         check_ready(config(registry, "wrong"), registry, kernels="reference")
 
 
@@ -272,3 +273,44 @@ def test_a_penalty_must_be_a_scalar() -> None:
     both = Transformers([Vector()], {"vector": stream(0, "x")}, None)  # type: ignore[arg-type]
     with pytest.raises(PluginError, match="scalar"):
         both.penalty(None, "alpha")  # type: ignore[arg-type]
+
+
+def test_a_loss_that_mixes_architectures_is_refused() -> None:
+    def loss(z: torch.Tensor, run: Any = None) -> torch.Tensor:
+        return z.sum(dim=(-1, -2))
+
+    z = torch.rand(2, 3, 4, 5)
+    for made in (
+        loss_plus(cast(Loss, loss), lambda z: z.mean()),  # would give each one the mean of all
+        loss_plus(cast(Loss, loss), lambda z: z.sum(dim=(-1, -2)).mean(dim=1, keepdim=True)),
+        loss_at(cast(Loss, loss), lambda z: z.mean(dim=1, keepdim=True)),
+    ):
+        with pytest.raises(PluginError, match="shape"):
+            made(z)
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [None, 1.0, lambda z, run=None: z.mean(), lambda z, run=None: z],
+    ids=["None", "a number", "a scalar", "the weights"],
+)
+def test_a_transformer_that_returns_no_loss_is_named(returned: Any) -> None:
+    class Evaluated(SimpleNamespace):
+        def __call__(self, z: torch.Tensor, run: Any = None) -> Any:
+            return returned(z, run)
+
+    made = Evaluated(error=returned) if callable(returned) else returned
+
+    class Odd(LossTransformer):
+        name = "odd"
+        summary = "another thing"
+
+        def transform(self, loss: Loss, step: LossStep) -> Loss:
+            return cast(Loss, made)
+
+    space = Registry().space("snas-unit")().build(1, 10, 8)
+    applied = Transformers([Odd()], {"odd": torch.Generator()}, space)
+    with pytest.raises(PluginError, match="odd"):
+        applied.loss(cast(Loss, lambda z, run=None: z.sum(dim=(-1, -2))), "joint")(
+            torch.rand(2, 3, 6, 3)
+        )

@@ -1,4 +1,4 @@
-"""The guides to plug-ins of one's own besides estimators and spaces, followed literally."""
+"""The guides to plug-ins of one's own besides estimators, followed literally."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ GUIDES = {
     "add-a-cost": ["write_table.py", "wide_fields.py"],
     "add-a-data-set": ["make_arrays.py", "my_data.py", "my_hub_data.py"],
     "add-a-derivation-rule": ["confident_best.py"],
+    "add-a-space": ["two_lanes.py"],
     "add-a-transformer": ["blur.py"],
     "add-an-operation": ["wide_conv.py", "channel_gate.py"],
 }
@@ -28,6 +29,7 @@ RUNS = {
     "add-a-cost": 3,
     "add-a-data-set": 2,
     "add-a-derivation-rule": 1,
+    "add-a-space": 1,
     "add-a-transformer": 2,
     "add-an-operation": 1,
 }

@@ -16,9 +16,10 @@ from nasbench_snas.architecture import operations
 from nasbench_snas.architecture.candidates import declared
 from nasbench_snas.architecture.genotype import Genotype, from_choices
 from nasbench_snas.cost.network import network_parts, searched
-from nasbench_snas.cost.table import cost_table
+from nasbench_snas.cost.table import cost_table, operation_cost
 from nasbench_snas.errors import PluginError
 from nasbench_snas.registry import Registry
+from nasbench_snas.search.plan import plan_run
 from nasbench_snas.supernet.child.network import child_from_parent
 from nasbench_snas.supernet.child.plan import plan_in_space
 from nasbench_snas.supernet.modules import build_operation
@@ -199,3 +200,48 @@ def test_units_that_lose_the_resolution_are_refused(units, message):
     cls = type("Wrong", (CandidateOperation,), {"name": "wrong", "units": units})
     with pytest.raises(PluginError, match=message):
         declared(cls)
+
+
+@pytest.mark.parametrize(
+    ("cost", "message"),
+    [
+        (OperationCost(float("nan"), 0, 1), "value nan"),  # type: ignore[arg-type]
+        (OperationCost(-1, 0, 1), "value -1"),
+        (OperationCost(0, float("inf"), 1), "value inf"),  # type: ignore[arg-type]
+        (OperationCost(0.5, 0, 1), "value 0.5"),  # type: ignore[arg-type]
+        ((1, 2, 3), "returned tuple"),
+        (None, "returned NoneType"),
+    ],
+)
+def test_a_cost_that_cannot_be_is_refused(cost, message):
+    class Odd(CandidateOperation):
+        name = "odd"
+        summary = "odd"
+
+        def build(self, channels, stride, affine):
+            raise ValueError("no such module")
+
+        def cost(self, channels, stride, resolution, affine):
+            return cost
+
+    with pytest.raises(PluginError, match=message):
+        operation_cost(declared(Odd), 4, 1, 8)
+    with pytest.raises(PluginError, match="'odd': build.*no such module"):
+        build_operation(declared(Odd), 4, 1, affine=False, pool_norm=True)
+
+
+def test_the_version_of_an_operation_is_part_of_a_runs_identity(tmp_path):
+    def planned(version, *named):
+        file = tmp_path / f"v{version}" / "own.py"
+        file.parent.mkdir(exist_ok=True)
+        text = FILES[0].read_text().replace("    name = ", f"    version = {version}\n    name = ")
+        file.write_text(text)
+        names = '["none", "conv_1x1", ' + ", ".join(f'"{n}"' for n in named) + "]"
+        registry = Registry(plugins=[str(file)])
+        return plan_run(registry, "snas", "snas-unit", assignments=[f"space.operations={names}"])
+
+    assert planned(1, "squeeze-excite").run_id != planned(2, "squeeze-excite").run_id
+    assert planned(2, "squeeze-excite").config.versions == {"operation squeeze-excite": 2}
+    without = planned(1, "conv_3x3")
+    assert without.run_id == planned(2, "conv_3x3").run_id
+    assert "versions" not in without.config.identity(1)
