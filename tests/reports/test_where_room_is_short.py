@@ -140,3 +140,9 @@ def test_cells_of_a_page_break_between_their_parts_only() -> None:
         "1/6 collapsed;",
         "median's 95 % CI [18, 55]",
     ]
+
+
+@pytest.mark.parametrize("name", ["darts-s0-18e043b0", "net-1e5", "snas-2e4-v1", "2e3x"])
+def test_a_name_that_looks_like_a_power_of_ten_stays_a_name(name: str) -> None:
+    table = Table("1", "T", (Column("n", "Name", numeric=False),), ((Value(name),),))
+    assert f"{name} \\\\" in latex(table)
