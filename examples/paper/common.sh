@@ -16,12 +16,12 @@ each_seed() { # the seeds of 0-9 or 0,3, one a line
 }
 
 retrain() { # arguments of nasbench retrain; one training a seed
-  local seed
+  local seed job
   case " ${SWEEP_OPTIONS[*]} " in *" --dry-run "*) return 0 ;; esac
   for seed in $(each_seed); do
     if [ -n "$LAUNCH" ]; then continue_until_done "$@" --seeds "$seed" & else continue_until_done "$@" --seeds "$seed"; fi
   done
-  wait
+  for job in $(jobs -p); do wait "$job"; done
 }
 
 continue_until_done() { # a scheduler's time limit ends in SIGTERM and code 143, with a checkpoint: go on
@@ -29,7 +29,11 @@ continue_until_done() { # a scheduler's time limit ends in SIGTERM and code 143,
   while true; do
     code=0
     $LAUNCH nasbench retrain "$@" || code=$?
-    [ "$code" -eq 143 ] || return 0
+    case $code in
+      143) ;;
+      2 | 3 | 130) return "$code" ;; # refused, or stopped by hand: nothing after it either
+      *) return 0 ;;
+    esac
   done
 }
 

@@ -117,6 +117,10 @@ class Seconds(click.FloatRange):
         text = str(value).strip()
         unit = _UNITS.get(text[-1:].lower())
         given: Any = text if unit is None else text[:-1]
+        try:
+            float(given)
+        except ValueError:
+            self.fail(f"{value!r} is no time; write 90 (seconds), 15m, 1.5h or 2d.", param, ctx)
         number = super().convert(given, param, ctx) * (unit or 1.0)
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number of seconds.", param, ctx)

@@ -22,6 +22,18 @@ def _filter(*flags: str, about: str = "names") -> _options.Option:
     return click.option(*flags, metavar="A,B", help=f"Runs: only these ({about}).")
 
 
+def _values(name: str, text: str) -> tuple[str, ...]:
+    """Return the values that a filter accepts; one that is empty would accept nothing, or all."""
+    if name == "seed":
+        from nasbench_snas.settings.seed_list import parse_seeds
+
+        return tuple(map(str, parse_seeds(text)))
+    values = tuple(value.strip() for value in text.split(","))
+    if "" in values:
+        raise ConfigError(f"--{name}: a value of {text!r} is empty.", fix="Give A or A,B.")
+    return values
+
+
 _EXAMPLES = """\b
 Examples:
   nasbench ls estimators --matrix
@@ -47,7 +59,7 @@ Examples:
 @_filter("--stage", about="search, retrain, transfer, gradients")
 @_filter("-p", "--preset")
 @_filter("--constraint")
-@_filter("--seed", about="numbers")
+@_filter("--seed", about="0,3 or 0-9")
 @_filter("--name", about="parts of run ids")
 @click.option("--watch", is_flag=True, help="Runs: look again every few seconds, until Ctrl-C.")
 @click.pass_obj
@@ -69,7 +81,7 @@ def command(
     """
     from nasbench_snas.cli import _runs_listing
 
-    chosen = {name: tuple(text.split(",")) for name, text in wanted.items() if text}
+    chosen = {name: _values(name, text) for name, text in wanted.items() if text is not None}
     if (chosen or watch) and what != "runs":
         raise ConfigError(f"--watch and filters are for runs, not for {what}.")
     if watch and as_json:

@@ -57,8 +57,10 @@ Examples:
 @click.option(
     "--jobs", type=int, default=0, help="Runs at the same time. Default: 1, or one a GPU."
 )
-@click.option("--gpus-per-run", type=float, default=1, show_default=True)
-@click.option("--retries", type=int, default=1, show_default=True, help="For runs that crash.")
+@click.option("--gpus-per-run", type=click.FloatRange(0), default=1, show_default=True)
+@click.option(
+    "--retries", type=click.IntRange(0), default=1, show_default=True, help="For runs that crash."
+)
 @click.option("--fail-fast", is_flag=True, help="Stop at the first failure.")
 @click.option(
     "--on-finish",
@@ -86,6 +88,8 @@ def command(session: Session, /, file: Path | None, **options: Any) -> int:
     settings = _settings(file, options)
     runs = plan_sweep(session.registry(), settings, session.root)
     printing = options["executor"] == "print"
+    if printing and options["on_finish"]:
+        raise click.UsageError("--executor print runs nothing: there is no end for --on-finish.")
     telling = not session.quiet and not printing
     here = options["executor"] == "local"
     device = resolve_device(options["device"] if here else "auto")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 
@@ -24,10 +25,9 @@ class Room:
     """
 
     def __init__(self, jobs: int, gpus_per_run: float) -> None:
-        if jobs < 0 or gpus_per_run < 0:
-            raise ConfigError("jobs and gpus_per_run must not be negative.")
+        gpus = whole_gpus(jobs, gpus_per_run)
         self._free = list(visible_gpus())
-        self._share = max(int(gpus_per_run), 1) if self._free else 0
+        self._share = max(gpus, 1) if self._free else 0
         if self._share > len(self._free):
             raise MissingDependencyError(
                 f"a run needs {self._share} GPUs, this machine has {len(self._free)}.",
@@ -49,6 +49,19 @@ class Room:
     def give_back(self, gpus: tuple[str, ...]) -> None:
         """Free the GPUs of a run that has ended."""
         self._free.extend(gpus)
+
+
+def whole_gpus(jobs: int, gpus_per_run: float) -> int:
+    """Return the GPUs of a run where none can be shared: of a part, the whole.
+
+    Raises:
+        ConfigError: A number is negative, or no number.
+    """
+    if jobs < 0 or not 0 <= gpus_per_run < math.inf:
+        raise ConfigError(
+            f"jobs and gpus_per_run must be 0 or more, not {jobs} and {gpus_per_run:g}."
+        )
+    return math.ceil(gpus_per_run)
 
 
 def visible_gpus() -> tuple[str, ...]:

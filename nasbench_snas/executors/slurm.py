@@ -23,7 +23,7 @@ import submitit
 
 from nasbench_snas.errors import ConfigError, MissingDependencyError, NasbenchError
 from nasbench_snas.executors.interpreter import safe_children
-from nasbench_snas.executors.room import Room
+from nasbench_snas.executors.room import Room, whole_gpus
 from nasbench_snas.executors.task import Outcome, Task, finish, start, wait_until_free
 from nasbench_snas.runs.folder import read_object, write_json
 
@@ -83,7 +83,7 @@ class SlurmExecutor:
     Raises:
         MissingDependencyError: There is no Slurm on this machine, or (``cluster="local"``) a run
             needs more GPUs than there are.
-        ConfigError: A parameter is unknown.
+        ConfigError: A parameter is unknown, or a number negative.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class SlurmExecutor:
         max_num_timeout: int = 100,
         **parameters: Any,
     ) -> None:
-        wanted = cluster or "slurm"
+        wanted, gpus = cluster or "slurm", whole_gpus(jobs, gpus_per_run)
         if wanted == "slurm" and submitit.SlurmExecutor.affinity() < 0:
             raise MissingDependencyError(
                 "there is no Slurm on this machine: 'srun' is not found.",
@@ -110,7 +110,7 @@ class SlurmExecutor:
         settings = {"timeout_min": 24 * 60, **parameters}
         if self._executor.cluster == "slurm":
             if not any(word in name for name in parameters for word in _GPU_WORDS):
-                settings["gpus_per_node"] = int(gpus_per_run)
+                settings["gpus_per_node"] = gpus
             if jobs:
                 settings.setdefault("slurm_array_parallelism", jobs)
         try:

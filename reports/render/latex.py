@@ -195,10 +195,10 @@ def _heads(table: Table, shown: Sequence[int]) -> list[str]:
 _MINUS = re.compile(r"(?<![\w.)-])-(?=[\d.])")
 """A hyphen that is a minus: before a number, and not within a word."""
 
-_POWER = re.compile(r"(?<=\d)e(?:\+|(-))?0*(\d+)")
-"""A power of ten as Python prints it."""
+_POWER = re.compile(r"(?<![\w.-])(\d+(?:\.\d+)?)e(?:\+|(-))?0*(\d+)(?![\w-])")
+"""A power of ten as Python prints it; not in a name such as ``snas-2e4`` or ``18e043b0``."""
 
 
 def _cell(value: Value) -> str:
-    content = _POWER.sub(r"$\\times10^{\1\2}$", _MINUS.sub("$-$", escape(brief(value))))
+    content = _POWER.sub(r"\1$\\times10^{\2\3}$", _MINUS.sub("$-$", escape(brief(value))))
     return rf"\textbf{{{content}}}" if value.bold else content

@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.cells import cell_len
+from rich.cells import cell_len, chop_cells
 from rich.console import Console
 from rich.text import Text
 
@@ -152,7 +152,7 @@ def _row(
     short: bool,
 ) -> None:
     wrapped = [
-        [_text(v, short)] if column.numeric else textwrap.wrap(_text(v, short), size) or [""]
+        [_text(v, short)] if column.numeric else _wrapped(_text(v, short), size)
         for v, column, size in zip(values, columns, sizes, strict=True)
     ]
     for line in range(max(len(parts) for parts in wrapped)):
@@ -161,6 +161,12 @@ def _row(
             for parts, value in zip(wrapped, values, strict=True)
         ]
         _line(result, columns, sizes, cells)
+
+
+def _wrapped(words: str, size: int) -> list[str]:
+    """Return lines of at most ``size`` cells; some characters take two."""
+    lines = textwrap.wrap(words, size) or [""]
+    return [part for line in lines for part in chop_cells(line, size) or [""]]
 
 
 def _line(

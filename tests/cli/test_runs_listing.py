@@ -148,3 +148,11 @@ def test_a_sweep_runs_its_hook_also_when_it_is_stopped(
     words = ["--root", str(tmp_path), "sweep", "--estimators", "snas", "--on-finish"]
     CliRunner().invoke(nasbench, [*words, f'echo "$NASBENCH_EXIT_CODE" > {out}'])
     assert out.read_text() == ("0\n" if stop is None else "130\n")
+
+
+def test_filters_take_ranges_of_seeds_and_spaces_and_refuse_what_is_empty(store: Path) -> None:
+    assert len(listed(store, "--seed", "0-1")) == 3
+    assert len(listed(store, "-e", "snas, darts")) == 3
+    for words in (["--seed", "x"], ["--name", "darts,"], ["--status", ""], ["-e", ","]):
+        result = CliRunner().invoke(nasbench, ["--root", str(store), "ls", "runs", *words])
+        assert isinstance(result.exception, ConfigError), words

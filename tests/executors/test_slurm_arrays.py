@@ -104,3 +104,10 @@ def test_the_example_asks_for_time_gpu_type_and_a_warning_before_the_limit(
         assert part in text
     assert "gpus-per-node" not in text
     assert inner.max_num_timeout == 100
+
+
+def test_a_part_of_a_gpu_is_a_gpu_and_not_none(tmp_path: Path, slurm: Path) -> None:
+    options = {"folder": str(tmp_path / "logs")}
+    executor = make_executor("slurm", jobs=0, gpus_per_run=0.5, options=options)
+    text = executor._executor._executor._make_submission_file_text("command", "uid")
+    assert "--gpus-per-node=1" in text

@@ -81,3 +81,18 @@ def test_a_dry_run_only_asks_the_sweeps(tmp_path: Path) -> None:
     subprocess.run(["bash", str(script), "--dry-run"], env=environment, check=True)
     lines = calls.read_text().splitlines()
     assert len(lines) == 4 and all("sweep" in x and "--dry-run" in x for x in lines)
+
+
+@pytest.mark.parametrize("launch", ["", "env"])
+@pytest.mark.parametrize(("code", "ends"), [(1, 0), (2, 2), (3, 3), (130, 130)])
+def test_a_refused_retraining_ends_the_script_and_a_failed_one_does_not(
+    code: int, ends: int, launch: str, tmp_path: Path
+) -> None:
+    tool, calls = tmp_path / "nasbench", tmp_path / "calls"
+    tool.write_text(_NASBENCH + f'[ "$1" != retrain ] || exit {code}\n')
+    tool.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:/usr/bin:/bin", "CALLS": str(calls)}
+    script = ROOT / "examples" / "paper" / "table3.sh"
+    found = subprocess.run(["bash", str(script)], env=environment | {"LAUNCH": launch})
+    assert found.returncode == ends
+    assert ("report" in calls.read_text()) == (ends == 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from pathlib import Path
 
@@ -140,3 +141,21 @@ def test_cells_of_a_page_break_between_their_parts_only() -> None:
         "1/6 collapsed;",
         "median's 95 % CI [18, 55]",
     ]
+
+
+@pytest.mark.parametrize("name", ["darts-s0-18e043b0", "net-1e5", "snas-2e4-v1", "2e3x"])
+def test_a_name_that_looks_like_a_power_of_ten_stays_a_name(name: str) -> None:
+    table = Table("1", "T", (Column("n", "Name", numeric=False),), ((Value(name),),))
+    assert f"{name} \\\\" in latex(table)
+
+
+@pytest.mark.parametrize("name", ["x" * 120, "日本語" * 12])
+def test_a_long_name_is_wrapped_in_its_column(name: str) -> None:
+    columns = (Column("a", "Name", numeric=False), Column("n", "n"))
+    table = Table("1", "T", columns, ((Value(name), Value("3")),))
+    console = Console(file=io.StringIO(), width=40)
+    show(console, [table])
+    lines = console.file.getvalue().splitlines()
+    rule, first = next((a, b) for a, b in itertools.pairwise(lines) if a.startswith("─"))
+    assert cell_len(first) == cell_len(rule) and first.endswith("  3")
+    assert "".join(re.findall(r"x|[日本語]", "".join(lines))) == name
