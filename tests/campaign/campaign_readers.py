@@ -80,7 +80,6 @@ def readers(store: Path, scratch: Path) -> list[Reader]:
 
 def _settings_readers(search: Path, store: Path, scratch: Path) -> list[Reader]:
     from nasbench_snas.architecture.schedules import anneal
-    from nasbench_snas.cli import gradients
     from nasbench_snas.executors.sweep import load_sweep
     from nasbench_snas.registry import Registry
     from nasbench_snas.search.plan import complete, load_config, plan_run
@@ -88,6 +87,7 @@ def _settings_readers(search: Path, store: Path, scratch: Path) -> list[Reader]:
     from nasbench_snas.settings.retrain import retraining_from_toml
     from nasbench_snas.settings.run import RunConfig, from_toml
     from nasbench_snas.settings.toml import to_toml
+    from nasbench_snas.study.plan import plan_study
 
     registry = Registry()
     config = (search / "config.toml").read_text()
@@ -118,9 +118,7 @@ def _settings_readers(search: Path, store: Path, scratch: Path) -> list[Reader]:
         expect(len(found.seeds) <= 100_000, "more seeds than anybody means")
 
     def read_study(content: str) -> None:
-        blank = ("space", "seed", "points", "temperatures", "samples", "until_se", "max_time")
-        options: dict[str, Any] = dict.fromkeys([*blank, "reference", "claims", "estimators"])
-        found = gradients._settings({**options, "file": put(content), "assignments": ()})
+        found = plan_study(registry, file=put(content))
         expect(finite(found.model_dump(mode="python")), "a setting is not finite")
 
     def make_override(chance: random.Random) -> str:

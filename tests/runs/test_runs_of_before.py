@@ -94,7 +94,7 @@ def test_it_is_finished_as_the_version_that_began_it_would_have(
     out = root / "report"
     arguments = ["report", "--table", "1", "--format", "csv", "--figure", "none", "--out", str(out)]
     assert CliRunner().invoke(nasbench, ["--root", str(root), *arguments]).exit_code == 0
-    (table,) = (f for f in (out / "tables").glob("table1-*.csv") if "matrix" not in f.name)
+    (table,) = (f for f in (out / "tables").glob("table1-smoke-*.csv") if "matrix" not in f.name)
     row = next(csv.DictReader(table.open()))
     for key, value in json.loads((BEFORE / "finished-row.json").read_text()).items():
         assert row[key] == value or float(row[key]) == pytest.approx(float(value)), key
