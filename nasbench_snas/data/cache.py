@@ -8,12 +8,14 @@ ignored and made again; a folder that cannot be written costs time and nothing e
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import logging
 import os
 import pickle
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from nasbench_snas.outside import UNREADABLE
 
 _LOG = logging.getLogger("nasbench_snas")
 _VERSION = 2
+_DEAD_SECONDS = 3600.0
 
 
 def content_key(*words: object) -> str:
@@ -60,6 +63,14 @@ def read(path: Path, key: str) -> tuple[Tensor, Tensor] | None:
     return images, labels
 
 
+def _remove_dead(path: Path) -> None:
+    """Remove what writers of this file left behind that were killed: untouched for an hour."""
+    for left in path.parent.glob(f"{glob.escape(path.name)}*.tmp"):
+        with contextlib.suppress(OSError):  # another process was faster
+            if time.time() - left.stat().st_mtime > _DEAD_SECONDS:
+                left.unlink()
+
+
 def write(path: Path, key: str, images: Tensor, labels: Tensor) -> bool:
     """Write a cache file whole or not at all; return whether it is there now.
 
@@ -73,6 +84,7 @@ def write(path: Path, key: str, images: Tensor, labels: Tensor) -> bool:
     temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_dead(path)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
         with os.fdopen(handle, "wb") as stream:
             torch.save(content, stream)

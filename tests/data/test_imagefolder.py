@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,19 @@ def test_a_cache_that_cannot_be_written_costs_only_time(
     blocked.write_text("a file where the folder should be")
     data = load_part(folder_settings(tree(), cache_dir=blocked), "train")
     assert len(data) == 8 and "cannot be written" in caplog.text
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    file = tmp_path / "c" / "x.pt"
+    dead, living, other = (file.parent / f"{n}.tmp" for n in ("x.ptabc", "x.ptdef", "y.ptabc"))
+    file.parent.mkdir()
+    for left in (dead, living, other):
+        left.write_bytes(b"half")
+    for left in (dead, other):
+        os.utime(left, (1, 1))
+    images = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
+    assert cache.write(file, "k", images, torch.zeros(1).long())
+    assert sorted(p.name for p in file.parent.iterdir()) == ["x.pt", "x.ptdef.tmp", "y.ptabc.tmp"]
 
 
 def test_a_write_that_fails_half_way_leaves_no_file(
