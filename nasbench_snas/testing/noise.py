@@ -8,7 +8,7 @@ between tensors are zero.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ from nasbench_snas.testing.problems import toy_problem
 from nasbench_snas.testing.proofs import joint_test
 
 FALSE_ALARM = 1e-5
-REPLICATES, REPLICATES_FULL = 20_000, 200_000
+REPLICATES = 20_000
 MOST_COORDINATES = 60  # whose correlations are looked at
 
 
@@ -97,7 +97,13 @@ def uniform_problem(uniforms: Tensor, level: float = FALSE_ALARM) -> str:
 
 
 class NoiseChecks(BenchBuilder):
-    """The law of the noise, and of what the distribution makes of it."""
+    """The law of the noise, and of what the distribution makes of it.
+
+    Attributes:
+        noise_draws_full: Draws of the slow check.
+    """
+
+    noise_draws_full: ClassVar[int] = 200_000
 
     def test_noise_has_the_declared_law(self) -> None:
         """Gumbel unless declared; independent over replicates, draws, edges and operations."""
@@ -106,7 +112,7 @@ class NoiseChecks(BenchBuilder):
     @pytest.mark.slow
     def test_noise_has_the_declared_law_closely(self) -> None:
         """The same with ten times the draws."""
-        self._check_noise(REPLICATES_FULL)
+        self._check_noise(self.noise_draws_full)
 
     def _check_noise(self, count: int) -> None:
         estimator = self.make()

@@ -1,6 +1,6 @@
 """The conformance kit over every built-in estimator.
 
-Its slow checks take at most a tenth of the draws that ``nasbench check`` takes.
+Its slow checks take a tenth or a fifth of the draws that ``nasbench check`` takes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,12 @@ for _entry in BUILT_IN:
         globals()[f"Test{_class.__name__}"] = type(
             f"Test{_class.__name__}",
             (EstimatorConformance,),
-            {"estimator": _class, "most_draws_full": 20_000, "law_samples_full": 20_000},
+            {
+                "estimator": _class,
+                "most_draws_full": 30_000,
+                "law_samples_full": 20_000,
+                "noise_draws_full": 40_000,
+            },
         )
 
 
