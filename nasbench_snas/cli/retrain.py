@@ -199,7 +199,7 @@ def _one(
 
     status = folder.status().get("status")
     repeat = options["rerun"] == "all" or options["resume"] == "never"
-    repeat |= options["rerun"] == "failed" and status in ("failed", "diverged")
+    repeat |= options["rerun"] == "failed" and folder.ended_badly
     done = None if repeat else folder.result()
     if done is not None and status == "done":
         check_unused(options["kernels"], device)

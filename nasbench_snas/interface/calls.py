@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from nasbench_snas.compute.device import resolve_device
+from nasbench_snas.interface.progress import Progress, listening
+from nasbench_snas.interface.stores import is_temporary
+from nasbench_snas.runs.options import RunOptions
 from nasbench_snas.runs.start import InterruptedRunError
 
 _AGAIN = "The same call continues it."
@@ -57,3 +62,26 @@ def interruptible(temporary: bool) -> Iterator[None]:
         raise told from None
     except SystemExit as stopped:  # a compiler was running, which obeys signals at once
         raise KeyboardInterrupt from stopped
+
+
+@contextmanager
+def running(
+    store: Path, name: str, epochs: int, *, device: str, progress: Progress, **options: Any
+) -> Iterator[RunOptions]:
+    """Yield the options of a search or retraining; errors of :func:`computing_on` and interruption.
+
+    Args:
+        store: The run store.
+        name: The run.
+        epochs: Epochs that are planned.
+        device: What was asked for.
+        progress: As of :func:`listening`.
+        options: Further ones of :class:`RunOptions`.
+    """
+    last = min(epochs, options["max_epochs"] or epochs)
+    with (
+        computing_on(device) as where,
+        listening(progress, name, last) as listeners,
+        interruptible(is_temporary(store)),
+    ):
+        yield RunOptions(device=where, listeners=listeners, **options)

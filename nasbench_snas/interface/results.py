@@ -6,6 +6,7 @@ The objects are frozen and hold what the run's ``result.json`` says; everything 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class _Result:
+class _Result(ABC):
     """What all three have.
 
     Attributes:
@@ -99,8 +100,9 @@ class _Result:
         ]
         return pd.DataFrame(plain)
 
+    @abstractmethod
     def _lines(self) -> list[tuple[str, str]]:
-        raise NotImplementedError
+        """Return what is shown, by name."""
 
     def _title(self) -> str:
         return f"{self.run_id}{' (truncated)' if self.truncated else ''}"

@@ -8,9 +8,9 @@ from typing import Any
 
 from nasbench_snas.architecture.genotype import Genotype
 from nasbench_snas.errors import ConfigError, suggest
-from nasbench_snas.interface.calls import computing_on, interruptible
+from nasbench_snas.interface.calls import running
 from nasbench_snas.interface.given import Given, assignments
-from nasbench_snas.interface.progress import Progress, listening
+from nasbench_snas.interface.progress import Progress
 from nasbench_snas.interface.results import RetrainResult, SearchResult
 from nasbench_snas.interface.stores import is_temporary, store_of
 from nasbench_snas.outside import file_name
@@ -23,7 +23,6 @@ from nasbench_snas.retrain.plan import (
 )
 from nasbench_snas.retrain.runner import retrain_folder, run_retraining
 from nasbench_snas.runs.folder import RunFolder
-from nasbench_snas.runs.options import RunOptions
 
 _RERUN = ("none", "failed", "all")
 
@@ -95,27 +94,23 @@ def retrain(
         assignments=assignments(changed),
     )
     folder = retrain_folder(store, plan.config)
-    status = folder.status().get("status")
-    repeat = rerun == "all" or (rerun == "failed" and status in ("failed", "diverged"))
+    repeat = rerun == "all" or (rerun == "failed" and folder.ended_badly)
     if not is_temporary(store):
         given.check_stored(folder, 'or repeat the run: rerun="all"', anew=repeat)
-    if not repeat and folder.result() is not None and status == "done":
+    if not repeat and folder.result() is not None and folder.status().get("status") == "done":
         return RetrainResult.read(folder.path)
-    epochs = plan.config.training.epochs
-    with (
-        computing_on(device) as where_it_runs,
-        listening(progress, folder.run_id, min(epochs, max_epochs or epochs)) as listeners,
-        interruptible(is_temporary(store)),
-    ):
-        options = RunOptions(
-            device=where_it_runs,
-            kernels=kernels,
-            resume=not repeat,
-            max_epochs=max_epochs,
-            max_seconds=max_seconds,
-            listeners=listeners,
-            sources=plan.sources,
-        )
+    with running(
+        store,
+        folder.run_id,
+        plan.config.training.epochs,
+        device=device,
+        progress=progress,
+        kernels=kernels,
+        resume=not repeat,
+        max_epochs=max_epochs,
+        max_seconds=max_seconds,
+        sources=plan.sources,
+    ) as options:
         run_retraining(
             plan.config,
             given.registry,

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from nasbench_snas.errors import ConfigError, suggest
-from nasbench_snas.interface.calls import computing_on, interruptible
+from nasbench_snas.interface.calls import running
 from nasbench_snas.interface.given import EstimatorLike, Given, SpaceLike, assignments
-from nasbench_snas.interface.progress import Progress, listening
+from nasbench_snas.interface.progress import Progress
 from nasbench_snas.interface.results import SearchResult
-from nasbench_snas.interface.stores import is_temporary, store_of
+from nasbench_snas.interface.stores import store_of
 from nasbench_snas.runs.folder import RunFolder
 from nasbench_snas.runs.plugins import check_plugins
 from nasbench_snas.search.plan import as_begun, must_repeat, plan_run
-from nasbench_snas.search.runner import RunOptions, run_search
+from nasbench_snas.search.runner import run_search
 
 _RERUN = ("none", "failed", "stale", "all")
 
@@ -103,20 +103,17 @@ def search(
     if not repeat and folder.result() is not None and folder.status().get("status") == "done":
         check_plugins(folder, registry)
         return SearchResult.read(folder.path)
-    epochs = plan.config.search.epochs
-    with (
-        computing_on(device) as where_it_runs,
-        listening(progress, plan.run_id, min(epochs, max_epochs or epochs)) as listeners,
-        interruptible(is_temporary(store)),
-    ):
-        options = RunOptions(
-            device=where_it_runs,
-            kernels=kernels,
-            resume=not repeat,
-            max_epochs=max_epochs,
-            max_seconds=max_seconds,
-            listeners=listeners,
-            sources=plan.sources,
-        )
+    with running(
+        store,
+        plan.run_id,
+        plan.config.search.epochs,
+        device=device,
+        progress=progress,
+        kernels=kernels,
+        resume=not repeat,
+        max_epochs=max_epochs,
+        max_seconds=max_seconds,
+        sources=plan.sources,
+    ) as options:
         run_search(plan.config, registry, folder, options)
     return SearchResult.read(folder.path)

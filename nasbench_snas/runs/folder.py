@@ -183,6 +183,11 @@ class RunFolder:
         file = self.path / "status.json"
         return read_object(file) if file.exists() else {}
 
+    @property
+    def ended_badly(self) -> bool:
+        """Whether the status says failed or diverged."""
+        return self.status().get("status") in ("failed", "diverged")
+
     def set_status(self, status: Status, reason: str = "", **more: Any) -> None:
         """Write ``status.json``."""
         content = {"status": status, "reason": reason, "updated": time.time(), **more}

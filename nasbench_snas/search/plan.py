@@ -203,7 +203,7 @@ def must_repeat(registry: Registry, folder: RunFolder, config: RunConfig, rerun:
     if rerun == "all":
         return True
     if rerun == "failed":
-        return folder.status().get("status") in ("failed", "diverged")
+        return folder.ended_badly
     if rerun == "stale" and (result := folder.result()) is not None:
         current = source_hash(registry.estimator(config.estimator.name))
         return bool(result.get("estimator_source") != current)
