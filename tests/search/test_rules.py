@@ -186,7 +186,9 @@ def test_a_rule_with_the_name_of_a_view_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "broken.py"
     file.write_text(BROKEN)
     with pytest.raises(PluginError, match="'mean' has the name of a view"):
-        plan_run(Registry(plugins=[str(file)]), "snas", "snas-unit", assignments=["child.rule=mean"])
+        plan_run(
+            Registry(plugins=[str(file)]), "snas", "snas-unit", assignments=["child.rule=mean"]
+        )
 
 
 def test_a_rule_that_compares_needs_images_set_apart() -> None:
