@@ -21,23 +21,10 @@ from nasbench_snas.data.digests import digest_of
 from nasbench_snas.data.images import ImageSet, pixel_digest
 from nasbench_snas.data.pictures import from_arrays, from_torch
 from nasbench_snas.data.selection import choose_stratified
-from nasbench_snas.errors import DataError
+from nasbench_snas.errors import DataError, NasbenchError
 
 SPLIT_SEED = 1797
 """Seed of the test images that are set apart; not the run's."""
-
-_FAILURES = (
-    *(
-        ArithmeticError,
-        AssertionError,
-        AttributeError,
-        ImportError,
-        LookupError,
-        OSError,
-        RuntimeError,
-    ),
-    *(TypeError, ValueError),
-)
 
 
 class OwnImages:
@@ -100,7 +87,9 @@ class OwnImages:
         where = f"data set {plugin.name!r}: load({part!r})"
         try:
             found = plugin.load(part, root)
-        except _FAILURES as error:
+        except NasbenchError:
+            raise
+        except Exception as error:
             raise DataError(
                 f"{where} failed: {type(error).__name__}: {error}",
                 f"its folder is {root}",

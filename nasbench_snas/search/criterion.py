@@ -28,7 +28,13 @@ def completed(registry: Registry, settings: CostSettings) -> CostSettings:
             raise ConfigError("cost.parameters needs cost.criterion: they are the criterion's own.")
         return settings
     if settings.criterion in CRITERIA_WORDS:
-        registry.entry("criterion", settings.criterion)
+        registry.entry("criterion", settings.criterion)  # refuses a plug-in of the same name
+        if settings.parameters or settings.places:
+            raise ConfigError(
+                f"cost.parameters are for plug-ins; {settings.criterion!r} is built in.",
+                f"Got {', '.join(sorted({**settings.places, **settings.parameters}))}.",
+                "Leave them out.",
+            )
         return settings
     cls = registry.criterion(settings.criterion)
     values = resolve_parameters(cls, {**settings.places, **settings.parameters}, _WHERE)

@@ -97,9 +97,7 @@ def _check_transformer(
     z = torch.full((1, 2, space.num_edges, space.num_operations), 0.5, device=where)
     with _blamed("transformer", name):
         for role in roles:
-            losses = one.loss(_NoNetwork(), role)(z)
-            if losses.shape != z.shape[:2]:
-                raise ValueError(f"its loss has shape {tuple(losses.shape)}, expected (1, 2)")
+            one.loss(_NoNetwork(), role)(z)
             if role != "theta":
                 one.penalty(dist, role)
 
@@ -111,7 +109,7 @@ def _blamed(kind: str, name: str) -> Iterator[None]:
         yield
     except NasbenchError:
         raise
-    except _UNKNOWN as error:
+    except Exception as error:
         raise PluginError(
             f"{kind} {name!r} failed when it was tried: {type(error).__name__}: {error}",
             fix="Mend the plug-in; `nasbench check` runs its tests.",

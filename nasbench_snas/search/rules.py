@@ -71,6 +71,8 @@ class BestOfN(DerivationRule):
 
 
 _BUILT_IN = {rule.name: rule for rule in (Argmax, Top2, Sample, BestOfN)}
+VIEWED = ("soft", "hard", "mean")
+"""Views of the parent that no rule derives; a rule of that name would be reported as the view."""
 
 
 def make_rule(
@@ -94,6 +96,12 @@ def make_rule(
 
 def rule_class(registry: Registry, name: str) -> type[DerivationRule]:
     """Return the class of a rule; raises :class:`PluginError` where it is unknown or broken."""
+    if name in VIEWED and registry.is_plugin("rule", name):
+        raise PluginError(
+            f"derivation rule {name!r} has the name of a view of the parent network.",
+            "Its child and the view would stand in one row of the results.",
+            "Give it another name.",
+        )
     return registry.rule(name) if registry.is_plugin("rule", name) else _BUILT_IN[name]
 
 

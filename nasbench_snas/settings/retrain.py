@@ -8,8 +8,6 @@ torch.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
@@ -23,7 +21,7 @@ from nasbench_snas.errors import ConfigError, suggest
 from nasbench_snas.registry import Kind
 from nasbench_snas.settings.layers import check_known, flatten
 from nasbench_snas.settings.parameters import PartOfPath, config_error
-from nasbench_snas.settings.run import Choice
+from nasbench_snas.settings.run import Choice, digest_of_identity
 from nasbench_snas.settings.toml import parse_toml
 from nasbench_snas.settings.values import check_values
 
@@ -200,27 +198,22 @@ class RetrainConfig(BaseModel):
 
     def training_digest(self) -> str:
         """Return a hash of the training's identity: equal for equal weights."""
-        return _hash(self.training_identity())
+        return digest_of_identity(self.training_identity())
 
     def setting(self) -> str:
         """Return a hash of what compared retrainings must share: all but cells and seed."""
         values = self.training_identity()
         for key in ("genotype", "seed"):
             values.pop(key)
-        return _hash(values)
+        return digest_of_identity(values)
 
     def digest(self) -> str:
         """Return the first eight hex digits of the identity's blake2 hash."""
-        return _hash(self.identity())
+        return digest_of_identity(self.identity())
 
     def run_id(self) -> str:
         """Return the name of the run's folder."""
         return f"{self.name}-r{self.seed}-{self.digest()}"
-
-
-def _hash(values: Mapping[str, Any]) -> str:
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
 
 def retrain_presets() -> list[str]:

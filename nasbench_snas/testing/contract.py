@@ -6,7 +6,6 @@ import copy
 import inspect
 import io
 import math
-import random
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +18,7 @@ from nasbench_snas.search.objective import SupernetLoss
 from nasbench_snas.seeding import stream
 from nasbench_snas.supernet.reference import ReferenceParent
 from nasbench_snas.testing.bench import Bench, map_tensors, tensors_in, tiny_space
+from nasbench_snas.testing.globals import global_generators_rest
 from nasbench_snas.testing.problems import Problem
 
 REPLICATES = 6
@@ -239,15 +239,9 @@ class RandomnessChecks(BenchBuilder):
     def test_global_generators_are_untouched(self) -> None:
         """torch's, numpy's and Python's global generators stand where they stood."""
         bench = self.bench()
-        before = (torch.get_rng_state(), np.random.get_state(), random.getstate())  # noqa: NPY002
-        bench.run(2, bench.generator())
-        bench.estimator.weights(bench.dist, bench.noise(1))
-        assert torch.equal(before[0], torch.get_rng_state()), "torch's generator moved"
-        after = np.random.get_state()  # noqa: NPY002
-        assert all(np.array_equal(a, b) for a, b in zip(before[1], after, strict=True)), (
-            "numpy's generator moved"
-        )
-        assert before[2] == random.getstate(), "Python's generator moved"
+        with global_generators_rest():
+            bench.run(2, bench.generator())
+            bench.estimator.weights(bench.dist, bench.noise(1))
 
     def test_inputs_are_not_modified_in_place(self) -> None:
         """Noise, alpha and theta are the same after a surrogate and its backward pass."""

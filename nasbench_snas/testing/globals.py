@@ -17,7 +17,7 @@ def global_generators_rest() -> Iterator[None]:
     before = _states()
     yield
     for name, state in _states().items():
-        assert state == before[name], f"{name}'s global generator was moved: take a seeded one"
+        assert state == before[name], f"{name}'s generator moved: take a seeded one"
 
 
 def _states() -> dict[str, bytes]:

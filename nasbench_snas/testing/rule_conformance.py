@@ -11,7 +11,7 @@ from torch import Tensor
 from nasbench_snas.api import Categorical, DerivationRule, SearchState
 from nasbench_snas.architecture.genotype import from_choices
 from nasbench_snas.errors import PluginError
-from nasbench_snas.search.rules import derive_by
+from nasbench_snas.search.rules import VIEWED, derive_by
 from nasbench_snas.seeding import stream
 from nasbench_snas.settings.parameters import create
 from nasbench_snas.testing.conformance import Conformance
@@ -58,6 +58,10 @@ class RuleConformance(DocumentationChecks, Conformance):
             candidates=_CANDIDATES,
             measure=measure if self.rule.uses_images else None,
         )
+
+    def test_the_name_is_not_that_of_a_view(self) -> None:
+        """Views of the parent network stand in the results by their names."""
+        assert self.rule.name not in VIEWED, f"{self.rule.name} is a view of the parent network"
 
     def test_it_derives_an_architecture_whatever_the_logits(self) -> None:
         """One-hot or zero rows of the space, without ``none`` if it says so; a genotype of them."""

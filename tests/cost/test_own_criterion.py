@@ -164,6 +164,7 @@ def test_planning_fills_in_fingerprint_and_place(tmp_path):
         ({"criterion": "table"}, "needs a file"),
         ({"criterion": "tabel"}, "Did you mean 'table'"),
         ({"parameters": {"file": file}}, "needs cost.criterion"),
+        ({"criterion": "flops", "parameters": {"file": file}}, "'flops' is built in"),
         ({"criterion": "table", "parameters": {"fiel": file}}, "unknown setting"),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -251,6 +251,9 @@ def test_a_plug_in_that_fails_or_has_a_taken_name_is_named(tmp_path: Path) -> No
 
     with pytest.raises(DataError, match=r"data set 'mine': load\('train'\) failed: FileNotFound"):
         load_part(settings(Lost()), "train")
+    (tmp_path / "nowhere.npz").write_bytes(b"PK\x03\x04 cut short")
+    with pytest.raises(DataError, match="failed: BadZipFile"):
+        load_part(settings(Lost(), root=tmp_path), "train")
     file = tmp_path / "taken.py"
     source = "from nasbench_snas.api import ImageDataset\n\nclass Digits(ImageDataset):\n"
     file.write_text(f'{source}    name = "digits"\n    summary = "others"\n')

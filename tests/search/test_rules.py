@@ -62,6 +62,18 @@ class Crash(DerivationRule):
     summary = "fails"
     def derive(self, state):
         return state.nothing
+
+class Odd(DerivationRule):
+    name = "odd"
+    summary = "asserts what does not hold"
+    def derive(self, state):
+        assert not state.space.operations
+
+class Mean(DerivationRule):
+    name = "mean"
+    summary = "has the name of a view"
+    def derive(self, state):
+        return state.dist.mode()[0]
 '''
 
 
@@ -158,6 +170,7 @@ def test_rule_settings_and_version_are_part_of_the_identity() -> None:
         ("void", "keeps_none"),
         ("peeping", "uses_images = True"),
         ("crash", "'crash' failed when it was tried: AttributeError"),
+        ("odd", "'odd' failed when it was tried: AssertionError"),
     ],
 )
 def test_a_broken_rule_is_refused_before_the_training(name: str, said: str, tmp_path: Path) -> None:
@@ -167,6 +180,15 @@ def test_a_broken_rule_is_refused_before_the_training(name: str, said: str, tmp_
     plan = plan_run(registry, "snas", "snas-unit", assignments=[*TINY, f"child.rule={name}"])
     with pytest.raises(PluginError, match=said):
         check_ready(plan.config, registry, kernels="reference")
+
+
+def test_a_rule_with_the_name_of_a_view_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "broken.py"
+    file.write_text(BROKEN)
+    with pytest.raises(PluginError, match="'mean' has the name of a view"):
+        plan_run(
+            Registry(plugins=[str(file)]), "snas", "snas-unit", assignments=["child.rule=mean"]
+        )
 
 
 def test_a_rule_that_compares_needs_images_set_apart() -> None:
