@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from nasbench_snas.cli import _options
 from nasbench_snas.errors import ConfigError
@@ -16,6 +17,7 @@ from nasbench_snas.errors import ConfigError
 if TYPE_CHECKING:
     from nasbench_snas.architecture.space import Space
 
+_TIMING = ("preset", "assignments", "batch", "rounds", "device", "out")
 Print = Callable[[Any, str, list[str], list[list[str]], str], None]
 
 
@@ -65,10 +67,17 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def refuse_without_timing(timing: dict[str, Any]) -> None:
-    """Raise a usage error for options that only a measurement has."""
-    if timing["assignments"] or timing["out"]:
-        raise click.UsageError("--set and --out are for --measure-latency.")
+def refuse_without_timing() -> None:
+    """Raise a usage error if the command was given options that only a measurement has."""
+    context = click.get_current_context()
+    given = [
+        option.opts[-1]
+        for option in context.command.params
+        if option.name in _TIMING
+        and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(f"only --measure-latency takes {', '.join(given)}.")
 
 
 def measure(
@@ -93,6 +102,7 @@ def measure(
     """
     from nasbench_snas.compute.device import resolve_device
     from nasbench_snas.cost import latency
+    from nasbench_snas.runs.folder import write_atomic
     from nasbench_snas.runs.provenance import device_name
 
     if out is not None and out.exists():
@@ -104,7 +114,7 @@ def measure(
     )
     content = json.dumps(found.content(), indent=1) + "\n"
     if out is not None:
-        out.write_text(content, encoding="utf-8")
+        write_atomic(out, content)
     if as_json:
         click.echo(content.rstrip())
         return

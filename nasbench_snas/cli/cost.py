@@ -88,7 +88,7 @@ def command(
             )
         measure(session, targets[0], style=style, as_json=as_json, show=_table, **timing)
         return
-    refuse_without_timing(timing)
+    refuse_without_timing()
     if not targets and not tables:
         raise click.UsageError("give a TARGET, or --tables.")
     counters = _counters(convention)

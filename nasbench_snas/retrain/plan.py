@@ -43,9 +43,7 @@ from nasbench_snas.settings.run import Choice
 from nasbench_snas.settings.sources import bound
 from nasbench_snas.settings.toml import read_toml
 
-_FROM_SEARCH = (
-    *("dataset", "parameters", "root", "cache_dir", "resolution", "fingerprint", "fake"),
-)
+_FROM_SEARCH = ("dataset", "parameters", "root", "cache_dir", "resolution", "fingerprint", "fake")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ no torch.
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -33,11 +34,14 @@ class Beat:
         folder: The run's folder.
         first: Steps that were done before.
         share: Of all steps, what this process is to reach (below 1 with a limit on epochs).
+        end: ``time.monotonic()`` at which it stops in any case; infinite: never.
     """
 
-    def __init__(self, folder: RunFolder, first: int, share: float = 1.0) -> None:
+    def __init__(
+        self, folder: RunFolder, first: int, share: float = 1.0, end: float = math.inf
+    ) -> None:
         self._file = folder.path / "progress.json"
-        self._first, self._share = first, share
+        self._first, self._share, self._end = first, share, end
         self._began = self._written = time.monotonic()
 
     def step(self, event: Mapping[str, Any]) -> float:
@@ -48,7 +52,7 @@ class Beat:
         """
         now, done = time.monotonic(), event["step"] - self._first
         ahead = max(event["total_steps"] * self._share - event["step"], 0.0)
-        left: float = (now - self._began) / max(done, 1) * ahead
+        left: float = min((now - self._began) / max(done, 1) * ahead, max(self._end - now, 0.0))
         if now - self._written >= BEAT_SECONDS:
             self._written = now
             known = {key: event[key] for key in _KEPT if key in event}

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nasbench_snas import __version__
+from nasbench_snas.runs.binding import digest_of
 
 _PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "triton")
 _VARIABLES = (
@@ -177,7 +178,7 @@ def source_hash(cls: type) -> str:
     """
     file = file_of(cls)
     content = file.read_bytes() if file else (class_source(cls) or cls.__qualname__).encode()
-    return hashlib.blake2b(content, digest_size=8).hexdigest()
+    return digest_of(content)
 
 
 def file_of(cls: type) -> Path | None:

@@ -231,7 +231,10 @@ class _Runner:
         last = work.epochs if options.max_epochs is None else min(work.epochs, options.max_epochs)
         began = saved = epoch_began = time.monotonic()
         start_elapsed, first, epoch_steps = work.elapsed + work.apart, work.step, work.step
-        beat = Beat(self.folder, first, last / work.epochs) if self.world.is_main else None
+        limit = self.options.max_seconds
+        end = math.inf if limit is None else self.began + limit
+        share = last / work.epochs
+        beat = Beat(self.folder, first, share, end) if self.world.is_main else None
         if work.step == 0:
             self._save()
         while work.epoch < last:
@@ -304,7 +307,7 @@ class _Runner:
         result = self.job.finish(self.work, truncated)
         result["measurement_s"] = time.monotonic() - began
         reason = f"stopped after epoch {self.work.epoch}" if truncated else ""
-        if self.work.deadline.cut:
+        if self.world.highest(int(self.work.deadline.cut)):  # each process measures a part
             result["truncated"] = truncated = True
             reason = f"{reason or 'trained to the end'}; no time to measure on all images"
         if self.world.is_main:

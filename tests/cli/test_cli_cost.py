@@ -195,3 +195,12 @@ def test_the_documentation_shows_the_tables_that_the_command_prints() -> None:
     assert "\n".join(rows) in text
     space = run("darts-cnn", "--convention", "released", "--format", "md").output
     assert "\n".join(space.strip().splitlines()[-7:]) in text
+
+
+@pytest.mark.parametrize(
+    "option", [("--batch", "8"), ("--rounds", "3"), ("--device", "cpu"), ("-p", "paper")]
+)
+def test_an_option_of_the_measurement_alone_is_refused_without_it(option: tuple[str, str]) -> None:
+    answer = run("darts-cnn", *option)
+    assert answer.exit_code == 2
+    assert "only --measure-latency takes" in answer.output

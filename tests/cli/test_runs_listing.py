@@ -83,9 +83,22 @@ def test_a_listing_is_as_wide_as_the_terminal_and_cuts_no_name(store: Path, widt
     names = [row["run_id"] for row in found]
     assert all(len(line) <= max(width, max(map(len, names)) + 2) for line in lines)
     assert all(any(name in line for line in lines) for name in names)
-    assert all("failed" in " ".join(lines) for _ in names)
+    assert "failed" in " ".join(lines)
     short = _runs_listing.frame(found, {}, width, 4)
     assert len(short) == 4 and "more lines" in short[-1]
+
+
+def test_a_living_run_shows_the_part_of_its_epoch_and_the_time_left(tmp_path: Path) -> None:
+    folder = run(tmp_path, "snas", 0, "running")
+    (folder.path / "lock.json").write_text('{"host": "elsewhere"}')
+    session: Any = SimpleNamespace(root=tmp_path)
+    for step, epochs in ((27, "6/20"), (6, "4/20")):  # of 90; an old record shows no fewer epochs
+        told = {"step": step, "total_steps": 90, "left_s": 7200.0}
+        (folder.path / "progress.json").write_text(json.dumps(told))
+        (row,) = _runs_listing.rows(session, {})
+        shown = _runs_listing._shown(row)
+        assert (shown["status"], shown["epoch"], shown["left"]) == ("running", epochs, "2.0 h")
+        folder.append_event({"kind": "epoch", "epoch": 4})
 
 
 def test_watching_tells_every_change_once(store: Path, capsys: pytest.CaptureFixture[str]) -> None:

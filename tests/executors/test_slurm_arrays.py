@@ -79,6 +79,14 @@ def test_runs_are_one_array_and_a_second_sweep_waits_for_it(tmp_path: Path, slur
     assert "--array=0-1%2" in slurm.read_text() and "--gpus-per-node=1" in slurm.read_text()
 
 
+def test_a_job_that_is_completing_is_not_in_the_queue(tmp_path: Path, slurm: Path) -> None:
+    from nasbench_snas.executors.slurm import _queue
+
+    lines = "7_0 RUNNING\\n7_1 PENDING\\n7_2 COMPLETING\\n"
+    (tmp_path / "bin" / "squeue").write_text(f"#!/bin/sh\nprintf '{lines}'\n")
+    assert _queue() == {"7_0", "7_1"}
+
+
 def test_a_queue_that_does_not_answer_is_an_error_and_nothing_is_submitted_twice(
     tmp_path: Path, slurm: Path
 ) -> None:

@@ -33,6 +33,19 @@ def test_the_time_left_knows_where_this_command_stops(
     assert progress.progress_of(folder) == {}
 
 
+def test_no_more_time_is_left_than_this_command_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    beat = progress.Beat(RunFolder(tmp_path), first=0, end=130.0)
+    now[0] += 10.0
+    assert beat.step({"step": 10, "total_steps": 20}) == pytest.approx(10.0)
+    assert beat.step({"step": 10, "total_steps": 1000}) == pytest.approx(20.0)
+    now[0] += 25.0
+    assert beat.step({"step": 35, "total_steps": 1000}) == 0.0
+
+
 @pytest.mark.parametrize("text", ["", "[1]", '{"step": 1}', '{"step": "x", "total_steps": 0}'])
 def test_a_damaged_record_is_no_progress(text: str, tmp_path: Path) -> None:
     (tmp_path / "progress.json").write_text(text)

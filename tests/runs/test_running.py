@@ -8,6 +8,7 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -137,6 +138,20 @@ def test_a_measurement_that_was_cut_leaves_a_truncated_run_and_is_made_whole(
     last = search(folder, plan())
     assert (metrics(folder), last["child_matrix"]) == whole
     assert folder.status()["status"] == "done"
+
+
+def test_a_measurement_that_another_process_cut_is_a_part_for_all(tmp_path: Path) -> None:
+    job = SimpleNamespace(finish=lambda work, truncated: {"truncated": truncated})
+    for elsewhere, expected in ((0, False), (1, True)):
+        world = SimpleNamespace(
+            is_main=False,
+            barrier=lambda: None,
+            highest=lambda own, other=elsewhere: max(own, other),
+        )
+        options = RunOptions(max_seconds=1e6)
+        runner = running._Runner(job, RunFolder(tmp_path), options, world, [], time.monotonic())
+        runner.work = SimpleNamespace(epoch=3, deadline=Deadline())
+        assert runner._finish(truncated=False)["truncated"] is expected
 
 
 def test_part_of_the_time_is_kept_for_the_measurement(tmp_path: Path) -> None:
