@@ -1,6 +1,7 @@
-"""Triton kernels: interpreted against plain PyTorch, and compiled for four architectures.
+"""Triton kernels: which are compiled, tuned and launched; on a GPU, against plain PyTorch.
 
-Neither shows that they are right or fast on a GPU; the tests marked ``gpu`` would.
+Interpreted and compiled they are tested in the files beside this one. None of it shows that they
+are right or fast on a GPU; the tests marked ``gpu`` would.
 """
 
 import pytest
