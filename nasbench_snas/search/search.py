@@ -23,7 +23,7 @@ from nasbench_snas.compute.training import (
     sgd,
 )
 from nasbench_snas.cost.size import check_memory
-from nasbench_snas.data import load_splits, make_augmenter, stream_of
+from nasbench_snas.data import Split, load_splits, make_augmenter, stream_of
 from nasbench_snas.data.shards import ShardAugment, ShardedStream
 from nasbench_snas.oracle.tracking import GradientTracker
 from nasbench_snas.registry import Registry
@@ -98,7 +98,7 @@ class Search(Derives):
         check_temperatures(config.estimator.parameters, torch.float32)
         self.rule = make_rule(registry, self.derive_rule, config.child.parameters)
         if self.rule.uses_images:
-            self.selection_part()  # refused now, not after the training
+            self.check_rule()  # refused now, not after the training
         alpha_init = stream(self.seed, "alpha-init")
         self.dist: Distribution = self.estimator.make_distribution(self.space, alpha_init)
         # With several processes, gradients are averaged where the network is.
@@ -181,21 +181,21 @@ class Search(Derives):
         self.splits = splits.to(self.device)
         self.augment = make_augmenter(config.data, splits.statistics, splits.image_shape)
         self.images = SearchImages(self.splits, self.augment, config)
+        self.train_stream = self.batches_of(self.splits.train, "data")
+        self.arch_stream = self.batches_of(self.splits.arch, "arch") if self.splits.arch else None
+
+    def batches_of(self, split: Split, name: str) -> ShardedStream:
+        """Return the training batches of a split, by random streams called after ``name``."""
         size = self.settings.batch_size
         rows = self.world.rows(size)
-
-        def batches(split: Any, name: str) -> ShardedStream:
-            whole = stream_of(
-                split,
-                size,
-                stream(self.seed, f"{name}-order", self.device),
-                ShardAugment(self.augment, rows, self.device),
-                augment_generator=stream(self.seed, f"{name}-augment", self.device),
-            )
-            return ShardedStream(whole, rows, self.device)
-
-        self.train_stream = batches(self.splits.train, "data")
-        self.arch_stream = batches(self.splits.arch, "arch") if self.splits.arch else None
+        whole = stream_of(
+            split,
+            size,
+            stream(self.seed, f"{name}-order", self.device),
+            ShardAugment(self.augment, rows, self.device),
+            augment_generator=stream(self.seed, f"{name}-augment", self.device),
+        )
+        return ShardedStream(whole, rows, self.device)
 
     def _build_learner(self) -> None:
         theta = self.settings.theta
