@@ -41,11 +41,11 @@ SCHEMA: dict[str, tuple[str, ...]] = {
         "finished".split()
     ),
     "further": tuple(
-        "comparison setting unconstrained_setting level alpha_settings images "
+        "comparison setting unconstrained_setting level theta_policy alpha_settings images "
         "space_params split protocol protocol_note "
         "search_view derive_rule n_candidates n_distinct_candidates selection_images "
-        "selection_acc selection_steps selection_s reporting_images child_valid_acc_recalibrated child_matrix "
-        "n_edges entropy "
+        "selection_acc selection_steps selection_s reporting_images "
+        "child_valid_acc_recalibrated child_matrix n_edges entropy "
         "parent_params mac_elements child_cost criterion_cost kernels suite_version "
         "estimator_source name "
         "selection num_classes resolution changed_settings label "
@@ -69,8 +69,8 @@ TYPES: dict[str, str] = {
     **dict.fromkeys(
         "run_id parent_id stage estimator estimator_params space dataset constraint preset "
         "config_hash status reason genotype point coord_set device_name precision torch cuda "
-        "git_sha host_id comparison setting unconstrained_setting level alpha_settings "
-        "images space_params split protocol "
+        "git_sha host_id comparison setting unconstrained_setting level theta_policy "
+        "alpha_settings images space_params split protocol "
         "protocol_note search_view derive_rule child_matrix kernels suite_version "
         "estimator_source name selection changed_settings label truth purpose "
         "settings_from command folder".split(),

@@ -65,6 +65,7 @@ def search_result(
         "dataset": config.data.dataset,
         "images": config.data.content or NOT_RECORDED,
         "level": config.search.level,
+        "theta_policy": config.search.theta_policy,
         "protocol": config.data.protocol,
         "protocol_note": search.splits.label,
         "split": search.splits.fingerprint,

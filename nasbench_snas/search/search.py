@@ -34,6 +34,7 @@ from nasbench_snas.search.images import SearchImages
 from nasbench_snas.search.levels import Batch, Learner, search_step
 from nasbench_snas.search.objective import SupernetLoss, losses_and_errors
 from nasbench_snas.search.optimizers import alpha_optimizer
+from nasbench_snas.search.policies import make_policy
 from nasbench_snas.search.ranking import Ranking
 from nasbench_snas.search.resource import ResourceTerm
 from nasbench_snas.search.rules import make_rule
@@ -148,6 +149,9 @@ class Search(Derives):
         self.totals = StepTotals(self.device)
         own = cost_of(registry, config.cost, self.space)
         self.resource = ResourceTerm(self.space, config.cost, self.generators["cost"], own)
+        self.policy = make_policy(self.settings, self.space, self.resource.model.unit, self.seed)
+        if self.policy is not None:
+            self.generators["theta-policy"] = self.policy.generator
         self._build_learner()
         self.tracker = GradientTracker(self.settings.track_gradients, self.seed)
         self.epoch = self.step = 0
@@ -213,20 +217,27 @@ class Search(Derives):
             reduce=self.world.average_gradients,
             share=self.world.mean,
             transformers=self.transformers,
+            policy=self.policy,
             check=self.totals.check,
         )
 
     def _make_loss(
-        self, batch: Batch, *, theta: bool = True, path_dropout: bool = True
+        self,
+        batch: Batch,
+        *,
+        theta: bool = True,
+        path_dropout: bool = True,
+        single_path: bool = False,
     ) -> SupernetLoss:
         images, labels = batch
+        every = self.estimator.needs_all_operations or self.dense
         options: dict[str, Any] = {
-            "all_operations": self.estimator.needs_all_operations or self.dense,
+            "all_operations": every and not single_path,
             "edge_mask": self._path_dropout(len(labels)) if path_dropout else None,
             "autocast": self.settings.amp == "bf16",
             "share": self.world.mean if self.world.size > 1 else None,
         }
-        if self.captured is not None and path_dropout:
+        if self.captured is not None and path_dropout and not single_path:
             return CapturedLoss(self.captured, images, labels, theta, **options)
         return SupernetLoss(self.parent, images, labels, **options)
 

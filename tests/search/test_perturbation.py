@@ -1,4 +1,4 @@
-"""The derive rule perturbation: decisions against a direct calculation, training, time, refusals."""
+"""The derive rule perturbation: against a direct calculation; training, time, refusals."""
 
 from __future__ import annotations
 
@@ -40,12 +40,14 @@ def logits(seed: int) -> Tensor:
 
 def landscape(seed: int) -> Any:
     """An accuracy with interactions between all entries: a random quadratic of the weights."""
-    matrix = torch.randn(
-        EDGES * OPERATIONS, EDGES * OPERATIONS, generator=torch.Generator().manual_seed(seed)
-    ).double()
-    return lambda z: torch.einsum(
-        "si,ij,sj->s", z.flatten(1).double(), matrix, z.flatten(1).double()
-    )
+    generator = torch.Generator().manual_seed(seed)
+    matrix = torch.randn(EDGES * OPERATIONS, EDGES * OPERATIONS, generator=generator).double()
+
+    def measure(z: Tensor) -> Tensor:
+        flat = z.flatten(1).double()
+        return torch.einsum("si,ij,sj->s", flat, matrix, flat)
+
+    return measure
 
 
 def state(measure: Any, start: Tensor, seed: int = 0, **more: Any) -> SearchState:

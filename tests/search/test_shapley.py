@@ -99,13 +99,10 @@ def test_a_permutation_ends_below_the_threshold_and_the_rest_counts_as_zero() ->
 def test_what_is_not_measured_ends_a_permutation() -> None:
     lost = lambda z: torch.full((len(z),), -math.inf)  # noqa: E731
     assert not shapley_values(lost, WEIGHTS, ALL).any()
-    late = iter(
-        [torch.tensor([100.0]), torch.tensor([70.0, 60.0]), torch.tensor([-math.inf, 50.0])]
-    )
-    rest = iter([torch.tensor([10.0]), torch.tensor([0.0])])
+    told = [[100.0], [70.0, 60.0], [-math.inf, 50.0], [10.0], [0.0]]
+    answers = iter([torch.tensor(values) for values in told])
     orders = torch.tensor([[0, 1, 2, 3], [3, 2, 1, 0]])
-    found = shapley_values(lambda z: next(late, None) if len(z) > 1 or z.all() else next(rest),
-                           WEIGHTS, orders)  # fmt: skip
+    found = shapley_values(lambda z: next(answers), WEIGHTS, orders)
     assert found.flatten().tolist() == [(30 + 10) / 2, 40 / 2, 10 / 2, 40 / 2]
 
 

@@ -76,12 +76,13 @@ def test_it_is_sgd_written_out_over_all_calls_and_is_undone() -> None:
         parameter.grad = torch.full_like(parameter, 3.0)
     network.eval()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    expected = by_hand()
     with tuning(network) as tune, torch.no_grad():
         tune(WEIGHTS, 1)
         tune(WEIGHTS, 3)
         assert not network.training
         moved = 0
-        for name, value in by_hand().items():
+        for name, value in expected.items():
             moved += not torch.equal(value, before[name])
             torch.testing.assert_close(network.state_dict()[name], value, msg=name)
         assert moved > 5
