@@ -59,7 +59,8 @@ class Tuning:
                 "Return all steps from work(): RuleWork(measured, steps).",
             )
         optimizer, first = self._begun(), self._theta.lr * SHARE_OF_RATE
-        parameters, training = list(self._parent.parameters()), self._parent.training
+        training = self._parent.training
+        parameters: list[Tensor] = list(self._parent.parameters())
         self._parent.train()
         with torch.enable_grad():
             for _ in range(steps):
