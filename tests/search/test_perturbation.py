@@ -236,6 +236,19 @@ def test_its_training_is_that_of_the_images_and_rate_that_it_says(
     assert torch.equal(again.selected().z, search.selected().z)
 
 
+def test_images_that_report_decide_nothing(finished: tuple[RunFolder, dict]) -> None:
+    search = load_search(finished[0], Registry())
+    before, part = search.selected().z, search.images.reporting
+    part.labels[part.indices] = (part.labels[part.indices] + 1) % 3  # all of them are wrong now
+    search.forget_selection()
+    assert torch.equal(search.selected().z, before)
+    part = search.selection_part()
+    measure = search._measure_on(part)
+    right = measure(before[None])
+    part.labels[part.indices] = (part.labels[part.indices] + 1) % 3
+    assert measure(before[None]) != right
+
+
 def test_more_steps_than_announced_are_refused(finished: tuple[RunFolder, dict]) -> None:
     search = load_search(finished[0], Registry())
 
