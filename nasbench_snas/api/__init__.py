@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         score_term,
         straight_through,
     )
-    from nasbench_snas.api.rule import RULES, DerivationRule
+    from nasbench_snas.api.rule import RULES, DerivationRule, RuleWork
     from nasbench_snas.api.search_state import SearchState
     from nasbench_snas.api.transformer import LossStep, LossTransformer, loss_at, loss_plus
     from nasbench_snas.architecture.candidates import CandidateOperation
@@ -51,7 +51,7 @@ _MODULES = {
         "score_term",
         "straight_through",
     ),
-    "api.rule": ("RULES", "DerivationRule"),
+    "api.rule": ("RULES", "DerivationRule", "RuleWork"),
     "api.search_state": ("SearchState",),
     "api.transformer": ("LossStep", "LossTransformer", "loss_at", "loss_plus"),
     "architecture.candidates": ("CandidateOperation",),
@@ -82,6 +82,7 @@ __all__ = [
     "LossTransformer",
     "OperationCost",
     "Pathwise",
+    "RuleWork",
     "ScheduleKind",
     "Score",
     "SearchState",

@@ -41,6 +41,11 @@ derive: Option = click.option(
     metavar="RULE",
     help="How the child is derived; see `nasbench ls rules`. [default: as the estimator says]",
 )
+theta_policy: Option = click.option(
+    "--theta-policy",
+    type=click.Choice(["estimator", "uniform", "strict-fairness", "sandwich"]),
+    help="What trains theta at the levels bilevel and unrolled. [default: estimator]",
+)
 transform: Option = click.option(
     "--transform",
     "transform",

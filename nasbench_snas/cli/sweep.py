@@ -38,6 +38,7 @@ Examples:
 @click.option("-p", "--preset", help="Default: smoke.")
 @click.option("--level", type=click.Choice(["joint", "bilevel", "unrolled"]), help="For all runs.")
 @click.option("--dataset", help="For all runs; see `nasbench ls datasets`.")
+@_options.theta_policy
 @_options.derive
 @_options.transform
 @_options.data_root
@@ -177,6 +178,7 @@ def _executed(
 
 _SETTINGS = {
     "level": "search.level",
+    "theta_policy": "search.theta_policy",
     "dataset": "data.dataset",
     "derive": "child.rule",
     "data_root": "data.root",

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from typing import cast
+from abc import abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from nasbench_snas.api import DerivationRule, Distribution, Estimator, SearchState
+from nasbench_snas.api import DerivationRule, Distribution, Estimator, RuleWork, SearchState
 from nasbench_snas.architecture.space import Space
+from nasbench_snas.compute.distributed import World
 from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.compute.training import Progress
-from nasbench_snas.data import Split
+from nasbench_snas.data import Split, Splits
+from nasbench_snas.data.shards import ShardedStream
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.search.child import ChildAccuracy, accuracies, child_matrix
 from nasbench_snas.search.images import SearchImages
+from nasbench_snas.search.objective import SupernetLoss
 from nasbench_snas.search.rules import derive_by
 from nasbench_snas.search.selection import Selection, select
+from nasbench_snas.search.tuning import Tuning
 from nasbench_snas.search.views import VIEWS
 from nasbench_snas.seeding import stream
 from nasbench_snas.settings.run import RunConfig
@@ -32,10 +37,12 @@ class Derives(Progress):
         device: Where it runs.
         home: Where the distribution lives and random numbers are drawn.
         seed: Its seed.
+        world: The processes that share the work.
         space: The space.
         estimator: The estimator.
         dist: The distribution.
         parent: The parent network.
+        splits: All its images.
         images: The images that measure it.
         rule: What derives its child.
     """
@@ -44,10 +51,12 @@ class Derives(Progress):
     device: torch.device
     home: torch.device
     seed: int
+    world: World
     space: Space
     estimator: Estimator
     dist: Distribution
     parent: FastParent | ReferenceParent
+    splits: Splits
     images: SearchImages
     rule: DerivationRule
     _selected: tuple[int, Selection] | None = None
@@ -83,28 +92,60 @@ class Derives(Progress):
             )
         return self.images.selection
 
+    @property
+    def rule_work(self) -> RuleWork:
+        """What the rule may take."""
+        return self.rule.work(self.space, self.config.child.candidates)
+
+    def check_rule(self) -> None:
+        """Refuse what a rule that compares cannot do; raises as :meth:`derived`."""
+        self.selection_part()
+        if self.rule_work.steps and self.world.size > 1:
+            raise ConfigError(
+                f"the derive rule {self.derive_rule} trains the parent, which it does in one "
+                f"process only; there are {self.world.size}.",
+                "Its training is no part of the job that is shared.",
+                "Choose a rule that does not (perturbation: child.parameters.tune_steps=0), or "
+                "start one process.",
+            )
+
     @own_modes()
     def selected(self) -> Selection:
         """Return what a rule that compares chooses now; made once a step; raises as there."""
         part = self.selection_part()
         if self._selected is None or self._selected[0] != self.step:
-            found = select(self.rule, self._state(part), len(part))
+            theta, steps = self.config.search.theta, self.rule_work.steps
+            with Tuning(self.parent, self._tuning_losses(), theta, steps) as tuning:
+                found = select(self.rule, self._state(part, tuning), len(part))
             self._selected = (self.step, found)
         return self._selected[1]
 
-    def _state(self, part: Split | None = None) -> SearchState:
+    def _tuning_losses(self) -> Callable[[], SupernetLoss]:
+        """Return what hands out the losses of training batches, from streams of their own."""
+        batches = self.batches_of(self.splits.train, "derive")
+        autocast = self.config.search.amp == "bf16"
+        return lambda: SupernetLoss(self.parent, *batches.next_batch(), autocast=autocast)
+
+    @abstractmethod
+    def batches_of(self, split: Split, name: str) -> ShardedStream:
+        """Return the training batches of a split, by random streams called after ``name``."""
+
+    def _measure_on(self, part: Split) -> Callable[[Tensor], Tensor]:
+        """Return what measures accuracies of weights ``(S, E, K)`` on the images of ``part``."""
+        return lambda z: accuracies(
+            self.parent, z, lambda: self.images.batches(part), self.deadline
+        )
+
+    def _state(self, part: Split | None = None, tuning: Tuning | None = None) -> SearchState:
         """Return what the rule looks at; ``part``: images that it may measure on."""
-
-        def measure(z: Tensor) -> Tensor:
-            images = cast(Split, part)
-            return accuracies(self.parent, z, lambda: self.images.batches(images), self.deadline)
-
         return SearchState(
             self.space,
             self.dist,
             stream(self.seed, "derive", self.home),
             candidates=self.config.child.candidates,
-            measure=None if part is None else measure,
+            measure=None if part is None else self._measure_on(part),
+            train=tuning,
+            expired=lambda: self.deadline.leaves_out(),
         )
 
     @own_modes()

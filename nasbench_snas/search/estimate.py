@@ -34,7 +34,7 @@ class Measured:
     """What a finished run took.
 
     Attributes:
-        kind: Its space, estimator and level.
+        kind: Its space, estimator, and level with the policy that trains theta.
         device: Its device.
         work: Multiply-adds of a step.
         seconds: Wall-clock seconds of a step, its share of the validation included.
@@ -61,7 +61,9 @@ class Expected:
 
 def kind_of(config: RunConfig) -> tuple[str, str, str]:
     """Return what two runs must share for their times to be compared."""
-    return config.space.name, config.estimator.name, config.search.level
+    level, policy = config.search.level, config.search.theta_policy
+    trained = level if policy == "estimator" else f"{level}, {policy}"
+    return config.space.name, config.estimator.name, trained
 
 
 def steps_of(config: RunConfig) -> int | None:

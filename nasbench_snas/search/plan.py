@@ -17,6 +17,7 @@ from nasbench_snas.runs.plugins import own_operations
 from nasbench_snas.runs.provenance import source_hash
 from nasbench_snas.search.criterion import completed
 from nasbench_snas.search.optimizers import alpha_defaults
+from nasbench_snas.search.policies import check_policy
 from nasbench_snas.search.rules import rule_class
 from nasbench_snas.settings.parameters import resolve_parameters
 from nasbench_snas.settings.run import Choice, RunConfig, recorded, resolve
@@ -107,6 +108,7 @@ def complete(registry: Registry, config: RunConfig, sources: dict[str, str]) -> 
         ConfigError: A setting is wrong.
         PluginError: A plug-in is unknown or broken.
     """
+    check_policy(config.search)
     estimator_class = registry.estimator(config.estimator.name)
     space_class = registry.space(config.space.name)
     estimator = _choice(config.estimator, estimator_class, "estimator")

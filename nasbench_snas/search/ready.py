@@ -84,6 +84,13 @@ def _check_rule(config: RunConfig, registry: Registry, space: Space, dist: Distr
     )
     with _blamed("derivation rule", name):
         derive_by(rule, state)
+        announced = rule.work(space, config.child.candidates).steps
+    if state.tuned > announced:
+        raise PluginError(
+            f"derivation rule {name!r} trains the parent for {state.tuned} steps.",
+            f"Its method work() announces {announced}.",
+            "Return all steps from work(): RuleWork(measured, steps).",
+        )
 
 
 def _check_transformer(

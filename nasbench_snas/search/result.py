@@ -65,6 +65,7 @@ def search_result(
         "dataset": config.data.dataset,
         "images": config.data.content or NOT_RECORDED,
         "level": config.search.level,
+        "theta_policy": config.search.theta_policy,
         "protocol": config.data.protocol,
         "protocol_note": search.splits.label,
         "split": search.splits.fingerprint,
@@ -126,12 +127,13 @@ def _truth(search: Search) -> dict[str, Any] | None:
 def _selection(chosen: Selection | None) -> dict[str, Any]:
     """Return what a selection was made by and what it took; nothing without one."""
     if chosen is None:
-        return {"n_candidates": 0, "selection_images": 0, "selection_s": 0.0}
+        return {"n_candidates": 0, "selection_images": 0, "selection_steps": 0, "selection_s": 0.0}
     return {
         "n_candidates": chosen.candidates,
         "n_distinct_candidates": chosen.distinct,
         "selection_images": chosen.images,
         "selection_acc": chosen.accuracy,
+        "selection_steps": chosen.steps,
         "selection_s": chosen.seconds,
     }
 

@@ -50,7 +50,8 @@ class SearchWork(Search):
         passes = 3 + child.samples
         selected = 0
         if self.rule.uses_images and images.selection is not None:
-            selected = child.candidates * len(images.selection)
+            work = self.rule_work  # a step of training: a pass forward, two backward
+            selected = work.measured * len(images.selection) + 3 * work.steps * self.batch_size
         return passes * len(images.reporting) + child.recalibration_images + selected
 
     def step_event(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from nasbench_snas.compute.training import (
     sgd,
 )
 from nasbench_snas.cost.size import check_memory
-from nasbench_snas.data import load_splits, make_augmenter, stream_of
+from nasbench_snas.data import Split, load_splits, make_augmenter, stream_of
 from nasbench_snas.data.shards import ShardAugment, ShardedStream
 from nasbench_snas.oracle.tracking import GradientTracker
 from nasbench_snas.registry import Registry
@@ -34,6 +34,7 @@ from nasbench_snas.search.images import SearchImages
 from nasbench_snas.search.levels import Batch, Learner, search_step
 from nasbench_snas.search.objective import SupernetLoss, losses_and_errors
 from nasbench_snas.search.optimizers import alpha_optimizer
+from nasbench_snas.search.policies import make_policy
 from nasbench_snas.search.ranking import Ranking
 from nasbench_snas.search.resource import ResourceTerm
 from nasbench_snas.search.rules import make_rule
@@ -98,7 +99,7 @@ class Search(Derives):
         check_temperatures(config.estimator.parameters, torch.float32)
         self.rule = make_rule(registry, self.derive_rule, config.child.parameters)
         if self.rule.uses_images:
-            self.selection_part()  # refused now, not after the training
+            self.check_rule()  # refused now, not after the training
         alpha_init = stream(self.seed, "alpha-init")
         self.dist: Distribution = self.estimator.make_distribution(self.space, alpha_init)
         # With several processes, gradients are averaged where the network is.
@@ -148,6 +149,9 @@ class Search(Derives):
         self.totals = StepTotals(self.device)
         own = cost_of(registry, config.cost, self.space)
         self.resource = ResourceTerm(self.space, config.cost, self.generators["cost"], own)
+        self.policy = make_policy(self.settings, self.space, self.resource.model.unit, self.seed)
+        if self.policy is not None:
+            self.generators["theta-policy"] = self.policy.generator
         self._build_learner()
         self.tracker = GradientTracker(self.settings.track_gradients, self.seed)
         self.epoch = self.step = 0
@@ -181,21 +185,21 @@ class Search(Derives):
         self.splits = splits.to(self.device)
         self.augment = make_augmenter(config.data, splits.statistics, splits.image_shape)
         self.images = SearchImages(self.splits, self.augment, config)
+        self.train_stream = self.batches_of(self.splits.train, "data")
+        self.arch_stream = self.batches_of(self.splits.arch, "arch") if self.splits.arch else None
+
+    def batches_of(self, split: Split, name: str) -> ShardedStream:
+        """Return the training batches of a split, by random streams called after ``name``."""
         size = self.settings.batch_size
         rows = self.world.rows(size)
-
-        def batches(split: Any, name: str) -> ShardedStream:
-            whole = stream_of(
-                split,
-                size,
-                stream(self.seed, f"{name}-order", self.device),
-                ShardAugment(self.augment, rows, self.device),
-                augment_generator=stream(self.seed, f"{name}-augment", self.device),
-            )
-            return ShardedStream(whole, rows, self.device)
-
-        self.train_stream = batches(self.splits.train, "data")
-        self.arch_stream = batches(self.splits.arch, "arch") if self.splits.arch else None
+        whole = stream_of(
+            split,
+            size,
+            stream(self.seed, f"{name}-order", self.device),
+            ShardAugment(self.augment, rows, self.device),
+            augment_generator=stream(self.seed, f"{name}-augment", self.device),
+        )
+        return ShardedStream(whole, rows, self.device)
 
     def _build_learner(self) -> None:
         theta = self.settings.theta
@@ -213,20 +217,27 @@ class Search(Derives):
             reduce=self.world.average_gradients,
             share=self.world.mean,
             transformers=self.transformers,
+            policy=self.policy,
             check=self.totals.check,
         )
 
     def _make_loss(
-        self, batch: Batch, *, theta: bool = True, path_dropout: bool = True
+        self,
+        batch: Batch,
+        *,
+        theta: bool = True,
+        path_dropout: bool = True,
+        single_path: bool = False,
     ) -> SupernetLoss:
         images, labels = batch
+        every = self.estimator.needs_all_operations or self.dense
         options: dict[str, Any] = {
-            "all_operations": self.estimator.needs_all_operations or self.dense,
+            "all_operations": every and not single_path,
             "edge_mask": self._path_dropout(len(labels)) if path_dropout else None,
             "autocast": self.settings.amp == "bf16",
             "share": self.world.mean if self.world.size > 1 else None,
         }
-        if self.captured is not None and path_dropout:
+        if self.captured is not None and path_dropout and not single_path:
             return CapturedLoss(self.captured, images, labels, theta, **options)
         return SupernetLoss(self.parent, images, labels, **options)
 

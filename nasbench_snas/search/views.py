@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nasbench_snas.api import Distribution, Estimator
 from nasbench_snas.architecture.space import Space
-from nasbench_snas.search.rules import top2
+from nasbench_snas.search.topology import strongest
 
 ViewName = Literal["soft", "hard", "mean", "argmax", "top2"]
 VIEWS: tuple[ViewName, ...] = ("soft", "hard", "mean", "argmax", "top2")
@@ -57,4 +57,4 @@ def view_weights(
         return dist.marginals(generator)[0]
     if view == "argmax":
         return dist.mode()[0]
-    return top2(space, dist.strengths(generator)[0])
+    return strongest(space, dist.strengths(generator)[0])

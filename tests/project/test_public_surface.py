@@ -44,6 +44,7 @@ FOR_PLUG_INS = {
     "OperationCost",
     "Pathwise",
     "RULES",
+    "RuleWork",
     "ScheduleKind",
     "Score",
     "SearchState",
