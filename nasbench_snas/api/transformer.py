@@ -63,6 +63,7 @@ class LossTransformer(ABC):
         captures: Whether it evaluates the loss once, at weights of which none is zero, so that a
             step may be captured as a CUDA graph.
         needs_double_backward: Whether it differentiates gradients of the loss.
+        levels: The optimisation levels at which it is defined; others are refused.
         version: Raised when a change alters results; part of a run's identity.
     """
 
@@ -71,6 +72,7 @@ class LossTransformer(ABC):
     reference: ClassVar[str] = ""
     captures: ClassVar[bool] = False
     needs_double_backward: ClassVar[bool] = False
+    levels: ClassVar[tuple[str, ...]] = ("joint", "bilevel", "unrolled")
     version: ClassVar[int] = 1
 
     def transform(self, loss: Loss, step: LossStep) -> Loss:

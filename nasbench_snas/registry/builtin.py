@@ -1,4 +1,4 @@
-"""What is built in, by kind: files of estimators and spaces, and lists of everything else."""
+"""What is built in, by kind: files of one algorithm each, and lists of everything else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nasbench_snas.registry.source import file_entries
 
 _CLASSES: dict[Kind, tuple[str, ...]] = {"criterion": ("nasbench_snas.cost.file_table",)}
 """Modules with built-in classes of the other kinds."""
-_FILES: tuple[Kind, ...] = ("estimator", "space")
+_FILES: tuple[Kind, ...] = ("estimator", "space", "transformer")
 
 
 @cache

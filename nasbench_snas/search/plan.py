@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from nasbench_snas.api import LossTransformer
 from nasbench_snas.data.fingerprint import with_content
 from nasbench_snas.data.settings import Part
 from nasbench_snas.errors import ConfigError, suggest
@@ -162,11 +163,26 @@ def of_plugins(registry: Registry, config: RunConfig) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for name in config.transformers:
         cls = registry.transformer(name)
+        refuse_level(cls, config)
         given = config.transformer.get(name, {})
         if written := _set(resolve_parameters(cls, given, f"transformer.{name}")):
             settings[name] = written
         versions[f"transformer {name}"] = cls.version
     return {"child": child, "transformer": settings, "versions": versions}
+
+
+def refuse_level(cls: type[LossTransformer], config: RunConfig) -> None:
+    """Raise :class:`ConfigError` for a transformer that is not defined at the level of the run."""
+    level = config.search.level
+    if level not in cls.levels:
+        raise ConfigError(
+            f"transformer {cls.name!r} is not defined at the level {level}.",
+            "It changes the loss of theta or of alpha alone; at the level joint one loss trains "
+            "both."
+            if level == "joint"
+            else "",
+            f"Choose --level {cls.levels[0]}, or leave the transformer out.",
+        )
 
 
 def refuse_repeated(config: RunConfig) -> None:

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nasbench_snas.api import Distribution, SearchState
+from nasbench_snas.api import Distribution, LossTransformer, SearchState
 from nasbench_snas.architecture.space import Space
-from nasbench_snas.errors import NasbenchError, PluginError
+from nasbench_snas.errors import ConfigError, NasbenchError, PluginError
 from nasbench_snas.registry import Registry
 from nasbench_snas.search.plan import PlannedRun
 from nasbench_snas.search.rules import derive_by, make_rule
@@ -90,6 +90,14 @@ def _check_transformer(
     name: str, config: RunConfig, registry: Registry, space: Space, dist: Distribution
 ) -> None:
     cls = registry.transformer(name)
+    estimator = registry.estimator(config.estimator.name)
+    only_penalty = cls.transform is LossTransformer.transform
+    if only_penalty and not estimator.has_alpha_gradient:
+        raise ConfigError(
+            f"transformer {name!r} is a penalty on alpha, which {estimator.name} does not train.",
+            "It would change nothing.",
+            "Leave it out, or choose an estimator with a gradient.",
+        )
     made = create(cls, config.transformer.get(name, {}), f"transformer.{name}")
     where = next(dist.parameters()).device
     one = Transformers([made], {name: stream(0, "trial", where)}, space)

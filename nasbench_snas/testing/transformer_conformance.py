@@ -60,11 +60,17 @@ class TransformerConformance(DocumentationChecks, Conformance):
 
     def steps(self) -> Iterator[LossStep]:
         """Yield steps of every role, at the start, on the way and at the end of a run."""
-        for role in ("joint", "theta", "alpha"):
+        for role in self.roles():
             for progress in (0.0, 0.5, 1.0):
                 yield self.step(role, progress)
 
-    def step(self, role: Any = "joint", progress: float = 0.5) -> LossStep:
+    def roles(self) -> tuple[str, ...]:
+        """Return the roles of the levels at which it is defined."""
+        levels = self.transformer.levels
+        joint = ("joint",) if "joint" in levels else ()
+        return joint + (("theta", "alpha") if {"bilevel", "unrolled"} & set(levels) else ())
+
+    def step(self, role: Any = "theta", progress: float = 0.5) -> LossStep:
         """Return one step, its generator in a fixed state."""
         return LossStep(role, progress, toy_space(), stream(0, "conformance"))
 
@@ -105,7 +111,7 @@ class TransformerConformance(DocumentationChecks, Conformance):
         """The same generator gives the same loss; an evaluation draws nothing."""
         z = self.weights()
         with global_generators_rest():
-            for role in ("joint", "theta", "alpha"):
+            for role in self.roles():
                 first, second = self.step(role), self.step(role)
                 losses: list[Loss] = [self.made().transform(_Smooth(), s) for s in (first, second)]
                 state = first.generator.get_state()
