@@ -173,11 +173,44 @@ class @CLASS@(LossTransformer):
         return loss_plus(loss, lambda z: self.weight * (z * (1 - z)).mean(dim=(-1, -2)))
 '''
 
+_STOP = '''"""@TITLE@: when a search ends before its planned epochs.
+
+Start: when every edge has decided, its largest probability above a threshold. Replace
+:meth:`@CLASS@.decide` by your own; ``state.loss`` is a loss to measure with, ``state.log`` adds a
+number to the epoch's event.
+"""
+
+from __future__ import annotations
+
+from nasbench_snas.api import EarlyStop, EpochState, Verdict
+
+
+class @CLASS@(EarlyStop):
+    """@TITLE@: every edge has decided.
+
+    Args:
+        threshold: Probability from which on an edge has decided.
+    """
+
+    name = "@NAME@"
+    summary = "one line for listings: when it ends a search"
+
+    def __init__(self, threshold: float = 0.9) -> None:
+        self.threshold = threshold
+
+    def decide(self, state: EpochState) -> Verdict | None:
+        """Return a verdict that ends the search, or None; see ``EarlyStop.decide``."""
+        least = float(state.probs.max(dim=-1).values.min())
+        state.log("least_decided", least)
+        return Verdict(f"every edge has decided: {least:.2f}") if least > self.threshold else None
+'''
+
 OTHERS = {
     "operation": _OPERATION,
     "dataset": _DATASET,
     "criterion": _CRITERION,
     "rule": _RULE,
     "transformer": _TRANSFORMER,
+    "stop": _STOP,
 }
 """Source of a plug-in by kind."""

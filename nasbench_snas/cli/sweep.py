@@ -40,6 +40,7 @@ Examples:
 @click.option("--dataset", help="For all runs; see `nasbench ls datasets`.")
 @_options.derive
 @_options.transform
+@_options.stop
 @_options.data_root
 @_options.amp(["bf16"])
 @_options.device
@@ -206,7 +207,7 @@ def _settings(file: Path | None, options: dict[str, Any]) -> SweepSettings:
         values["seeds"] = tuple(parse_seeds(options["seeds"]))
     if options["preset"]:
         values["preset"] = options["preset"]
-    given = _options.given(options, _SETTINGS) + _options.transformers(options)
+    given = _options.given(options, _SETTINGS) + _options.composed(options)
     values["set"] = (*values.get("set", ()), *given, *options["assignments"])
     if "estimators" not in values:
         raise ConfigError(

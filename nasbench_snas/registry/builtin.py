@@ -12,7 +12,7 @@ from nasbench_snas.registry.source import file_entries
 
 _CLASSES: dict[Kind, tuple[str, ...]] = {"criterion": ("nasbench_snas.cost.file_table",)}
 """Modules with built-in classes of the other kinds."""
-_FILES: tuple[Kind, ...] = ("estimator", "space", "transformer")
+_FILES: tuple[Kind, ...] = ("estimator", "space", "transformer", "stop")
 
 
 @cache

@@ -38,6 +38,7 @@ from nasbench_snas.search.ranking import Ranking
 from nasbench_snas.search.resource import ResourceTerm
 from nasbench_snas.search.rules import make_rule
 from nasbench_snas.search.state import restore, state_of
+from nasbench_snas.search.stopping import Stops
 from nasbench_snas.search.temperatures import check_temperatures
 from nasbench_snas.search.totals import StepTotals
 from nasbench_snas.search.transform import Transformers
@@ -110,6 +111,9 @@ class Search(Derives):
             create(registry.transformer(name), config.transformer.get(name, {}), "transformer")
             for name in config.transformers
         ]
+        stops = [
+            create(registry.stop(name), config.stop.get(name, {}), "stop") for name in config.stops
+        ]
         parent, self.note = build_parent(
             self.space,
             stream(self.seed, "theta-init"),
@@ -119,7 +123,7 @@ class Search(Derives):
             partial_channels=self.estimator.partial_channels,
             double_backward=self.settings.level == "unrolled"
             or self.estimator.needs_double_backward
-            or any(member.needs_double_backward for member in members),
+            or any(member.needs_double_backward for member in (*members, *stops)),
             synchronised=self.settings.sync_batchnorm,
             autocast=self.settings.amp != "off",
             batch_size=self.settings.batch_size,
@@ -139,6 +143,8 @@ class Search(Derives):
             for name in config.transformers
         }
         self.generators |= {f"transformer {name}": one for name, one in sources.items()}
+        drawn = {name: stream(self.seed, f"stop {name}", self.home) for name in config.stops}
+        self.generators |= {f"stop {name}": one for name, one in drawn.items()}
         self.transformers = Transformers(members, sources, self.space) if members else None
         self.dense = self.estimator.dense and self.device.type == "cuda"
         self.captured = None
@@ -153,6 +159,7 @@ class Search(Derives):
         self.epoch = self.step = 0
         self.elapsed = 0.0
         self.history: list[Tensor] = []
+        self.stops = Stops(stops, drawn, self) if stops else None
         self.ranking = None if known is None else Ranking(known, self, self.settings.epochs)
 
     @property
@@ -309,7 +316,15 @@ class Search(Derives):
         if self.ranking is not None:
             event["truth"] = self.ranking.epoch()
             self.apart = self.ranking.seconds
+        if self.stops is not None:
+            event |= self.stops.after_epoch()
         return event
+
+    @property
+    def ended(self) -> bool:
+        """Whether the search is over: its epochs are done, or a stop has ended it."""
+        stopped = self.stops is not None and self.stops.stopped is not None
+        return stopped or super().ended
 
     @own_modes()
     def measure(self, validated: bool = True) -> dict[str, Any]:
