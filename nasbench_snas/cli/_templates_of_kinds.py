@@ -57,15 +57,14 @@ class @CLASS@(CostCriterion):
 
     def table(self, space: Space) -> list[list[float]]:
         """Return the cost of each operation on each edge, shape ``(E, K)``."""
-        row = [
-            self.pooling if operation.kind == "pool" else float(len(operation.units))
-            for operation in space.operation_specs
-        ]
         layers = [layer.cell for layer in space.layers]
+        cells = [cell.name for cell in space.cells for _ in cell.edges]
         return [
-            [layers.count(cell.name) * value for value in row]
-            for cell in space.cells
-            for _ in cell.edges
+            [
+                layers.count(cell) * (self.pooling if one.kind == "pool" else float(len(one.units)))
+                for one in candidates
+            ]
+            for cell, candidates in zip(cells, space.candidate_specs, strict=True)
         ]
 '''
 
@@ -137,8 +136,8 @@ class @CLASS@(DerivationRule):
     def derive(self, state: SearchState) -> Tensor:
         """Return the derived architecture, shape ``(E, K)``; see ``DerivationRule.derive``."""
         probs = state.probs.clone()
-        if "none" in state.space.operations:
-            probs[:, state.space.operations.index("none")] = -1.0
+        for place in state.space.places("none"):
+            probs[place] = -1.0
         return one_hot(probs.argmax(dim=-1), state.space.num_operations, torch.float32)
 '''
 

@@ -52,7 +52,7 @@ def _operations() -> dict[str, str]:
     from nasbench_snas.architecture.operations import OPERATIONS
 
     words = {"zero": "no edge", "skip": "identity; at stride 2 a factorised reduction"}
-    words |= {"pool": "3x3 pooling"}
+    words |= {"pool": "3x3 pooling", "noise": "standard Gaussian noise in place of the input"}
     return {
         name: words.get(found.kind) or f"{len(found.units)} ReLU-convolution-norm unit(s)"
         for name, found in OPERATIONS.items()

@@ -48,7 +48,8 @@ def build_parent(
     """Return a parent of ``space`` and one line that says which network and kernels run, and why.
 
     Args:
-        space: The declaration.
+        space: The declaration. One whose operations differ from edge to edge, with auxiliary skip
+            connections or operations that draw random numbers needs the reference parent.
         generator: Source of the initial weights, which are the same for every choice.
         kernels: ``auto``, ``reference``, ``cpu`` or ``triton`` (see ``select_backend``), or
             ``plain``: the reference parent.
@@ -69,6 +70,7 @@ def build_parent(
         "as synchronised batch norms need it": synchronised,
         "as partial channels need it": partial_channels > 1,
         "as gradients of gradients need it": double_backward,
+        space.unfused: bool(space.unfused),
         "as autocast needs it": autocast and not _stores(kernels, device, dtype),
     }
     if any(needs.values()):

@@ -11,16 +11,18 @@ of ``z``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nasbench_snas.architecture.operations import Operation
 from nasbench_snas.architecture.space import Space
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.seeding import seeded_init
-from nasbench_snas.supernet.modules import build_operation, build_preprocess
+from nasbench_snas.supernet.modules import auxiliary_skip, build_operation, build_preprocess
 from nasbench_snas.supernet.skeleton import (
     CellPosition,
     Head,
@@ -48,16 +50,24 @@ class Parent(Protocol):
 
 # Implements SNAS (2).
 class MixedEdge(nn.Module):
-    """All candidate operations of one edge.
+    """All candidate operations of one edge, and its auxiliary skip connection if the space has one.
 
     Args:
-        space: The space, for the operations and the batch-norm settings.
+        space: The space, for the batch-norm settings.
+        specs: The edge's candidates.
         channels: Channels of a node.
         stride: Stride of the edge.
         partial_channels: ``k``; 1 sends all channels through the operations.
     """
 
-    def __init__(self, space: Space, channels: int, stride: int, partial_channels: int) -> None:
+    def __init__(
+        self,
+        space: Space,
+        specs: Sequence[Operation],
+        channels: int,
+        stride: int,
+        partial_channels: int,
+    ) -> None:
         super().__init__()
         if channels % partial_channels:
             raise ConfigError(
@@ -74,18 +84,37 @@ class MixedEdge(nn.Module):
                     affine=space.affine,
                     pool_norm=space.pool_norm,
                 )
-                for spec in space.operation_specs
+                for spec in specs
             }
         )
+        self.silent = {k for k, spec in enumerate(specs) if spec.kind == "zero"}
+        self.auxiliary: nn.Module | None = None
+        if space.auxiliary_skip:
+            self.auxiliary = auxiliary_skip(channels, stride, space.affine)
 
     def forward(self, x: Tensor, row: Tensor, selected: list[int]) -> Tensor:
-        """Return ``sum_k row[k] O_k(x)`` over the ``selected`` operations.
+        """Return ``sum_k row[k] O_k(x)`` over the ``selected`` operations, plus the auxiliary skip.
+
+        The auxiliary skip connection is added without a weight, unless ``none`` alone has one: an
+        edge that chose ``none`` is dropped, in the child, too.
 
         Args:
             x: Source node, shape ``(B, C, H, W)``.
             row: Weights of the operations, shape ``(K,)``.
             selected: Indices of the operations to run; not empty.
         """
+        out = self._mixed(x, row, selected)
+        if self.auxiliary is None or not self._kept(row):
+            return out
+        return out + self.auxiliary(x)
+
+    def _kept(self, row: Tensor) -> bool:
+        """Whether an operation other than ``none`` has a weight."""
+        return any(
+            weight != 0 and k not in self.silent for k, weight in enumerate(row.detach().tolist())
+        )
+
+    def _mixed(self, x: Tensor, row: Tensor, selected: list[int]) -> Tensor:
         modules = list(self.operations.values())
         active = x[:, : x.shape[1] // self.partial_channels]
         out = torch.stack([row[k] * modules[k](active) for k in selected]).sum(dim=0)
@@ -114,10 +143,11 @@ class ReferenceCell(nn.Module):
             )
         else:
             self.preprocess = nn.ModuleList([nn.Identity() for _ in position.input_channels])
+        candidates = space.candidate_specs[space.rows[position.cell.name]]
         self.edges = nn.ModuleList(
             [
-                MixedEdge(space, channels, position.stride(source), partial_channels)
-                for source, _ in position.cell.edges
+                MixedEdge(space, specs, channels, position.stride(source), partial_channels)
+                for (source, _), specs in zip(position.cell.edges, candidates, strict=True)
             ]
         )
 
@@ -144,6 +174,25 @@ class ReferenceCell(nn.Module):
                     incoming[target].append(out)
             nodes.append(torch.stack(incoming[target]).sum(dim=0) if incoming[target] else blank)
         return torch.cat(nodes[cell.num_inputs :], dim=1) if cell.output == "concat" else nodes[-1]
+
+
+def present(space: Space, used: Tensor, z: Tensor) -> Tensor:
+    """Return the mask ``used``, ``(S, E, K)``, without the operations that an edge does not have.
+
+    Raises:
+        ConfigError: One of those has a weight in ``z``, ``(S, E, K)``.
+    """
+    if not space.absent:
+        return used
+    absent = torch.tensor(space.absent, device=z.device)
+    if bool((z.detach()[:, absent] != 0).any()):
+        raise ConfigError(
+            f"space {space.name!r}: an architecture uses an operation that its edge does not have.",
+            "The edges of this space have different numbers of operations.",
+            "Use an estimator that draws from the default distribution (Categorical), or give "
+            "every edge the same number of operations.",
+        )
+    return used & ~absent
 
 
 class ReferenceParent(nn.Module):
@@ -192,8 +241,11 @@ class ReferenceParent(nn.Module):
 
         Returns:
             Logits, shape ``(S, B, classes)``.
+
+        Raises:
+            ConfigError: An operation has a weight on an edge that does not have it.
         """
-        used = all_operations | (z.detach() != 0)
+        used = present(self.space, all_operations | (z.detach() != 0), z)
         chosen = [[[k for k, on in enumerate(row) if on] for row in draw] for draw in used.tolist()]
         return torch.stack(
             [self._one(images, z[s], chosen[s], edge_mask) for s in range(z.shape[0])]
