@@ -38,7 +38,7 @@ class _NoNetwork:
     def __call__(self, z: Tensor, run: Tensor | None = None) -> Tensor:
         """Return the loss of each architecture, shape ``(R, n)``."""
         slope = torch.linspace(0.0, 1.0, z.shape[-1], device=z.device, dtype=z.dtype)
-        return functional.softplus((z * slope).mean(dim=(-1, -2)))
+        return functional.softplus((z * slope).flatten(2).mean(dim=-1))
 
     def error(self, z: Tensor) -> Tensor:
         """Return an error of one half for each architecture, shape ``(R, n)``."""
@@ -91,7 +91,11 @@ def _check_transformer(
 ) -> None:
     cls = registry.transformer(name)
     estimator = registry.estimator(config.estimator.name)
-    only_penalty = cls.transform is LossTransformer.transform
+    only_penalty = (
+        cls.transform is LossTransformer.transform
+        and cls.penalty is not LossTransformer.penalty
+        and not (cls.auxiliary_skip or cls.watches_operations)
+    )
     if only_penalty and not estimator.has_alpha_gradient:
         raise ConfigError(
             f"transformer {name!r} is a penalty on alpha, which {estimator.name} does not train.",

@@ -75,4 +75,4 @@ def restore(search: Any, state: dict[str, Any]) -> None:
         search.apart = search.ranking.seconds
     search.totals.begin(state["sums"])
     search.history = [probs.cpu() for probs in state["history"]]
-    search.estimator.set_progress(max(search.step - 1, 0) / max(search.total_steps - 1, 1))
+    search.tell_progress(max(search.step - 1, 0))

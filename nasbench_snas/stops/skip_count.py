@@ -41,7 +41,7 @@ class SkipCount(EarlyStop):
 
     def check(self, space: Space) -> None:
         """Refuse a space without skip connections, or of fewer edges than the limit."""
-        skips = [spec.name for spec in space.operation_specs if spec.kind == "skip"]
+        skips = _skips(space)
         counted = self._counted(space)
         if not skips or not counted:
             raise ConfigError(
@@ -49,7 +49,7 @@ class SkipCount(EarlyStop):
                 f"Space {space.name!r} has no {'such cell' if skips else 'skip connection'}.",
                 "Leave the stop out, or choose another one: nasbench ls stops",
             )
-        largest = max(space.rows[cell].stop - space.rows[cell].start for cell in counted)
+        largest = max(len(_edges(space, cell)) for cell in counted)
         if self.limit > largest:
             raise ConfigError(
                 f"stop.{self.name}.limit is {self.limit}: it could never be reached.",
@@ -59,9 +59,10 @@ class SkipCount(EarlyStop):
     def decide(self, state: EpochState) -> Verdict | None:
         """Return a verdict where a cell has too many skip connections."""
         space = state.space
-        columns = [k for k, spec in enumerate(space.operation_specs) if spec.kind == "skip"]
         counts = {
-            cell: int(state.derived[space.rows[cell]][:, columns].sum())
+            cell: sum(
+                int(state.derived[place]) for place in _skips(space) if place[0] in _edges(space, cell)
+            )
             for cell in self._counted(space)
         }
         for cell, count in counts.items():
@@ -76,3 +77,18 @@ class SkipCount(EarlyStop):
         """Return the cell types of which a layer has stride 1."""
         flat = {layer.cell for layer in space.layers if layer.kind == "cell" and layer.stride == 1}
         return [cell.name for cell in space.cells if cell.name in flat]
+
+
+def _skips(space: Space) -> list[tuple[int, int]]:
+    """Return where skip connections stand in an ``(E, K)`` tensor: (edge, column)."""
+    return [
+        (edge, k)
+        for edge, row in enumerate(space.candidate_specs)
+        for k, spec in enumerate(row)
+        if spec.kind == "skip"
+    ]
+
+
+def _edges(space: Space, cell: str) -> range:
+    """Return the rows of a cell type."""
+    return range(space.rows[cell].start, space.rows[cell].stop)

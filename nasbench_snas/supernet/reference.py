@@ -89,13 +89,14 @@ class MixedEdge(nn.Module):
         )
         self.silent = {k for k, spec in enumerate(specs) if spec.kind == "zero"}
         self.auxiliary: nn.Module | None = None
+        self.auxiliary_weight = 1.0
         if space.auxiliary_skip:
             self.auxiliary = auxiliary_skip(channels, stride, space.affine)
 
     def forward(self, x: Tensor, row: Tensor, selected: list[int]) -> Tensor:
         """Return ``sum_k row[k] O_k(x)`` over the ``selected`` operations, plus the auxiliary skip.
 
-        The auxiliary skip connection is added without a weight, unless ``none`` alone has one: an
+        The auxiliary skip connection is added with the weight that the parent was told, unless ``none`` alone has one: an
         edge that chose ``none`` is dropped, in the child, too.
 
         Args:
@@ -104,9 +105,9 @@ class MixedEdge(nn.Module):
             selected: Indices of the operations to run; not empty.
         """
         out = self._mixed(x, row, selected)
-        if self.auxiliary is None or not self._kept(row):
+        if self.auxiliary is None or self.auxiliary_weight == 0 or not self._kept(row):
             return out
-        return out + self.auxiliary(x)
+        return out + self.auxiliary_weight * self.auxiliary(x)
 
     def _kept(self, row: Tensor) -> bool:
         """Whether an operation other than ``none`` has a weight."""
@@ -177,15 +178,15 @@ class ReferenceCell(nn.Module):
 
 
 def present(space: Space, used: Tensor, z: Tensor) -> Tensor:
-    """Return the mask ``used``, ``(S, E, K)``, without the operations that an edge does not have.
+    """Return the mask ``used``, ``(…, E, K)``, without the operations that an edge does not have.
 
     Raises:
-        ConfigError: One of those has a weight in ``z``, ``(S, E, K)``.
+        ConfigError: One of those has a weight in ``z``, of the same shape.
     """
     if not space.absent:
         return used
     absent = torch.tensor(space.absent, device=z.device)
-    if bool((z.detach()[:, absent] != 0).any()):
+    if bool((z.detach()[..., absent] != 0).any()):
         raise ConfigError(
             f"space {space.name!r}: an architecture uses an operation that its edge does not have.",
             "The edges of this space have different numbers of operations.",
@@ -232,10 +233,13 @@ class ReferenceParent(nn.Module):
 
         Args:
             images: Normalised images, shape ``(B, in_channels, resolution, resolution)``.
-            z: Weights of the operations, shape ``(S, E, K)``; any real values.
+            z: Weights of the operations, shape ``(S, E, K)``; any real values. With the shape
+                ``(S, C, E, K)`` each of the ``C`` cells has weights of its own, of which it reads
+                the rows of its type.
             all_operations: Run operations of weight zero as well, so that their ``dL/dz`` is
                 known. Otherwise they are skipped: the logits are the same, their ``dL/dz`` is zero,
-                and their batch norms see nothing. A mask ``(S, E, K)`` names those that run.
+                and their batch norms see nothing. A mask of the shape of ``z`` names those that
+                run.
             edge_mask: Factors of every edge's output, shape ``(cells, edges, B)`` (path dropout),
                 or None.
 
@@ -246,14 +250,15 @@ class ReferenceParent(nn.Module):
             ConfigError: An operation has a weight on an edge that does not have it.
         """
         used = present(self.space, all_operations | (z.detach() != 0), z)
-        chosen = [[[k for k, on in enumerate(row) if on] for row in draw] for draw in used.tolist()]
         return torch.stack(
-            [self._one(images, z[s], chosen[s], edge_mask) for s in range(z.shape[0])]
+            [self._one(images, z[s], used[s], edge_mask) for s in range(z.shape[0])]
         )
 
     def _one(
-        self, images: Tensor, z: Tensor, selected: list[list[int]], edge_mask: Tensor | None
+        self, images: Tensor, z: Tensor, used: Tensor, edge_mask: Tensor | None
     ) -> Tensor:
+        apart = z.dim() == 3
+        chosen = [[k for k, on in enumerate(row) if on] for row in used.flatten(0, -2).tolist()]
         x = self.stem(images)
         history, seen = [x, x], 0
         for index, layer in enumerate(self.space.layers):
@@ -261,12 +266,21 @@ class ReferenceParent(nn.Module):
                 cell, rows = self.cells[str(index)], self.space.rows[layer.cell]
                 inputs = history[-self.space.cell(layer.cell).num_inputs :]
                 mask = None if edge_mask is None else edge_mask[seen, : rows.stop - rows.start]
-                x, seen = cell(inputs, z[rows], selected[rows], mask), seen + 1
+                own = z[seen, rows] if apart else z[rows]
+                first = rows.start + (seen * self.space.num_edges if apart else 0)
+                selected = chosen[first : first + rows.stop - rows.start]
+                x, seen = cell(inputs, own, selected, mask), seen + 1
             else:
                 x = self.blocks[str(index)](x)
             history = [history[-1], x]
         logits: Tensor = self.head(x)
         return logits
+
+    def set_auxiliary_weight(self, weight: float) -> None:
+        """Set the weight of the auxiliary skip connections of all edges; 1 unless it is set."""
+        for module in self.modules():
+            if isinstance(module, MixedEdge):
+                module.auxiliary_weight = weight
 
     def cell(self, index: int) -> ReferenceCell:
         """Return the cell at layer ``index``."""
@@ -274,6 +288,17 @@ class ReferenceParent(nn.Module):
         if not isinstance(found, ReferenceCell):
             raise TypeError("cells are ReferenceCells")
         return found
+
+    def load_canonical(self, tensors: dict[str, Tensor]) -> None:
+        """Load a trained parent's tensors by canonical names.
+
+        Those of auxiliary skip connections that this parent has not (they were there for the
+        search alone) are left out.
+        """
+        own = self.state_dict()
+        self.load_state_dict(
+            {name: t for name, t in tensors.items() if name in own or ".auxiliary." not in name}
+        )
 
     def canonical(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return ``tensors`` (this parent's parameters, buffers or momenta) by their canonical

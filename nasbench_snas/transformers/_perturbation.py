@@ -31,7 +31,13 @@ def uniform(step: LossStep, size: float) -> Tensor:
     return size * (2 * drawn - 1)
 
 
-def projected(changed: Tensor, like: Tensor) -> Tensor:
+def absent(step: LossStep) -> Tensor | None:
+    """Return the mask ``(E, K)`` of operations that their edge does not have; None: none."""
+    rows = step.space.absent
+    return torch.tensor(rows, device=step.generator.device) if rows else None
+
+
+def projected(changed: Tensor, like: Tensor, without: Tensor | None = None) -> Tensor:
     """Return ``changed`` clipped to [0, 1], each row scaled to the sum that ``like`` has there.
 
     On weights that sum to 1 this is the projection of the released code. A row of which nothing is
@@ -40,7 +46,10 @@ def projected(changed: Tensor, like: Tensor) -> Tensor:
     Args:
         changed: Perturbed weights, shape ``(…, E, K)``.
         like: The weights before, of the same shape.
+        without: Operations that get no weight, shape ``(E, K)``, or None.
     """
+    if without is not None:
+        changed = changed.masked_fill(without.to(changed.device), -1.0)
     rows = like.sum(dim=-1, keepdim=True)
     clipped = changed.clamp(0, 1)
     total = clipped.sum(dim=-1, keepdim=True)

@@ -26,14 +26,17 @@ from torch import Tensor
 from nasbench_snas.api import Loss, LossStep, LossTransformer
 from nasbench_snas.errors import ConfigError
 
-from ._perturbation import check_radii, projected, radius, uniform
+from ._perturbation import absent, check_radii, projected, radius, uniform
 
 
 class _Attacked:
     """A loss at the weights that projected gradient ascent reaches from ``P(z + start)``."""
 
-    def __init__(self, loss: Loss, start: Tensor, size: float, steps: int) -> None:
+    def __init__(
+        self, loss: Loss, start: Tensor, size: float, steps: int, without: Tensor | None
+    ) -> None:
         self._loss, self._start, self._size, self._steps = loss, start, size, steps
+        self._without = without
         self._last: tuple[Tensor, Tensor] | None = None
 
     def __call__(self, z: Tensor, run: Tensor | None = None) -> Tensor:
@@ -48,13 +51,13 @@ class _Attacked:
 
     def ascend(self, z: Tensor, run: Tensor | None = None) -> Tensor:
         """Return the attacked weights of ``z``, of the same shape."""
-        changed = projected(z + self._start.to(z), z)
+        changed = projected(z + self._start.to(z), z, self._without)
         for _ in range(self._steps):
             with torch.enable_grad():
                 leaf = changed.detach().requires_grad_()
                 (slope,) = torch.autograd.grad(self._loss(leaf, run).sum(), leaf)
             delta = changed - z + (2 * self._size / self._steps) * slope.sign()
-            changed = projected(z + delta.clamp(-self._size, self._size), z)
+            changed = projected(z + delta.clamp(-self._size, self._size), z, self._without)
         return changed
 
 
@@ -86,4 +89,4 @@ class SdartsAdv(LossTransformer):
         if step.role == "alpha":
             return loss
         size = radius(self.start, self.end, step.progress)
-        return _Attacked(loss, uniform(step, size), size, self.steps)
+        return _Attacked(loss, uniform(step, size), size, self.steps, absent(step))

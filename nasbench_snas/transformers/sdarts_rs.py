@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from nasbench_snas.api import Loss, LossStep, LossTransformer, loss_at
 
-from ._perturbation import check_radii, projected, radius, uniform
+from ._perturbation import absent, check_radii, projected, radius, uniform
 
 
 class SdartsRs(LossTransformer):
@@ -45,4 +45,5 @@ class SdartsRs(LossTransformer):
         if step.role == "alpha":
             return loss
         delta = uniform(step, radius(self.start, self.end, step.progress))
-        return loss_at(loss, lambda z: projected(z + delta.to(z), z))
+        without = absent(step)
+        return loss_at(loss, lambda z: projected(z + delta.to(z), z, without))
