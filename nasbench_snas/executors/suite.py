@@ -6,6 +6,7 @@ decay 1e-4, 3e-4, 1e-3, in the search's channels and cells, without an auxiliary
 cell that is retrained is the best of the seeds by search validation (``best``); ``each`` retrains
 every seed's. With preset ``paper``: searches of 100 epochs with half of the training images for
 alpha, batches of 96 images (64 in the deep network), retrainings of 300 epochs in batches of 512.
+With ``smoke``: searches of 5 epochs on 600 of the digits.
 Settings are those of the released code (https://github.com/automl/ConfigurableOptimizer,
 ``scripts/benchsuite_experiments``). Other presets run the same plan at their own sizes.
 
@@ -41,13 +42,14 @@ SPACES = tuple(f"darts-bench-{network}{own}" for network in _NETWORKS for own in
 LEARNING_RATES = (0.025, 0.1, 0.01)
 WEIGHT_DECAYS = (1e-4, 3e-4, 1e-3)
 _SEARCH = ("search.level=bilevel", "child.rule=top2")
-_SEARCH_PAPER = ("search.epochs=100",)
-_RETRAIN_PAPER = (
-    "training.epochs=300",
-    "training.batch_size=512",
-    "training.clip=5.0",
-    "training.drop_path=0.3",
-)
+_SEARCH_AT = {
+    "paper": ("search.epochs=100",),
+    "smoke": ("search.epochs=5", "search.batch_size=64", "data.max_train_images=600"),
+}
+_RETRAIN_AT = {
+    "paper": ("training.epochs=300", "training.batch_size=512", "training.drop_path=0.3")
+}
+"""Settings of searches and retrainings besides, by preset."""
 SUITES = {"darts-bench": SPACES}
 """Suites by name, with their spaces."""
 
@@ -143,10 +145,9 @@ def plan_suite(
     """
     of_space, runs = {}, []
     for space in settings.spaces:
-        own = list(_SEARCH)
+        own = [*_SEARCH, *_SEARCH_AT.get(settings.preset, ())]
         if settings.preset == "paper":
-            deep = space.startswith("darts-bench-deep")
-            own += [*_SEARCH_PAPER, f"search.batch_size={64 if deep else 96}"]
+            own += [f"search.batch_size={64 if space.startswith('darts-bench-deep') else 96}"]
         merged = (*_without(own, settings.set), *settings.set)
         of_space[space] = settings.model_copy(update={"spaces": (space,), "set": merged})
         runs += plan_sweep(registry, of_space[space], root)
@@ -216,7 +217,7 @@ def _nine(
         "network.auxiliary=0.0",
         f"network.channels={sizes['channels']}",
         f"network.cells={sizes['cells']}",
-        *(_RETRAIN_PAPER if config.preset == "paper" else ()),
+        *_RETRAIN_AT.get(config.preset, ()),
     ]
     result = []
     for rate, decay in itertools.product(LEARNING_RATES, WEIGHT_DECAYS):
