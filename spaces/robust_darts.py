@@ -48,6 +48,15 @@ _MOST_NODES = 4
 
 @dataclass(frozen=True, kw_only=True)
 class _Reduced(SpaceFamily):
+    """Settings of every reduced space.
+
+    Attributes:
+        nodes: Intermediate nodes of a cell.
+        cells: Cells of the network.
+        channels: Channels of the first cell's nodes; each reduction doubles them.
+        stem_multiplier: Channels of the stem in multiples of ``channels``.
+    """
+
     nodes: int = 4
     cells: int = 8
     channels: int = 16
@@ -75,14 +84,7 @@ class _Reduced(SpaceFamily):
 
 @dataclass(frozen=True, kw_only=True)
 class DartsS1(_Reduced):
-    """Settings of S1.
-
-    Attributes:
-        nodes: Intermediate nodes of a cell, at most 4.
-        cells: Cells of the network.
-        channels: Channels of the first cell's nodes; each reduction doubles them.
-        stem_multiplier: Channels of the stem in multiples of ``channels``.
-    """
+    """Two operations on every edge, others from edge to edge; at most 4 ``nodes``."""
 
     name = "darts-s1"
     summary = "RobustDARTS S1: DARTS cells, two operations on each edge, others on each"
@@ -110,14 +112,7 @@ class DartsS1(_Reduced):
 
 @dataclass(frozen=True, kw_only=True)
 class DartsS2(_Reduced):
-    """Settings of S2.
-
-    Attributes:
-        nodes: Intermediate nodes of a cell.
-        cells: Cells of the network.
-        channels: Channels of the first cell's nodes; each reduction doubles them.
-        stem_multiplier: Channels of the stem in multiples of ``channels``.
-    """
+    """Skip connection or separable convolution on every edge."""
 
     name = "darts-s2"
     summary = "RobustDARTS S2: DARTS cells, skip connection or separable convolution"
@@ -130,14 +125,7 @@ class DartsS2(_Reduced):
 
 @dataclass(frozen=True, kw_only=True)
 class DartsS3(_Reduced):
-    """Settings of S3.
-
-    Attributes:
-        nodes: Intermediate nodes of a cell.
-        cells: Cells of the network.
-        channels: Channels of the first cell's nodes; each reduction doubles them.
-        stem_multiplier: Channels of the stem in multiples of ``channels``.
-    """
+    """Skip connection, separable convolution or ``none`` on every edge."""
 
     name = "darts-s3"
     summary = "RobustDARTS S3: as S2, with none"
@@ -150,14 +138,7 @@ class DartsS3(_Reduced):
 
 @dataclass(frozen=True, kw_only=True)
 class DartsS4(_Reduced):
-    """Settings of S4.
-
-    Attributes:
-        nodes: Intermediate nodes of a cell.
-        cells: Cells of the network.
-        channels: Channels of the first cell's nodes; each reduction doubles them.
-        stem_multiplier: Channels of the stem in multiples of ``channels``.
-    """
+    """Noise or separable convolution on every edge."""
 
     name = "darts-s4"
     summary = "RobustDARTS S4: DARTS cells, noise or separable convolution"

@@ -90,7 +90,8 @@ class Genotype:
         cells: By the name of the cell type (for example ``normal`` and ``reduce``).
         name: Where it comes from, for tables.
         space: The space it was found in: its ``name``, its ``settings``, and the images' sizes
-            ``in_channels``, ``num_classes`` and ``resolution``, as far as known; None if unknown.
+            ``in_channels``, ``num_classes`` and ``resolution``, as far as known, and
+            ``auxiliary_skip`` where its edges have such connections; None if unknown.
         notes: What a reader chose or dropped; not written.
     """
 

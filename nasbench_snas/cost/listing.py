@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -156,7 +157,8 @@ def space_lines(space: Space, convention: Convention = "sound") -> list[dict[str
         for operation in space.operations:
             places = [(e, k) for e, k in space.places(operation) if rows.start <= e < rows.stop]
             if places:
-                sums = torch.stack([table[place] for place in places]).sum(dim=0).tolist()
+                edges, columns = zip(*places, strict=True)
+                sums = table[list(edges), list(columns)].sum(dim=0).tolist()
                 result.append({"kind": cell.name, "what": operation, **_criteria(sums)})
     for name, cost in outside_parts(space).items():
         values = [float(getattr(cost, criterion)) for criterion in CRITERIA]
@@ -170,12 +172,12 @@ def space_summary(space: Space, convention: Convention = "sound") -> dict[str, d
     Cheapest and dearest are taken criterion by criterion.
     """
     table = cost_table(space, convention)
-    absent = torch.tensor(space.absent or False)[..., None]
+    absent = table.new_tensor(space.absent or [[False]]).bool()[..., None]
     outside = Cost()
     for cost in outside_parts(space).values():
         outside += cost
     rows = {
-        "cheapest": table.masked_fill(absent, torch.inf).amin(dim=1).sum(dim=0).tolist(),
+        "cheapest": table.masked_fill(absent, math.inf).amin(dim=1).sum(dim=0).tolist(),
         "uniform": mean_cost(space, table).sum(dim=0).tolist(),
         "dearest": table.amax(dim=1).sum(dim=0).tolist(),
         "all operations": table.sum(dim=(0, 1)).tolist(),

@@ -37,12 +37,11 @@ class Noise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return noise of shape ``(B, C, ceil(H / stride), ceil(W / stride))``."""
+        shape = x[:, :, :: self.stride, :: self.stride].shape
+        if x.is_meta:
+            return x.new_empty(shape)
         if self.training:
             self.passes += 1
-            name = f"noise {int(self.passes)}"
-        else:
-            name = "noise"
-        step = self.stride
-        shape = x[:, :, ::step, ::step].shape
+        name = f"noise {int(self.passes)}" if self.training else "noise"
         generator = stream(int(self.key), name, x.device)
         return torch.randn(shape, generator=generator, device=x.device, dtype=x.dtype)
