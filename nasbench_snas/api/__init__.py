@@ -1,8 +1,8 @@
 """The contracts of the suite: what authors of plug-ins subclass, and what they compute with.
 
 There are eight kinds of plug-in: estimators, spaces, operations, data sets, cost criteria,
-derivation rules, transformers of the loss and early stops. Names are imported when they are first used, so that
-a data set or a criterion brings in no torch.
+derivation rules, transformers of the loss and early stops. Names are imported when they are first
+used, so that a data set or a criterion brings in no torch.
 """
 
 from __future__ import annotations

@@ -99,7 +99,8 @@ def command(ctx: click.Context, /, **options: Any) -> int:
 
 _SETTINGS = (
     "estimator space preset seeds constraint level protocol cost_gradient target_cost "
-    "track_gradients dataset derive transform stop data_root file assignments amp purpose settings_from"
+    "track_gradients dataset derive transform stop data_root file assignments amp purpose "
+    "settings_from"
 ).split()
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-Kind = Literal["estimator", "space", "operation", "dataset", "criterion", "rule", "transformer", "stop"]
+Kind = Literal[
+    "estimator", "space", "operation", "dataset", "criterion", "rule", "transformer", "stop"
+]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 BUILT_IN = "built-in"
 

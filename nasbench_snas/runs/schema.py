@@ -72,7 +72,8 @@ TYPES: dict[str, str] = {
         "config_hash status reason genotype point coord_set device_name precision torch cuda "
         "git_sha host_id comparison setting unconstrained_setting level alpha_settings "
         "images space_params split protocol "
-        "protocol_note stopped_by stop_reason search_view derive_rule child_matrix kernels suite_version "
+        "protocol_note stopped_by stop_reason "
+        "search_view derive_rule child_matrix kernels suite_version "
         "estimator_source name selection changed_settings label truth purpose "
         "settings_from command folder".split(),
         "object",

@@ -50,7 +50,9 @@ class Composed:
         ]
         self._own = {
             "transformer": {n: self._stream(config, "transformer", n, home) for n in self._names()},
-            "stop": {stop.name: self._stream(config, "stop", stop.name, home) for stop in self.stops},
+            "stop": {
+                stop.name: self._stream(config, "stop", stop.name, home) for stop in self.stops
+            },
         }
         if self.auxiliary_skip and config.search.track_gradients:
             raise ConfigError(

@@ -207,8 +207,8 @@ class RunConfig(BaseModel):
     )
     versions: dict[str, int] = Field(
         default_factory=dict,
-        description="Versions of plug-ins (rule, criterion, transformers, stops, operations), filled in "
-        "when a run is planned.",
+        description="Versions of plug-ins (rule, criterion, transformers, stops, operations), "
+        "filled in when a run is planned.",
     )
     checkpoint_seconds: float = Field(
         default=60.0, ge=0, description="Seconds between checkpoints within an epoch."

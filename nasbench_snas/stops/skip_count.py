@@ -61,7 +61,9 @@ class SkipCount(EarlyStop):
         space = state.space
         counts = {
             cell: sum(
-                int(state.derived[place]) for place in _skips(space) if place[0] in _edges(space, cell)
+                int(state.derived[place])
+                for place in _skips(space)
+                if place[0] in _edges(space, cell)
             )
             for cell in self._counted(space)
         }

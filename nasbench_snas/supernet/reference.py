@@ -96,8 +96,9 @@ class MixedEdge(nn.Module):
     def forward(self, x: Tensor, row: Tensor, selected: list[int]) -> Tensor:
         """Return ``sum_k row[k] O_k(x)`` over the ``selected`` operations, plus the auxiliary skip.
 
-        The auxiliary skip connection is added with the weight that the parent was told, unless ``none`` alone has one: an
-        edge that chose ``none`` is dropped, in the child, too.
+        The auxiliary skip connection is added with the weight that the parent was told (1 if it
+        was not), unless ``none`` alone has one: an edge that chose ``none`` is dropped, in the
+        child, too.
 
         Args:
             x: Source node, shape ``(B, C, H, W)``.
@@ -250,13 +251,9 @@ class ReferenceParent(nn.Module):
             ConfigError: An operation has a weight on an edge that does not have it.
         """
         used = present(self.space, all_operations | (z.detach() != 0), z)
-        return torch.stack(
-            [self._one(images, z[s], used[s], edge_mask) for s in range(z.shape[0])]
-        )
+        return torch.stack([self._one(images, z[s], used[s], edge_mask) for s in range(z.shape[0])])
 
-    def _one(
-        self, images: Tensor, z: Tensor, used: Tensor, edge_mask: Tensor | None
-    ) -> Tensor:
+    def _one(self, images: Tensor, z: Tensor, used: Tensor, edge_mask: Tensor | None) -> Tensor:
         apart = z.dim() == 3
         chosen = [[k for k, on in enumerate(row) if on] for row in used.flatten(0, -2).tolist()]
         x = self.stem(images)

@@ -9,7 +9,7 @@ from nasbench_snas.architecture.space import CellType, Layer, Space
 
 
 def toy_space() -> Space:
-    """Return a space of two equal cells with five edges and four operations, ``none`` among them."""
+    """Return a space of two equal cells: five edges and four operations, ``none`` among them."""
     return Space(
         name="toy",
         operations=("none", "skip_connect", "sep_conv_3x3", "avg_pool_3x3"),

@@ -97,7 +97,9 @@ class TransformerConformance(DocumentationChecks, Conformance):
         with global_generators_rest():
             for role in self.roles():
                 first, second = self.step(role), self.step(role)
-                losses: list[Loss] = [self.made().transform(SmoothLoss(), s) for s in (first, second)]
+                losses: list[Loss] = [
+                    self.made().transform(SmoothLoss(), s) for s in (first, second)
+                ]
                 state = first.generator.get_state()
                 assert torch.equal(losses[0](z), losses[1](z)), "the same step gave another loss"
                 assert torch.equal(first.generator.get_state(), state), "evaluating draws"

@@ -37,9 +37,7 @@ class BetaDarts(LossTransformer):
 
     def __init__(self, weight: float = 50.0) -> None:
         if weight < 0:
-            raise ConfigError(
-                f"transformer.{self.name}.weight must not be negative, got {weight}."
-            )
+            raise ConfigError(f"transformer.{self.name}.weight must not be negative, got {weight}.")
         self.weight = weight
 
     def penalty(self, dist: Distribution, step: LossStep) -> Tensor | None:

@@ -49,9 +49,7 @@ def alignment(space: Space, gradients: Tensor, cell: str = "") -> Tensor:
 def repeated(space: Space, cell: str = "") -> dict[str, list[int]]:
     """Return the numbers of the cells of each type that occurs at least twice."""
     cells = [layer.cell for layer in space.layers if layer.kind == "cell"]
-    places = {
-        name: [i for i, other in enumerate(cells) if other == name] for name in space.rows
-    }
+    places = {name: [i for i, other in enumerate(cells) if other == name] for name in space.rows}
     return {n: found for n, found in places.items() if len(found) > 1 and cell in ("", n)}
 
 
@@ -103,9 +101,7 @@ class LambdaDarts(LossTransformer):
 
     def __init__(self, weight: float = 0.125, cell: str = "") -> None:
         if weight < 0:
-            raise ConfigError(
-                f"transformer.{self.name}.weight must not be negative, got {weight}."
-            )
+            raise ConfigError(f"transformer.{self.name}.weight must not be negative, got {weight}.")
         self.weight, self.cell = weight, cell
 
     def transform(self, loss: Loss, step: LossStep) -> Loss:

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from nasbench_snas.api import Categorical, EpochState, Verdict
 from nasbench_snas.errors import ConfigError
+from nasbench_snas.registry import Registry
 from nasbench_snas.search.plan import plan_run
 from nasbench_snas.search.search import Search
 from nasbench_snas.search.stopping import FixedLoss
-from nasbench_snas.registry import Registry
 from nasbench_snas.seeding import stream
 from nasbench_snas.stops.hessian import Hessian, largest_eigenvalue
 from nasbench_snas.testing import StopConformance
@@ -117,7 +117,9 @@ def by_the_words(values: list[float], k: int = 5, ratio: float = 0.75) -> tuple[
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("k", [1, 3, 5])
-def test_it_ends_where_the_rule_says_and_returns_the_earlier_architecture(seed: int, k: int) -> None:
+def test_it_ends_where_the_rule_says_and_returns_the_earlier_architecture(
+    seed: int, k: int
+) -> None:
     growth = torch.linspace(0, 1.5 * (seed % 3), 20).exp()
     values = (growth * (1 + 0.3 * torch.rand(20, generator=stream(seed, "values")))).tolist()
     found = verdicts(Given(values, window=k), 20)
@@ -166,9 +168,7 @@ TINY += ["data.fake.channels=1", "search.batch_size=8", "search.epochs=2", "chil
 @pytest.mark.parametrize("estimator", ["darts", "snas", "rloo", "enas"])
 def test_measuring_changes_nothing_of_the_network(estimator: str) -> None:
     registry = Registry()
-    plan = plan_run(
-        registry, estimator, "snas-unit", assignments=[*TINY, 'stops=["hessian"]']
-    )
+    plan = plan_run(registry, estimator, "snas-unit", assignments=[*TINY, 'stops=["hessian"]'])
     search = Search(plan.config, registry)
     search.one_step()
     assert search.stops is not None and "gradients of gradients" in search.note

@@ -131,7 +131,7 @@ def test_cells_without_a_gradient_are_no_error() -> None:
 
 
 def test_theta_s_gradient_is_the_central_difference_of_the_paper() -> None:
-    """``-(1/2e) (grad L(p_l + e d_l) - grad L(p_l - e d_l))``, ``d = dLambda/dg`` in closed form."""
+    """``-(grad L(p_l + e d_l) - grad L(p_l - e d_l)) / 2e``, ``d = dLambda/dg`` in closed form."""
     parent, loss = network()
     z, weight = weights(), 0.3
     theta = list(parent.parameters())
