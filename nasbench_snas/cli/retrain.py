@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     metavar="ESTIMATOR/SPACE",
     help="Take the search with the best search validation accuracy over its seeds.",
 )
+@click.option(
+    "--best-of",
+    metavar="RUN,RUN",
+    help="Take the best of these seeds of one search, by search validation accuracy.",
+)
 @click.option("--search-preset", help="With --select: preset of the searches.")
 @click.option(
     "--search-level",
@@ -90,7 +95,8 @@ def command(session: Session, /, **options: Any) -> int:
 
 
 def _targets(session: Session, options: dict[str, Any]) -> list[Target]:
-    from nasbench_snas.retrain.plan import best_search, find_target
+    from nasbench_snas.retrain.plan import best_of, best_search, find_target
+    from nasbench_snas.runs.folder import find_run
 
     targets = [find_target(session.root, text) for text in options["targets"]]
     for target in targets:
@@ -113,10 +119,13 @@ def _targets(session: Session, options: dict[str, Any]) -> list[Target]:
                 dataset=options["search_dataset"],
             )
         )
+    if options["best_of"]:
+        names = [name.strip() for name in options["best_of"].split(",")]
+        targets.append(best_of(find_run(session.root, name) for name in names))
     if not targets:
         raise ConfigError(
             "there is nothing to retrain.",
-            "Name a run or a genotype, or choose a run with --select.",
+            "Name a run or a genotype, or choose a run with --select or --best-of.",
             "Example: nasbench retrain snas-mild, or nasbench retrain --select snas/darts-cnn",
         )
     return targets

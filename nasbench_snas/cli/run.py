@@ -54,6 +54,7 @@ Examples:
 @_options.theta_policy
 @_options.derive
 @_options.transform
+@_options.stop
 @_options.data_root
 @_options.settings_file
 @_options.assignments
@@ -99,7 +100,8 @@ def command(ctx: click.Context, /, **options: Any) -> int:
 
 _SETTINGS = (
     "estimator space preset seeds constraint level theta_policy protocol cost_gradient target_cost "
-    "track_gradients dataset derive transform data_root file assignments amp purpose settings_from"
+    "track_gradients dataset derive transform stop data_root file assignments amp purpose "
+    "settings_from"
 ).split()
 
 
@@ -129,7 +131,7 @@ def _assignments(options: dict[str, Any]) -> list[str]:
         "purpose": "purpose",
         "settings_from": "settings_from",
     }
-    chosen = _options.given(options, shortcuts) + _options.transformers(options)
+    chosen = _options.given(options, shortcuts) + _options.composed(options)
     if options["track_gradients"]:
         every = options["track_gradients"].removeprefix("every=")
         chosen.append(f"search.track_gradients={every}")

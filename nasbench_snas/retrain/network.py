@@ -60,6 +60,7 @@ def network_plan(
             auxiliary_norm=settings.auxiliary_norm,
             pool_norm=settings.pool_norm,
             dropped_nodes=settings.dropped_nodes,
+            auxiliary_skip=settings.auxiliary_skip,
         ),
     )
 

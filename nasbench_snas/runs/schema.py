@@ -43,6 +43,7 @@ SCHEMA: dict[str, tuple[str, ...]] = {
     "further": tuple(
         "comparison setting unconstrained_setting level theta_policy alpha_settings images "
         "space_params split protocol protocol_note "
+        "stopped_at stopped_by stop_reason architecture_epoch "
         "search_view derive_rule n_candidates n_distinct_candidates selection_images "
         "selection_acc selection_steps selection_s reporting_images "
         "child_valid_acc_recalibrated child_matrix n_edges entropy "
@@ -71,7 +72,8 @@ TYPES: dict[str, str] = {
         "config_hash status reason genotype point coord_set device_name precision torch cuda "
         "git_sha host_id comparison setting unconstrained_setting level theta_policy "
         "alpha_settings images space_params split protocol "
-        "protocol_note search_view derive_rule child_matrix kernels suite_version "
+        "protocol_note stopped_by stop_reason "
+        "search_view derive_rule child_matrix kernels suite_version "
         "estimator_source name selection changed_settings label truth purpose "
         "settings_from command folder".split(),
         "object",
@@ -80,7 +82,8 @@ TYPES: dict[str, str] = {
         "estimator_version seed retrain_seed schema_version epochs_done epochs_planned "
         "n_child_samples n_edges_kept n_nodes_dropped n_edges peak_mem_bytes steps n_samples "
         "n_devices parent_params num_classes resolution n_candidates n_distinct_candidates "
-        "selection_images selection_steps reporting_images".split(),
+        "selection_images selection_steps reporting_images stopped_at "
+        "architecture_epoch".split(),
         "Int64",
     ),
     **dict.fromkeys("truncated stale_source deterministic dirty".split(), "boolean"),

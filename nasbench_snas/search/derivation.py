@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from nasbench_snas.search.images import SearchImages
 from nasbench_snas.search.objective import SupernetLoss
 from nasbench_snas.search.rules import derive_by
 from nasbench_snas.search.selection import Selection, select
+from nasbench_snas.search.transform import Transformers
 from nasbench_snas.search.tuning import Tuning
 from nasbench_snas.search.views import VIEWS
 from nasbench_snas.seeding import stream
@@ -45,6 +47,7 @@ class Derives(Progress):
         splits: All its images.
         images: The images that measure it.
         rule: What derives its child.
+        transformers: What changes its losses.
     """
 
     config: RunConfig
@@ -59,6 +62,7 @@ class Derives(Progress):
     splits: Splits
     images: SearchImages
     rule: DerivationRule
+    transformers: Transformers | None
     _selected: tuple[int, Selection] | None = None
 
     @property
@@ -77,6 +81,22 @@ class Derives(Progress):
         if self.rule.uses_images:
             return self.selected().z
         return derive_by(self.rule, self._state())
+
+    def set_auxiliary(self, *, shown: bool) -> None:
+        """Set the weight of auxiliary skip connections that children have not: as now, or 0."""
+        added = self.transformers is not None and self.transformers.adds_auxiliary_skip
+        if added and self.transformers is not None and isinstance(self.parent, ReferenceParent):
+            weight = self.transformers.auxiliary_weight if shown else 0.0
+            self.parent.set_auxiliary_weight(weight)
+
+    @contextmanager
+    def as_children(self) -> Iterator[None]:
+        """While children are measured inside the parent: it has nothing that they have not."""
+        self.set_auxiliary(shown=False)
+        try:
+            yield
+        finally:
+            self.set_auxiliary(shown=True)
 
     def forget_selection(self) -> None:
         """Forget what the rule has chosen: weights or step are others now."""
@@ -115,7 +135,10 @@ class Derives(Progress):
         part = self.selection_part()
         if self._selected is None or self._selected[0] != self.step:
             theta, steps = self.config.search.theta, self.rule_work.steps
-            with Tuning(self.parent, self._tuning_losses(), theta, steps) as tuning:
+            with (
+                self.as_children(),
+                Tuning(self.parent, self._tuning_losses(), theta, steps) as tuning,
+            ):
                 found = select(self.rule, self._state(part, tuning), len(part))
             self._selected = (self.step, found)
         return self._selected[1]
@@ -152,16 +175,18 @@ class Derives(Progress):
     def child_matrix(self) -> list[ChildAccuracy]:
         """Return the accuracy of every view of the parent; see :func:`child_matrix`."""
         rule = self.derive_rule
-        return child_matrix(
-            self.parent,
-            self.space,
-            self.estimator,
-            self.dist,
-            stream(self.seed, "child", self.home),
-            valid=self.images.reported,
-            calibration=self.images.calibration,
-            samples=self.config.child.samples,
-            needed=rule,
-            derived=None if rule in VIEWS else self.derived(),
-            deadline=self.deadline,
-        )
+        derived = None if rule in VIEWS else self.derived()
+        with self.as_children():
+            return child_matrix(
+                self.parent,
+                self.space,
+                self.estimator,
+                self.dist,
+                stream(self.seed, "child", self.home),
+                valid=self.images.reported,
+                calibration=self.images.calibration,
+                samples=self.config.child.samples,
+                needed=rule,
+                derived=derived,
+                deadline=self.deadline,
+            )

@@ -219,10 +219,15 @@ def _alpha_step(learner: Learner, loss: Loss) -> Tensor | None:
     noise = learner.estimator.noise(learner.dist, 1, learner.generator)
     value, cost = _surrogate(learner, learner.loss(loss, "alpha"), noise, "alpha")
     inputs = learner.alpha() + learner.control()
-    zero_gradients(inputs)
+    watch = None if learner.transformers is None else learner.transformers.watch
+    watched: list[nn.Parameter] = [] if watch is None else watch.parameters()
+    zero_gradients([*inputs, *watched])
     control = _control_gradients(learner, value)
     if value.requires_grad:
-        value.backward(inputs=inputs)
+        value.backward(inputs=[*inputs, *watched])
+    if watch is not None:
+        learner.reduce(watched)
+        watch.after_alpha()
     for parameter, gradient in zip(learner.control(), control, strict=True):
         parameter.grad = gradient
     _finish_alpha(learner)
@@ -245,6 +250,8 @@ def _theta_step(learner: Learner, batch: Batch, cost: Tensor | None) -> StepResu
     zero_gradients(learner.theta())
     value.backward()
     finish_step(learner.theta(), learner.theta_optimizer, learner.theta_clip, learner.reduce)
+    if learner.transformers is not None and learner.transformers.watch is not None:
+        learner.transformers.watch.after_theta()
     return StepResult(loss.measured(cost))
 
 

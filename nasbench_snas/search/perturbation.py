@@ -30,7 +30,7 @@ from torch import Tensor
 
 from nasbench_snas.api import RULES, DerivationRule, RuleWork, SearchState
 from nasbench_snas.architecture.space import Space
-from nasbench_snas.search.topology import check_count, input_edges, without_none
+from nasbench_snas.search.topology import check_count, choosable, input_edges
 
 
 class Perturbation(DerivationRule):
@@ -54,8 +54,7 @@ class Perturbation(DerivationRule):
     def work(self, space: Space, candidates: int) -> RuleWork:
         """Return how often the parent is measured, and for how many steps it is trained."""
         nodes = self._contested(space)
-        dropping = bool(self.edges_per_node) and "none" in space.operations
-        edges = space.num_edges * (space.num_operations - dropping)
+        edges = int(choosable(space, none=not self.edges_per_node).sum())
         decisions = space.num_edges + len(nodes)
         return RuleWork(edges + sum(map(len, nodes)), self.tune_steps * (decisions - 1))
 
@@ -63,7 +62,7 @@ class Perturbation(DerivationRule):
         """Return the kept operations, shape ``(E, K)``."""
         space = state.space
         probs = state.probs.detach().float().cpu()
-        ranked = without_none(space, probs) if self.edges_per_node else probs
+        ranked = probs.masked_fill(~choosable(space, none=not self.edges_per_node), -math.inf)
         weights = probs.clone()
         edges, nodes = _shuffled(space.num_edges, state), self._contested(space)
         order = _shuffled(len(nodes), state)

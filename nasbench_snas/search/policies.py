@@ -25,6 +25,7 @@ network that sees no image. The uniform ones may have ``none``, as those of the 
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
@@ -33,6 +34,7 @@ from torch import Tensor
 
 from nasbench_snas.architecture.space import Space
 from nasbench_snas.errors import ConfigError
+from nasbench_snas.search.topology import choosable
 from nasbench_snas.seeding import stream
 from nasbench_snas.settings.run import THETA_RANDOM, SearchSettings
 
@@ -51,7 +53,7 @@ class ThetaPolicy(ABC):
     name: ClassVar[str]
 
     def __init__(self, space: Space, generator: torch.Generator) -> None:
-        self.edges, self.operations = space.num_edges, space.num_operations
+        self.operations = [len(row) for row in space.candidates]
         self.generator = generator
 
     @abstractmethod
@@ -60,8 +62,8 @@ class ThetaPolicy(ABC):
 
     def uniform(self, count: int) -> Tensor:
         """Return ``count`` architectures with independent, equally likely operations."""
-        shape = (count, self.edges)
-        return torch.randint(self.operations, shape, generator=self.generator)
+        drawn = [torch.randint(k, (count,), generator=self.generator) for k in self.operations]
+        return torch.stack(drawn, dim=1)
 
 
 class Uniform(ThetaPolicy):
@@ -75,15 +77,31 @@ class Uniform(ThetaPolicy):
 
 
 class StrictFairness(ThetaPolicy):
-    """``K`` architectures in which every operation of every edge occurs once."""
+    """``K`` architectures in which every operation of every edge occurs once.
+
+    Args:
+        space: The space.
+        generator: See :class:`ThetaPolicy`.
+
+    Raises:
+        ConfigError: Edges have different numbers of operations.
+    """
 
     name = "strict-fairness"
 
+    def __init__(self, space: Space, generator: torch.Generator) -> None:
+        super().__init__(space, generator)
+        if len(set(self.operations)) > 1:
+            raise ConfigError(
+                f"theta policy 'strict-fairness': space {space.name!r} has edges with "
+                f"{min(self.operations)} and with {max(self.operations)} operations.",
+                "A step trains each operation exactly once, which needs as many on each edge.",
+                "Choose uniform.",
+            )
+
     def draw(self) -> Tensor:
         """Return ``K`` architectures; see :meth:`ThetaPolicy.draw`."""
-        orders = [
-            torch.randperm(self.operations, generator=self.generator) for _ in range(self.edges)
-        ]
+        orders = [torch.randperm(count, generator=self.generator) for count in self.operations]
         return torch.stack(orders, dim=1)
 
 
@@ -104,10 +122,9 @@ class Sandwich(ThetaPolicy):
 
     def __init__(self, space: Space, generator: torch.Generator, unit: Tensor, count: int) -> None:
         super().__init__(space, generator)
-        unit = unit.detach().cpu().clone()
-        present = [k for k, spec in enumerate(space.operation_specs) if spec.kind != "zero"]
-        kept, costs = torch.tensor(present, dtype=torch.int64), unit[:, present]
-        largest, smallest = kept[costs.argmax(dim=1)], kept[costs.argmin(dim=1)]
+        kept, costs = choosable(space, none=False), unit.detach().cpu()
+        largest = costs.masked_fill(~kept, -math.inf).argmax(dim=1)
+        smallest = costs.masked_fill(~kept, math.inf).argmin(dim=1)
         if torch.equal(largest, smallest):
             raise ConfigError(
                 f"theta policy 'sandwich': space {space.name!r} has no largest and smallest "

@@ -118,7 +118,8 @@ class Ranking:
     def _measure(self) -> dict[str, Any]:
         size = self._search.dist.num_operations
         z = one_hot(self._sample, size, torch.float32)
-        values = accuracies(self._search.parent, z, self._batches).tolist()
+        with self._search.as_children():
+            values = accuracies(self._search.parent, z, self._batches).tolist()
         compared = {
             name: agreement(values, self.known.accuracies(name, self._sample))
             for name in self.known.datasets

@@ -40,7 +40,8 @@ def search_result(
     """
     config, estimator = search.config, search.estimator
     last = events[-1] if events else {}
-    if last.get("step") != search.step or "search_acc" not in last:  # stopped early on purpose
+    known = last.get("step") == search.step and "search_acc" in last
+    if not known or (search.stops is not None and search.stops.went_back):
         last |= search.measure()
     matrix = search.child_matrix()
     child = _pick(matrix, search.derive_rule, "inherited")
@@ -77,6 +78,7 @@ def search_result(
         "truncated": truncated,
         "epochs_done": search.epoch,
         "epochs_planned": config.search.epochs,
+        **({} if search.stops is None else search.stops.result()),
         "search_view": estimator.search_view,
         "derive_rule": search.derive_rule,
         "reporting_images": len(search.images.reporting),

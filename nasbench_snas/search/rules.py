@@ -124,8 +124,14 @@ def derive_by(rule: DerivationRule, state: SearchState) -> Tensor:
             f"{what} returned rows that choose no single operation.",
             "Expected one-hot rows, or rows of zeros for edges that are dropped.",
         )
-    if not rule.keeps_none and "none" in space.operations:
-        if bool((z[:, space.operations.index("none")] == 1).any()):
+    if space.absent and bool(z.cpu()[torch.tensor(space.absent)].any()):
+        raise PluginError(
+            f"{what} chose an operation that its edge does not have.",
+            "The edges of this space have different numbers of operations (state.space.absent).",
+            "Leave those places out.",
+        )
+    if not rule.keeps_none:
+        if any(float(z[place]) == 1 for place in space.places("none")):
             raise PluginError(
                 f"{what} chose the operation none.",
                 "Its class says keeps_none = False.",

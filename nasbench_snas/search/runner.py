@@ -84,6 +84,7 @@ def _genotype(search: SearchWork, config: RunConfig, name: str) -> Genotype:
         "in_channels": search.space.in_channels,
         "num_classes": search.space.num_classes,
         "resolution": search.space.resolution,
+        **({"auxiliary_skip": True} if search.space.auxiliary_skip else {}),
     }
     genotype = from_choices(search.space, search.derived().tolist(), name)
     return replace(genotype, space=space)

@@ -28,6 +28,7 @@ from nasbench_snas.data.shards import ShardAugment, ShardedStream
 from nasbench_snas.oracle.tracking import GradientTracker
 from nasbench_snas.registry import Registry
 from nasbench_snas.search.captured import Captured, CapturedLoss, capturable
+from nasbench_snas.search.composed import Composed
 from nasbench_snas.search.criterion import cost_of
 from nasbench_snas.search.derivation import Derives
 from nasbench_snas.search.images import SearchImages
@@ -41,7 +42,6 @@ from nasbench_snas.search.rules import make_rule
 from nasbench_snas.search.state import restore, state_of
 from nasbench_snas.search.temperatures import check_temperatures
 from nasbench_snas.search.totals import StepTotals
-from nasbench_snas.search.transform import Transformers
 from nasbench_snas.search.views import view_weights
 from nasbench_snas.seeding import stream
 from nasbench_snas.settings.parameters import create
@@ -107,10 +107,7 @@ class Search(Derives):
         self.home = torch.device("cpu") if on_host else self.device
         self.estimator.to(self.home)
         self.dist.to(self.home)
-        members = [
-            create(registry.transformer(name), config.transformer.get(name, {}), "transformer")
-            for name in config.transformers
-        ]
+        composed = Composed(config, registry, self.space, self.home)
         parent, self.note = build_parent(
             self.space,
             stream(self.seed, "theta-init"),
@@ -120,7 +117,9 @@ class Search(Derives):
             partial_channels=self.estimator.partial_channels,
             double_backward=self.settings.level == "unrolled"
             or self.estimator.needs_double_backward
-            or any(member.needs_double_backward for member in members),
+            or composed.double_backward,
+            plain_as=composed.plain,
+            auxiliary_skip=composed.auxiliary_skip,
             synchronised=self.settings.sync_batchnorm,
             autocast=self.settings.amp != "off",
             batch_size=self.settings.batch_size,
@@ -135,15 +134,13 @@ class Search(Derives):
             self.note += "; the control variate is not tuned at this level"
         self.generators = {name: stream(self.seed, name, self.home) for name in _STREAMS}
         self.generators["path-dropout"] = stream(self.seed, "path-dropout", self.device)
-        sources = {
-            name: stream(self.seed, f"transformer {name}", self.home)
-            for name in config.transformers
-        }
-        self.generators |= {f"transformer {name}": one for name, one in sources.items()}
-        self.transformers = Transformers(members, sources, self.space) if members else None
+        self.generators |= composed.generators
+        self.transformers = composed.transformers()
+        if self.transformers is not None:
+            self.transformers.attach(parent)
         self.dense = self.estimator.dense and self.device.type == "cuda"
         self.captured = None
-        if all(m.captures for m in members) and capturable(parent, self.estimator, self.device):
+        if composed.captures and capturable(parent, self.estimator, self.device):
             self.captured = Captured(parent)
             self.note += "; steps are captured as CUDA graphs"
         self.totals = StepTotals(self.device)
@@ -157,6 +154,7 @@ class Search(Derives):
         self.epoch = self.step = 0
         self.elapsed = 0.0
         self.history: list[Tensor] = []
+        self.stops = composed.watching(self)
         self.ranking = None if known is None else Ranking(known, self, self.settings.epochs)
 
     @property
@@ -258,6 +256,14 @@ class Search(Derives):
         theta = self.settings.theta
         return cosine_rate(theta.lr, theta.lr_min, self.epoch, self.settings.epochs)
 
+    def tell_progress(self, step: int) -> None:
+        """Set everything that moves over the run to where it is in ``step``."""
+        progress = step / max(self.total_steps - 1, 1)
+        self.estimator.set_progress(progress)
+        if self.transformers is not None:
+            self.transformers.progress = progress
+        self.set_auxiliary(shown=True)
+
     @own_modes()
     def one_step(self) -> None:
         """Do the next step of the current epoch.
@@ -267,10 +273,7 @@ class Search(Derives):
         """
         for group in self.learner.theta_optimizer.param_groups:
             group["lr"] = self.theta_rate()
-        progress = self.step / max(self.total_steps - 1, 1)
-        self.estimator.set_progress(progress)
-        if self.transformers is not None:
-            self.transformers.progress = progress
+        self.tell_progress(self.step)
         self.parent.train()
         self.estimator.train()
         train_batch = self.train_stream.next_batch()
@@ -320,7 +323,17 @@ class Search(Derives):
         if self.ranking is not None:
             event["truth"] = self.ranking.epoch()
             self.apart = self.ranking.seconds
+        if self.transformers is not None:
+            event |= self.transformers.values()
+        if self.stops is not None:
+            event |= self.stops.after_epoch()
         return event
+
+    @property
+    def ended(self) -> bool:
+        """Whether the search is over: its epochs are done, or a stop has ended it."""
+        stopped = self.stops is not None and self.stops.stopped is not None
+        return stopped or super().ended
 
     @own_modes()
     def measure(self, validated: bool = True) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Shapley values: the mean contribution of an operation over all orders of removal (Shapley-NAS).
 
-The players are the ``n = E K`` pairs of an edge and an operation. A coalition ``S`` is worth the
-accuracy ``A(S)`` of the parent on the selection images, with the weights of all pairs outside ``S``
-at zero. The contribution of player ``i`` is
+The players are the ``n`` pairs of an edge and an operation (``E K``, where edges have ``K``). A
+coalition ``S`` is worth the accuracy ``A(S)`` of the parent on the selection images, with the
+weights of all pairs outside ``S`` at zero. The contribution of player ``i`` is
 
     phi_i = (1 / n!) sum_pi [A(S_pi(i)) - A(S_pi(i) - {i})],
 
@@ -33,7 +33,7 @@ from torch import Tensor
 from nasbench_snas.api import RULES, DerivationRule, RuleWork, SearchState
 from nasbench_snas.architecture.space import Space
 from nasbench_snas.errors import ConfigError
-from nasbench_snas.search.topology import check_count, strongest
+from nasbench_snas.search.topology import check_count, choosable, strongest
 
 
 class Shapley(DerivationRule):
@@ -65,23 +65,25 @@ class Shapley(DerivationRule):
 
     def work(self, space: Space, candidates: int) -> RuleWork:
         """Return how often the parent is measured if no permutation is cut off."""
-        return RuleWork(1 + self.samples * space.num_edges * space.num_operations)
+        return RuleWork(1 + self.samples * sum(map(len, space.candidates)))
 
     def derive(self, state: SearchState) -> Tensor:
         """Return the operations that contribute most, shape ``(E, K)``."""
         weights = state.probs.detach().float().cpu()
-        generator, players = state.generator, weights.numel()
-        orders = [
-            torch.randperm(players, generator=generator, device=generator.device).cpu()
+        players = choosable(state.space, none=True).flatten().nonzero().flatten()
+        generator, count = state.generator, len(players)
+        shuffles = [
+            torch.randperm(count, generator=generator, device=generator.device).cpu()
             for _ in range(self.samples)
         ]
+        orders = players[torch.stack(shuffles)]
 
         def worth(z: Tensor) -> Tensor:
             if state.time_is_up:
                 return torch.full((len(z),), -math.inf)
             return state.accuracy(z)
 
-        values = shapley_values(worth, weights, torch.stack(orders), self.threshold)
+        values = shapley_values(worth, weights, orders, self.threshold)
         # Values that are equal (such as zero, never reached) are told apart by the probabilities.
         ranked = _ranks(values.flatten(), weights.double().flatten()).view_as(values)
         return strongest(state.space, ranked, self.edges_per_node).float()
@@ -99,14 +101,15 @@ def shapley_values(
         worth: Returns the worth of weights ``(s, E, K)``, shape ``(s,)``; a value that is not
             finite (the time of the run is up) ends the permutation.
         weights: All entries present, shape ``(E, K)``.
-        orders: Permutations of the ``E K`` entries, shape ``(samples, E K)``.
+        orders: Permutations of the entries that count, by their number in ``weights``, shape
+            ``(samples, at most E K)``.
         threshold: Share of the whole's worth below which a permutation ends.
 
     Returns:
         Shape ``(E, K)``, float64; entries never removed before an end count as zero there.
     """
     samples, players = orders.shape
-    total = torch.zeros(players, dtype=torch.float64)
+    total = torch.zeros(weights.numel(), dtype=torch.float64)
     whole = float(worth(weights[None])[0])
     current = [whole] * samples
     left = weights.flatten().repeat(samples, 1)

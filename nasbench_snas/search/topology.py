@@ -20,11 +20,18 @@ def input_edges(space: Space) -> Iterator[list[int]]:
             yield [first + e for e, (_, target) in enumerate(cell.edges) if target == node]
 
 
-def without_none(space: Space, strengths: Tensor) -> Tensor:
-    """Return a copy of ``strengths`` ``(E, K)`` with the operation ``none`` at minus infinity."""
-    allowed = strengths.clone()
-    if "none" in space.operations:
-        allowed[:, space.operations.index("none")] = -math.inf
+def choosable(space: Space, *, none: bool) -> Tensor:
+    """Return which operations a rule may choose, bool, shape ``(E, K)``.
+
+    Args:
+        space: The space. What an edge does not have cannot be chosen.
+        none: Whether ``none`` may be; without, only on edges that have nothing else.
+    """
+    columns = range(space.num_operations)
+    allowed = torch.tensor([[k < len(row) for k in columns] for row in space.candidates])
+    if not none:
+        for edge, column in space.places("none"):
+            allowed[edge, column] = len(space.candidates[edge]) == 1
     return allowed
 
 
@@ -40,8 +47,8 @@ def strongest(space: Space, strengths: Tensor, edges_per_node: int = 2) -> Tenso
     Returns:
         Weights, shape ``(E, K)``.
     """
-    allowed = without_none(space, strengths) if edges_per_node else strengths
-    strength, choice = allowed.max(dim=-1)
+    allowed = choosable(space, none=not edges_per_node).to(strengths.device)
+    strength, choice = strengths.masked_fill(~allowed, -math.inf).max(dim=-1)
     weights = torch.zeros_like(strengths)
     for rows in input_edges(space):
         ranked = sorted(rows, key=lambda row: (-float(strength[row]), row))

@@ -207,15 +207,19 @@ class RunConfig(BaseModel):
     cost: CostSettings = Field(default_factory=CostSettings, description="Resource term.")
     child: ChildSettings = Field(default_factory=ChildSettings, description="Child validation.")
     transformers: tuple[str, ...] = Field(
-        default=(), description="Objective transformers, the first innermost; plug-ins."
+        default=(), description="Objective transformers, the first innermost."
     )
     transformer: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Their settings, by name."
     )
+    stops: tuple[str, ...] = Field(default=(), description="Early stops, in order.")
+    stop: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Their settings, by name."
+    )
     versions: dict[str, int] = Field(
         default_factory=dict,
-        description="Versions of plug-ins (rule, criterion, transformers, operations), filled in "
-        "when a run is planned.",
+        description="Versions of plug-ins (rule, criterion, transformers, stops, operations), "
+        "filled in when a run is planned.",
     )
     checkpoint_seconds: float = Field(
         default=60.0, ge=0, description="Seconds between checkpoints within an epoch."
@@ -238,6 +242,7 @@ class RunConfig(BaseModel):
             ("dataset", self.data.dataset),
             *(rule if self.child.rule != "declared" else []),
             *(("transformer", name) for name in self.transformers),
+            *(("stop", name) for name in self.stops),
         ]
 
     def identity(self, estimator_version: int) -> dict[str, Any]:
@@ -256,7 +261,7 @@ class RunConfig(BaseModel):
             values["search"].pop("theta_policy")
         if self.search.theta_policy != "sandwich":
             values["search"].pop("theta_random")
-        for plugins in ("transformers", "transformer", "versions"):
+        for plugins in ("transformers", "transformer", "stops", "stop", "versions"):
             if not values[plugins]:
                 values.pop(plugins)
         values["estimator_version"] = estimator_version

@@ -258,6 +258,8 @@ def test_transformers_change_the_loss_of_the_drawn_architectures() -> None:
     one = learner(policy("strict-fairness", 3))
 
     class Watch:
+        watch = None
+
         def loss(self, loss: Any, role: str) -> Any:
             return loss_at(loss, lambda z: (seen.append(z), z)[1]) if role == "theta" else loss
 
