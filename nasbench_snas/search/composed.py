@@ -82,7 +82,8 @@ class Composed:
     @property
     def double_backward(self) -> bool:
         """Whether gradients of gradients of the loss are taken."""
-        return any(one.needs_double_backward for one in (*self.members, *self.stops))
+        of_stops = any(stop.needs_double_backward for stop in self.stops)
+        return of_stops or any(member.needs_double_backward for member in self.members)
 
     @property
     def auxiliary_skip(self) -> bool:

@@ -13,6 +13,7 @@ Reference: Yu et al. 2020, arXiv:1902.08142, section 4.1 (Kendall's tau of share
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import torch
@@ -49,6 +50,9 @@ class Searched(Protocol):
     @property
     def images(self) -> SearchImages:
         """The images that measure the search."""
+
+    def as_children(self) -> AbstractContextManager[None]:
+        """While children are measured inside the parent: it has nothing that they have not."""
 
 
 class Ranking:

@@ -108,7 +108,8 @@ class MixedEdge(nn.Module):
         out = self._mixed(x, row, selected)
         if self.auxiliary is None or self.auxiliary_weight == 0 or not self._kept(row):
             return out
-        return out + self.auxiliary_weight * self.auxiliary(x)
+        skipped: Tensor = self.auxiliary(x)
+        return out + self.auxiliary_weight * skipped
 
     def _kept(self, row: Tensor) -> bool:
         """Whether an operation other than ``none`` has a weight."""

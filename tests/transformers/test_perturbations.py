@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import Tensor
 
 from nasbench_snas.api import LossStep
+from nasbench_snas.cli.main import nasbench
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.registry import Registry
 from nasbench_snas.seeding import stream
@@ -173,3 +175,10 @@ def test_impossible_settings_are_refused(cls: Any, settings: dict[str, Any], sai
 def test_they_are_found_by_name() -> None:
     names = {entry.name for entry in Registry().entries("transformer")}
     assert {"sdarts-rs", "sdarts-adv", "beta-darts"} <= names
+
+
+def test_what_is_composed_is_cited() -> None:
+    done = CliRunner().invoke(nasbench, ["cite", "sdarts-rs", "oles", "hessian", "skip-count"])
+    assert done.exit_code == 0, done.output
+    for key in ("chen2020sdarts", "jiang2023oles", "zela2020rdarts", "liang2019dartsplus"):
+        assert key in done.output
