@@ -116,7 +116,7 @@ def panels(
 def percent_axis(axis: Axes, *, horizontal: bool = False) -> None:
     """Let an axis of percentages end at 0 and at 100 where it passes or comes near them.
 
-    Near is a tenth of what the axis spans: an axis of 91 to 99 % ends at 100, and begins at 91.
+    Near is a quarter of what the axis spans: an axis of 90 to 98 % ends at 100, and begins at 90.
     """
     limits = axis.get_xlim() if horizontal else axis.get_ylim()
     low, high = min(limits), max(limits)
@@ -160,7 +160,7 @@ def not_positive(axis: Axes, xs: Sequence[float], colour: Any) -> None:
         )
 
 
-_NEAR = 0.1
+_NEAR = 0.25
 """Share of the span of an axis of percentages within which it is drawn out to 0 or to 100."""
 _WIDE = 30.0
 """Largest ratio of the ends of a log axis that is widened to whole powers of ten."""
