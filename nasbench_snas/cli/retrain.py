@@ -79,7 +79,7 @@ def command(session: Session, /, **options: Any) -> int:
     device = resolve_device(options["device"], deterministic=options["deterministic"])
     plans = _plans(session, options)
     if options["dry_run"] or options["measure"]:
-        _show_plans(session, plans, options)
+        _show_plans(session, plans, options, device)
         _check_plans(session, plans, options, device)
         return 0
     if not session.quiet:
@@ -246,15 +246,21 @@ def _one(
 
 
 def _show_plans(
-    session: Session, plans: list[tuple[RunFolder, PlannedRetraining]], options: dict[str, Any]
+    session: Session,
+    plans: list[tuple[RunFolder, PlannedRetraining]],
+    options: dict[str, Any],
+    device: str,
 ) -> None:
+    from nasbench_snas.retrain.estimate import RetrainTimes
+    from nasbench_snas.runs.provenance import device_name
     from nasbench_snas.settings.toml import to_toml
 
     console = session.console()
     _, first = plans[0]
     console.print(to_toml(first.config, first.sources))
+    times = RetrainTimes(session.registry(), session.root, device_name(device))
     for folder, plan in plans:
         status = folder.status().get("status", "new")
-        told = f"{folder.run_id}   {status}   {plan.config.selection}"
-        unknown = status != "done" and not options["measure"]
-        console.print(told + ("   time unknown (--measure times steps)" if unknown else ""))
+        line = f"{folder.run_id}   {status}   {plan.config.selection}"
+        open_yet = status != "done" and not options["measure"]
+        console.print(line + (f"   {times.told(plan.config)}" if open_yet else ""))
