@@ -1,4 +1,4 @@
-"""The suite darts-bench: its plan, totals, what it refuses, and that it goes on from its folders."""
+"""The suite darts-bench: its plan, totals, what it refuses, and that it goes on."""
 
 from __future__ import annotations
 
@@ -83,7 +83,9 @@ def test_the_best_seeds_cell_is_retrained_nine_times_in_its_own_network(tmp_path
     assert not plan_retrainings(Registry(), suite, tmp_path)[0], "a seed is missing"
     finish(suite.runs[1], 60.0)
     found, without = plan_retrainings(Registry(), planned(tmp_path), tmp_path)
-    assert len(found) == 9 and without == ["snas in darts-bench-deep: 2 of 2 searches are not finished"]
+    assert len(found) == 9 and without == [
+        "snas in darts-bench-deep: 2 of 2 searches are not finished"
+    ]
     assert len(search_tasks(planned(tmp_path), tmp_path, (), ())) == 2
     best = suite.runs[1].plan.run_id
     assert all(one.name.startswith(f"{best}-r0-") and one.status == "new" for one in found)

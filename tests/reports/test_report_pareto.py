@@ -92,7 +92,9 @@ def test_a_failed_seed_adds_no_point_and_one_setting_makes_no_table(tmp_path: Pa
 def test_the_figure_draws_every_seed_and_the_front_of_the_means(tmp_path: Path) -> None:
     runs(tmp_path)
     report, _ = made(tmp_path)
-    shown = [d for d in drawings(report.groups, report.rows, ("pareto",)) if d.title == "Pareto fronts"]
+    shown = [
+        d for d in drawings(report.groups, report.rows, ("pareto",)) if d.title == "Pareto fronts"
+    ]
     (drawing,) = shown
     axis = drawing.figure.axes[0]
     steps = [line for line in axis.lines if len(line.get_xdata()) > 2]

@@ -133,7 +133,9 @@ def test_retrained_networks_have_them_too_on_either_kernels(auxiliary_skip: bool
     settings = ChildSettings(channels=4, layers=2, in_channels=1, resolution=8)
     settings = ChildSettings(**{**vars(settings), "auxiliary_skip": auxiliary_skip})
     child = ChildNetwork(genotype, settings, stream(0, "theta")).double().train()
-    skips = [name for name, _ in child.named_modules() if ".skips." in name and name.count(".") == 3]
+    skips = [
+        name for name, _ in child.named_modules() if ".skips." in name and name.count(".") == 3
+    ]
     assert len(skips) == (2 * 5 if auxiliary_skip else 0)
     kernels, _ = child_kernels("auto", "cpu", torch.float64)
     wanted = child(images()).logits

@@ -18,11 +18,7 @@ def test_front_and_hypervolume_are_those_of_brute_force(seed: int) -> None:
     points = [(float(x), float(y)) for x, y in rng.integers(0, 14, size=(rng.integers(0, 9), 2))]
     reference = (10.0, 12.0)
     front = {points[place] for place in pareto_front(points)}
-    kept = {
-        p
-        for p in points
-        if not any(q != p and q[0] <= p[0] and q[1] <= p[1] for q in points)
-    }
+    kept = {p for p in points if not any(q != p and q[0] <= p[0] and q[1] <= p[1] for q in points)}
     assert front == kept
     cells = product(range(10), range(12))
     area = sum(any(x <= i and y <= j for x, y in points) for i, j in cells)
