@@ -43,7 +43,7 @@ from nasbench_snas.search.state import restore, state_of
 from nasbench_snas.search.temperatures import check_temperatures
 from nasbench_snas.search.totals import StepTotals
 from nasbench_snas.search.unrolled import refuse_noisy_differences
-from nasbench_snas.search.views import view_weights
+from nasbench_snas.search.views import spread, view_weights
 from nasbench_snas.seeding import stream
 from nasbench_snas.settings.parameters import create
 from nasbench_snas.settings.run import RunConfig, SearchSettings
@@ -190,8 +190,7 @@ class Search(Derives):
 
     def batches_of(self, split: Split, name: str) -> ShardedStream:
         """Return the training batches of a split, by random streams called after ``name``."""
-        size = self.settings.batch_size
-        rows = self.world.rows(size)
+        size, rows = self.settings.batch_size, self.world.rows(self.settings.batch_size)
         whole = stream_of(
             split,
             size,
@@ -348,15 +347,8 @@ class Search(Derives):
     def _architecture_metrics(self) -> dict[str, Any]:
         probs = self.dist.marginals(self.generators["report"])[0]
         self.history.append(probs.detach().cpu().float())
-        entropy = torch.special.entr(probs).sum(dim=-1)
-        by_cell = {
-            f"entropy_{name}": float(entropy[rows].mean()) for name, rows in self.space.rows.items()
-        }
         return {
-            "entropy": float(entropy.mean()),
-            **by_cell,
-            "entropy_edges": [float(e) for e in entropy],
-            "max_prob": float(probs.max(dim=-1).values.mean()),
+            **spread(self.space, probs),
             "expected_cost": self.resource.expected(probs),
             **self.resource.values(),
             **self.estimator.progress_values(),

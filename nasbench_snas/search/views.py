@@ -9,7 +9,7 @@ other than ``none``), and what another rule derives, where that is the rule (see
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -58,3 +58,19 @@ def view_weights(
     if view == "argmax":
         return dist.mode()[0]
     return strongest(space, dist.strengths(generator)[0])
+
+
+def spread(space: Space, probs: Tensor) -> dict[str, Any]:
+    """Return how far a distribution is from a decision: entropies in nats, largest probabilities.
+
+    Args:
+        space: The space.
+        probs: Shape ``(E, K)``.
+    """
+    entropy = torch.special.entr(probs).sum(dim=-1)
+    return {
+        "entropy": float(entropy.mean()),
+        **{f"entropy_{name}": float(entropy[rows].mean()) for name, rows in space.rows.items()},
+        "entropy_edges": [float(e) for e in entropy],
+        "max_prob": float(probs.max(dim=-1).values.mean()),
+    }

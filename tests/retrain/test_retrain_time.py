@@ -1,4 +1,4 @@
-"""How long retrainings will take: from finished ones of the same kind on this device, or unknown."""
+"""Estimates of a retraining's time: from finished retrainings of this device and their work."""
 
 from __future__ import annotations
 
