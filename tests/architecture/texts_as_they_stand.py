@@ -283,6 +283,6 @@ LAYOUTS = {
     "a returned value": lambda b: f"def best():\n    return {b}\n",
     "a field of a data class": lambda b: f"@dataclass\nclass Args:\n    genotype: str = {b!r}\n",
     "a diff": lambda b: f"--- a/cells.py\n+++ b/cells.py\n@@ -3,0 +4 @@\n+SNAS_mild = {b}\n",
-    "a TOML string": lambda b: f"[model]\ngenotype = \"\"\"{b}\"\"\"\nlayers = 20\n",
+    "a TOML string": lambda b: f'[model]\ngenotype = """{b}"""\nlayers = 20\n',
     "a trailing comma": lambda b: f"  genotype={b},\n",
 }

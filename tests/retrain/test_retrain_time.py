@@ -1,4 +1,4 @@
-"""How long retrainings will take: from finished ones of the same kind on this device, or unknown."""
+"""How long retrainings will take: from finished ones near them on this device, or unknown."""
 
 from __future__ import annotations
 
