@@ -1,4 +1,4 @@
-"""Estimates of a retraining's time: from finished retrainings of this device and their work."""
+"""How long retrainings will take: from finished ones near them on this device, or unknown."""
 
 from __future__ import annotations
 
