@@ -106,7 +106,8 @@ class MixedEdge(nn.Module):
         out = self._mixed(x, row, selected)
         if self.auxiliary is None or not self._kept(row):
             return out
-        return out + self.auxiliary(x)
+        skipped: Tensor = self.auxiliary(x)
+        return out + skipped
 
     def _kept(self, row: Tensor) -> bool:
         """Whether an operation other than ``none`` has a weight."""
