@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from nasbench_snas.stats.pareto import pareto_front
 
@@ -28,13 +29,16 @@ def _fronts(members: Sequence[Comparable]) -> Drawing | None:
             look, shown = styles[front.label], True
             seeds = [p for own in front.points.values() for p in own.values() if p is not None]
             if seeds:
-                axis.scatter(*zip(*seeds, strict=True), s=9, color=look.colour, alpha=0.5)
+                x, y = zip(*seeds, strict=True)
+                axis.scatter(x, y, s=9, color=look.colour, alpha=0.5)
             centres = list(front.centres.values())
             if centres:
-                large = {"s": 42, "color": look.colour, "marker": look.marker, "zorder": 4}
-                axis.scatter(*zip(*centres, strict=True), label=front.label, **large)
+                x, y = zip(*centres, strict=True)
+                large: dict[str, Any] = {"s": 42, "color": look.colour, "marker": look.marker}
+                axis.scatter(x, y, label=front.label, zorder=4, **large)
                 line = [centres[place] for place in pareto_front(centres)]
-                axis.step(*zip(*line, strict=True), where="post", color=look.colour, linewidth=1.2)
+                x, y = zip(*line, strict=True)
+                axis.step(x, y, where="post", color=look.colour, linewidth=1.2)
         if reference is not None:
             axis.axvline(reference[0], color="0.6", linewidth=0.7, linestyle=":")
         axis.set_xlabel(f"child {words}")

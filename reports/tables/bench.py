@@ -74,7 +74,8 @@ def _place(name: str) -> int:
 
 
 def _cell(search: Run, runs: Sequence[Run], nine: Sequence[Setting]) -> _Cell:
-    kept, accuracies = [], {}
+    kept: list[Run] = []
+    accuracies: dict[Setting, float] = {}
     for run in sorted(runs, key=lambda r: str(r["run_id"])):
         try:
             config = retraining_from_toml((Path(str(run["folder"])) / "config.toml").read_text())
