@@ -33,7 +33,7 @@ Examples:
     callback=_parts,
     metavar="LIST",
     help="1, 2, 3, estimators, gradients, constraints, timing, tabular, truth, ablation, "
-    "checklist or all (but the checklist), separated by commas. "
+    "darts-bench, pareto, checklist or all (but the checklist), separated by commas. "
     "[default: all in files, Table 1 on the terminal]",
 )
 @click.option(

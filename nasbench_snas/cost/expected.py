@@ -162,6 +162,7 @@ class CostModel:
     def __init__(self, space: Space, settings: CostSettings, own: OwnCost | None = None) -> None:
         self.space, self.settings, self.own = space, settings, own
         self.table = cost_table(space, settings.convention)
+        weights: tuple[float, ...]
         if own is None:
             table, weights = self.table, settings.relative
         else:

@@ -154,9 +154,7 @@ def plan_suite(
     return Suite(of_space, tuple(runs), cells, tuple(assignments))
 
 
-def search_tasks(
-    suite: Suite, root: Path, extra: Iterable[str], told: Iterable[str]
-) -> list[Task]:
+def search_tasks(suite: Suite, root: Path, extra: Iterable[str], told: Iterable[str]) -> list[Task]:
     """Return the tasks of the searches that are left; see :func:`arguments_of`."""
     extra, told = tuple(extra), tuple(told)
     return [

@@ -62,7 +62,7 @@ class BatchedNetwork:
             )
 
     def modules_of(self, layer: int, edge: int) -> list[nn.Module]:
-        """Return the ``K`` operations of ``edge`` of the cell at ``layer``; zero for absent ones."""
+        """Return the ``K`` operations of an edge of the cell at ``layer``; zero for absent ones."""
         own = list(self.mixed(layer, edge).operations.values())
         return own + [Zero(1)] * (self.space.num_operations - len(own))
 

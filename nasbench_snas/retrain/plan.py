@@ -224,7 +224,7 @@ def _kind(config: RunConfig) -> str:
 def _ranked(
     folders: Iterable[RunFolder],
 ) -> tuple[list[tuple[float, int, RunFolder]], list[str]]:
-    """Return finished searches with accuracy and seed, the best first, and what failed, in words."""
+    """Return finished searches with accuracy and seed, the best first, and what failed."""
     found, failed = [], []
     for folder in folders:
         status, result = folder.status().get("status"), folder.result()

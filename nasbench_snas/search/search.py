@@ -41,6 +41,7 @@ from nasbench_snas.search.rules import make_rule
 from nasbench_snas.search.state import restore, state_of
 from nasbench_snas.search.temperatures import check_temperatures
 from nasbench_snas.search.totals import StepTotals
+from nasbench_snas.search.unrolled import refuse_noisy_differences
 from nasbench_snas.search.views import view_weights
 from nasbench_snas.seeding import stream
 from nasbench_snas.settings.parameters import create
@@ -90,6 +91,7 @@ class Search(Derives):
         family = create(registry.space(config.space.name), config.space.parameters, "space")
         self.space: Space = family.build(channels, self.splits.num_classes, width)
         check_memory(self.space)
+        refuse_noisy_differences(self.space, self.settings)
         known = family.known() if self.settings.track_truth else None
         estimator_class = registry.estimator(config.estimator.name)
         self.estimator: Estimator = create(

@@ -98,7 +98,9 @@ def test_absent_operations_have_no_probability_and_no_gradient() -> None:
     absent = torch.tensor(space.absent)
     assert float(dist.probs.detach()[0][absent].abs().max()) == 0
     noise = dist.noise(1, 500, stream(0, "noise"))
-    assert not dist.hard(noise)[:, :, absent].any() and not dist.soft(noise, 0.1)[:, :, absent].any()
+    assert (
+        not dist.hard(noise)[:, :, absent].any() and not dist.soft(noise, 0.1)[:, :, absent].any()
+    )
     weight = torch.randn(3, 3, generator=stream(1, "weight"))
     (dist.soft(noise, 1.0) * weight).sum().backward()
     assert torch.isfinite(dist.alpha.grad).all() and not dist.alpha.grad[0][absent].any()
@@ -152,7 +154,10 @@ def test_what_an_edge_does_not_have_is_refused_wherever_it_is_used() -> None:
     parent = ReferenceParent(space, stream(0, "theta")).double()
     x, labels = images()
     z = one_hot(torch.tensor([[0, 1, 0]]), 3, torch.float64)
-    for use in (lambda: parent(x, z), lambda: BatchedLoss(BatchedNetwork(parent), x, labels)(z[None])):
+    for use in (
+        lambda: parent(x, z),
+        lambda: BatchedLoss(BatchedNetwork(parent), x, labels)(z[None]),
+    ):
         with pytest.raises(ConfigError, match="its edge does not have"):
             use()
     with pytest.raises(GenotypeError, match="It has 1: skip_connect"):

@@ -12,8 +12,11 @@ from nasbench_snas.architecture.genotype import from_choices
 from nasbench_snas.architecture.space import Space
 from nasbench_snas.cost.network import network_parts, searched, total
 from nasbench_snas.cost.table import cost_table
+from nasbench_snas.errors import ConfigError
 from nasbench_snas.oracle.network import BatchedNetwork
+from nasbench_snas.search.unrolled import refuse_noisy_differences
 from nasbench_snas.seeding import stream
+from nasbench_snas.settings.run import SearchSettings
 from nasbench_snas.spaces.darts_bench import DartsBenchSingleCell, DartsBenchWideAllSkip
 from nasbench_snas.spaces.robust_darts import DartsS4
 from nasbench_snas.supernet.build import build_parent
@@ -81,6 +84,14 @@ def test_a_noisy_parent_is_plain_and_the_many_in_one_pass_are_the_same_in_evalua
     assert torch.allclose(child(images()).logits, wanted[1], atol=1e-10)
 
 
+def test_differences_of_losses_with_different_noise_are_refused() -> None:
+    settings = SearchSettings(level="unrolled", unrolled_hessian="finite-difference")
+    with pytest.raises(ConfigError, match="different noise"):
+        refuse_noisy_differences(noisy(), settings)
+    refuse_noisy_differences(noisy(), SearchSettings(level="unrolled"))
+    refuse_noisy_differences(helped(), settings)
+
+
 def test_the_suites_single_cell_is_a_reduction_cell_of_eight_nodes() -> None:
     space = DartsBenchSingleCell().build(3, 10, 32)
     assert [(layer.cell, layer.channels, layer.stride) for layer in space.layers] == [
@@ -133,7 +144,9 @@ def test_retrained_networks_have_them_too_on_either_kernels(auxiliary_skip: bool
     settings = ChildSettings(channels=4, layers=2, in_channels=1, resolution=8)
     settings = ChildSettings(**{**vars(settings), "auxiliary_skip": auxiliary_skip})
     child = ChildNetwork(genotype, settings, stream(0, "theta")).double().train()
-    skips = [name for name, _ in child.named_modules() if ".skips." in name and name.count(".") == 3]
+    skips = [
+        name for name, _ in child.named_modules() if ".skips." in name and name.count(".") == 3
+    ]
     assert len(skips) == (2 * 5 if auxiliary_skip else 0)
     kernels, _ = child_kernels("auto", "cpu", torch.float64)
     wanted = child(images()).logits

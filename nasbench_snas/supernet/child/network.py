@@ -41,7 +41,7 @@ from nasbench_snas.supernet.child.plan import (
 from nasbench_snas.supernet.modules import (
     FactorizedReduce,
     ResidualReduction,
-    auxiliary_skip as skip_beside,
+    auxiliary_skip,
     build_operation,
     build_preprocess,
 )
@@ -82,12 +82,10 @@ class ChildCell(nn.Module):
         plan: What it consists of.
         affine: Whether batch norms have a learnt scale and shift.
         pool_norm: Whether pooling is followed by a batch norm.
-        auxiliary_skip: Whether every edge has an auxiliary skip connection beside it.
+        skips: Whether every edge has an auxiliary skip connection beside it.
     """
 
-    def __init__(
-        self, plan: CellPlan, affine: bool, pool_norm: bool, auxiliary_skip: bool = False
-    ) -> None:
+    def __init__(self, plan: CellPlan, affine: bool, pool_norm: bool, skips: bool = False) -> None:
         super().__init__()
         self.plan = plan
         inputs = zip(plan.input_channels, plan.input_reduces, plan.preprocess, strict=True)
@@ -111,9 +109,9 @@ class ChildCell(nn.Module):
         )
         self.skips = nn.ModuleList(
             [
-                skip_beside(plan.channels, plan.edge_stride(edge.source), affine)
+                auxiliary_skip(plan.channels, plan.edge_stride(edge.source), affine)
                 for edge in plan.cell.edges
-                if auxiliary_skip
+                if skips
             ]
         )
         self.reduced = nn.ModuleDict(
