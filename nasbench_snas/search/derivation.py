@@ -15,6 +15,7 @@ from nasbench_snas.compute.distributed import World
 from nasbench_snas.compute.modes import own_modes
 from nasbench_snas.compute.training import Progress
 from nasbench_snas.data import Split, Splits
+from nasbench_snas.data.batches import Batch
 from nasbench_snas.data.shards import ShardedStream
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.search.child import ChildAccuracy, accuracies, child_matrix
@@ -81,6 +82,10 @@ class Derives(Progress):
         if self.rule.uses_images:
             return self.selected().z
         return derive_by(self.rule, self._state())
+
+    def valid_batches(self) -> Iterator[Batch]:
+        """Yield all normalised batches of ``search_valid``, both parts, in fixed order."""
+        return self.images.batches(self.images.splits.search_valid)
 
     def set_auxiliary(self, *, shown: bool) -> None:
         """Set the weight of auxiliary skip connections that children have not: as now, or 0."""

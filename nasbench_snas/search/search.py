@@ -7,7 +7,6 @@ never stopped.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -35,6 +34,7 @@ from nasbench_snas.search.images import SearchImages
 from nasbench_snas.search.levels import Batch, Learner, search_step
 from nasbench_snas.search.objective import SupernetLoss, losses_and_errors
 from nasbench_snas.search.optimizers import alpha_optimizer
+from nasbench_snas.search.path_dropout import path_dropout
 from nasbench_snas.search.policies import make_policy
 from nasbench_snas.search.ranking import Ranking
 from nasbench_snas.search.resource import ResourceTerm
@@ -241,16 +241,9 @@ class Search(Derives):
         return SupernetLoss(self.parent, images, labels, **options)
 
     def _path_dropout(self, batch: int) -> Tensor | None:
-        """Return factors 0 or 1/keep of each edge and own image, ``(cells, edges, B)``, or None."""
-        drop = self.settings.drop_path
-        if drop == 0:
-            return None
-        cells = sum(layer.kind == "cell" for layer in self.space.layers)
-        edges = max(len(cell.edges) for cell in self.space.cells)
-        whole = batch * self.world.size
-        keep = torch.full((cells, edges, whole), 1 - drop, device=self.device)
-        mask = torch.bernoulli(keep, generator=self.generators["path-dropout"]) / (1 - drop)
-        return mask[..., self.world.rows(whole)]
+        """Return the factors of path dropout for a batch, or None; see :func:`path_dropout`."""
+        generator = self.generators["path-dropout"]
+        return path_dropout(self.space, self.settings.drop_path, batch, self.world, generator)
 
     def theta_rate(self) -> float:
         """Return theta's learning rate of the current epoch: a cosine from ``lr`` to ``lr_min``."""
@@ -377,10 +370,6 @@ class Search(Derives):
                 sums += len(labels) * means.double()
         right, loss, seen = self.world.total(sums).tolist()
         return 100.0 * right / seen, loss / seen
-
-    def valid_batches(self) -> Iterator[Batch]:
-        """Yield all normalised batches of ``search_valid``, both parts, in fixed order."""
-        return self.images.batches(self.splits.search_valid)
 
     def peak_memory(self) -> int:
         """Return the largest memory in use so far, in bytes (of the device, or of the process)."""

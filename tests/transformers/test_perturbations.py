@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -175,6 +176,21 @@ def test_impossible_settings_are_refused(cls: Any, settings: dict[str, Any], sai
 def test_they_are_found_by_name() -> None:
     names = {entry.name for entry in Registry().entries("transformer")}
     assert {"sdarts-rs", "sdarts-adv", "beta-darts"} <= names
+
+
+@pytest.mark.parametrize("cls", [SdartsRs, SdartsAdv])
+def test_operations_that_an_edge_does_not_have_get_no_weight(cls: Any) -> None:
+    """Also where the perturbation leaves nothing of a row: 50 steps at the largest radius."""
+    rows = (("none", "sep_conv_3x3"), *((SPACE.operations,) * (SPACE.num_edges - 1)))
+    space = replace(SPACE, edge_operations=rows)
+    absent = torch.tensor(space.absent)
+    z = torch.tensor(space.uniform)[None, None]
+    for seed in range(50):
+        loss = Linear(torch.randn(SHAPE, generator=stream(seed, "slope")))
+        at = LossStep("theta", 1.0, space, stream(seed, "perturb"))
+        cls(start=1.0, end=1.0).transform(loss, at)(z)
+        assert float(loss.seen[-1][..., absent].abs().max()) == 0.0
+        assert torch.allclose(loss.seen[-1].sum(dim=-1), torch.ones(1), atol=1e-5)
 
 
 def test_what_is_composed_is_cited() -> None:
