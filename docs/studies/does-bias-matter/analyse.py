@@ -1,0 +1,422 @@
+"""Makes results and figures of the study from the committed runs: ``python analyse.py``.
+
+Reads ``data/*.tar.xz`` (packs of ``nasbench pack``) and ``data/gradients-SEED.csv`` (rows of
+``nasbench gradients``) beside this file, and writes ``results.inc`` and ``*.svg``. No run is
+started. Tests, measures and arms are those of the registration, ``../does-bias-matter.md``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("svg")
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+import nasbench_snas
+from nasbench_snas.stats import holm, median_interval
+from nasbench_snas.stats.reproducible import data_generator
+from nasbench_snas.truth.published import published
+from nasbench_snas.truth.unit import unit_table
+
+HERE = Path(__file__).resolve().parent
+RESAMPLES = 10_000
+BUDGET = 100.0  # forward equivalents
+PROGRESS = {"init": 0.0, "mid": 1 / 3, "late": 1.0}
+
+
+# What was run
+
+
+def read_runs() -> pd.DataFrame:
+    """Return the searches, one a row, with what is known of the child beside its accuracy."""
+    packs = sorted(str(path) for path in (HERE / "data").glob("*.tar.xz"))
+    runs = nasbench_snas.load_results(packs)
+    ended = runs["status"].isin(["done", "diverged", "failed"])
+    runs = runs[(runs["stage"] == "search") & ended].copy()
+    found = [json.loads(text) if isinstance(text, str) else {} for text in runs["truth"]]
+    known = [next(iter(item.get("datasets", {}).values()), {}) for item in found]
+    for key in ("regret", "tau", "accuracy", "among_best"):
+        runs[f"known_{key}"] = [item.get(key) for item in known]
+    for key in ("bias_sq", "cosine", "loss"):
+        runs[f"own_{key}"] = [item.get("exact", {}).get(key) for item in found]
+    failed = runs["status"].astype(str) != "done"
+    for space, worst in worst_regret().items():
+        runs.loc[failed & (runs["space"] == space), "known_regret"] = worst
+    return runs
+
+
+def worst_regret() -> dict[str, float]:
+    """Return the regret of the worst architecture of each table, points."""
+    own, known = unit_table().means, published().mean("cifar10")
+    return {"snas-unit": own.max() - own.min(), "nasbench201": known.max() - known.min()}
+
+
+def arm(runs: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return the finished runs of one arm, as its sweep file names them.
+
+    Args:
+        runs: Of :func:`read_runs`.
+        name: Of the file, without its ending.
+    """
+    plan = tomllib.loads((HERE / f"{name}.toml").read_text())
+    low, high = (int(part) for part in plan["seeds"].split("-"))
+    images = any("imagefolder" in item for item in plan["set"])
+    return runs[
+        runs["estimator"].isin(plan["estimators"])
+        & (runs["space"] == plan["spaces"][0])
+        & runs["seed"].between(low, high)
+        & runs["constraint"].isin(plan.get("constraints", ["none"]))
+        & ((runs["dataset"] == "imagefolder") == images)
+    ]
+
+
+def planned(name: str) -> int:
+    """Return how many runs an arm has."""
+    plan = tomllib.loads((HERE / f"{name}.toml").read_text())
+    low, high = (int(part) for part in plan["seeds"].split("-"))
+    return len(plan["estimators"]) * (high - low + 1) * len(plan.get("constraints", ["none"]))
+
+
+# Gradient errors at common points
+
+
+def own_temperature(estimator: str, progress: float) -> float | None:
+    """Return the temperature that an estimator's own schedule has; None without a schedule."""
+    made = nasbench_snas.make_estimator(estimator)
+    if not hasattr(made, "tau_start"):
+        return None
+    made.set_progress(progress)
+    return float(made.tau)
+
+
+def read_errors() -> pd.DataFrame:
+    """Return bias², variance and MSE at the budget of every estimator, point and trajectory.
+
+    Relative to the squared length of the exact gradient; of several temperatures the nearest to the
+    estimator's own.
+    """
+    parts = []
+    for path in sorted((HERE / "data").glob("gradients-*.csv")):
+        rows = pd.read_csv(path)
+        rows = rows[rows["coord_set"] == "all"].copy()
+        rows["trajectory"] = int(path.stem.split("-")[-1])
+        rows["point"] = rows["point"].str.split("/").str[-1]
+        parts.append(rows)
+    if not parts:
+        return pd.DataFrame(columns=["estimator", "point", "bias", "variance", "mse"])
+    rows = pd.concat(parts)
+    length = rows["bias_sq"] / rows["relative_bias_sq"]
+    rows["bias"] = rows["relative_bias_sq"]
+    rows["variance"] = rows["var_trace"] / length
+    rows["mse"] = (
+        rows["bias"].clip(lower=0) + rows["variance"] * rows["forward_equivalents"] / BUDGET
+    )
+    return pd.concat(_nearest(rows)) if len(rows) else rows
+
+
+def _nearest(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    for (estimator, point), found in rows.groupby(["estimator", "point"]):
+        temperature = found["label"].str.extract(r"λ=([\d.e-]+)")[0].astype(float)
+        if temperature.notna().any():
+            own = own_temperature(str(estimator), PROGRESS[str(point)]) or 1.0
+            distance = (np.log(temperature) - math.log(own)).abs()
+            found = found[distance <= distance.min() + 1e-9]
+        yield found
+
+
+# Tests
+
+
+def rank_correlation(error: pd.Series, regret: pd.DataFrame) -> dict[str, float]:
+    """Return Spearman's rho of error and mean regret over estimators, with p and an interval.
+
+    Args:
+        error: A value an estimator.
+        regret: Estimator (rows) by seed (columns).
+    """
+    both = [name for name in error.dropna().index if name in regret.index]
+    x, table = error[both].to_numpy(), regret.loc[both].to_numpy(dtype=float)
+    rho = float(stats.spearmanr(x, np.nanmean(table, 1)).statistic)
+    rng = data_generator(x, table)
+    means = np.nanmean(table, 1)
+    null = [stats.spearmanr(x, rng.permutation(means)).statistic for _ in range(RESAMPLES)]
+    p = (1 + int((np.abs(null) >= abs(rho) - 1e-12).sum())) / (RESAMPLES + 1)
+    draws = []
+    for _ in range(RESAMPLES):
+        rows = rng.integers(len(both), size=len(both))
+        seeds = rng.integers(table.shape[1], size=(len(both), table.shape[1]))
+        drawn = np.nanmean(np.take_along_axis(table[rows], seeds, 1), 1)
+        draws.append(stats.spearmanr(x[rows], drawn).statistic)
+    low, high = np.nanquantile(draws, [0.025, 0.975])
+    return {"n": len(both), "value": rho, "low": float(low), "high": float(high), "p": p}
+
+
+def exposure_difference(runs: pd.DataFrame) -> dict[str, float]:
+    """Return one-hot minus mixture: medians over estimators of the mean child accuracy."""
+    means = runs.groupby("estimator")["child_valid_acc"].mean()
+    hard = exposure(runs).reindex(means.index).to_numpy() == 1
+    values = means.to_numpy(dtype=float)
+    if hard.all() or not hard.any():
+        return {
+            "n": len(values),
+            "value": math.nan,
+            "low": math.nan,
+            "high": math.nan,
+            "p": math.nan,
+        }
+
+    def difference(which: np.ndarray, of: np.ndarray) -> float:
+        return float(np.median(of[which]) - np.median(of[~which]))
+
+    rng = data_generator(values)
+    value = difference(hard, values)
+    null = [difference(rng.permutation(hard), values) for _ in range(RESAMPLES)]
+    p = (1 + int((np.abs(null) >= abs(value) - 1e-12).sum())) / (RESAMPLES + 1)
+    one, other = values[hard], values[~hard]
+    draws = [
+        np.median(rng.choice(one, one.size)) - np.median(rng.choice(other, other.size))
+        for _ in range(RESAMPLES)
+    ]
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return {"n": len(values), "value": value, "low": float(low), "high": float(high), "p": p}
+
+
+def exposure(runs: pd.DataFrame) -> pd.Series:
+    """Return 1 for estimators that train theta on one-hot architectures, 0 on mixtures."""
+    return (runs.groupby("estimator")["search_view"].first() == "hard").astype(int)
+
+
+def _nothing(n: int) -> dict[str, float]:
+    return {"n": n} | dict.fromkeys(("value", "low", "high", "p"), math.nan)
+
+
+def paired(runs: pd.DataFrame, column: str, first: str, second: str) -> dict[str, float]:
+    """Return first minus second over shared seeds: median, its interval, p of signed ranks."""
+    table = runs.pivot_table(index="seed", columns="estimator", values=column)
+    if not {first, second} <= set(table):
+        return _nothing(0)
+    difference = (table[first] - table[second]).dropna().to_numpy(dtype=float)
+    found = median_interval(difference) if difference.size else None
+    p = float(stats.wilcoxon(difference, method="exact").pvalue) if difference.any() else 1.0
+    return {
+        "n": difference.size,
+        "value": float(np.median(difference)),
+        "low": found.low if found else math.nan,
+        "high": found.high if found else math.nan,
+        "p": p,
+    }
+
+
+def answer(row: dict[str, float], adjusted: float, sign: int, no: float) -> str:
+    """Return yes, the opposite, no or open, as registered."""
+    if adjusted <= 0.05:
+        return "yes" if row["value"] * sign > 0 else "the opposite"
+    return "no" if -no <= row["low"] and row["high"] <= no else "open"
+
+
+# What is written
+
+
+def _number(value: float, digits: int = 2) -> str:
+    return "—" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def _markdown(head: list[str], rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def primary(runs: pd.DataFrame, errors: pd.DataFrame) -> str:
+    """Return the table of the six hypotheses; one whose arms are not complete is not tested."""
+    unit = pd.concat([arm(runs, "unit-core"), arm(runs, "unit-all")])
+    darts = pd.concat([arm(runs, "darts-core"), arm(runs, "darts-all")])
+    regret = unit.pivot_table(index="estimator", columns="seed", values="known_regret")
+    late = errors[errors["point"] == "late"].groupby("estimator")[["bias", "mse"]].mean()
+    tests = {
+        "H1": (("unit-core", "unit-all"), lambda: rank_correlation(late["mse"], regret), 1, 0.3),
+        "H2": (("unit-core", "unit-all"), lambda: rank_correlation(late["bias"], regret), 1, 0.3),
+        "H3": (("darts-core", "darts-all"), lambda: exposure_difference(darts), 1, 5.0),
+        "H4": (
+            ("darts-core",),
+            lambda: paired(arm(runs, "darts-core"), "child_gap", "snas", "darts"),
+            -1,
+            2.0,
+        ),
+        "H5": (
+            ("unit-core",),
+            lambda: paired(arm(runs, "unit-core"), "known_regret", "snas", "reinforce"),
+            -1,
+            5.5,
+        ),
+        "H6": (
+            ("nasbench201-core",),
+            lambda: paired(arm(runs, "nasbench201-core"), "known_regret", "snas", "random"),
+            -1,
+            0.5,
+        ),
+    }
+    done = {
+        name: test()
+        for name, (arms, test, _, _) in tests.items()
+        if all(len(arm(runs, item)) == planned(item) for item in arms)
+        and (name not in ("H1", "H2") or len(late))
+    }
+    p = [done[name]["p"] if name in done else 1.0 for name in tests]
+    rows = []
+    for (name, (_, _, sign, no)), adjusted in zip(tests.items(), holm(p), strict=True):
+        if name not in done:
+            rows.append([name, "—", "—", "—", "—", "not yet run"])
+            continue
+        row = done[name]
+        interval = f"[{_number(row['low'])}, {_number(row['high'])}]"
+        told = answer(row, float(adjusted), sign, no)
+        rows.append(
+            [name, str(row["n"]), f"{_number(row['value'])} {interval}", f"{row['p']:.2g}"]
+            + [f"{adjusted:.2g}", f"**{told}**"]
+        )
+    note = (
+        "" if len(done) == len(tests) else "\n\nHolm's method takes what is not yet run as p = 1."
+    )
+    head = ["", "n", "value [95 % interval]", "p", "p (Holm, six)", "answer"]
+    return _markdown(head, rows) + note
+
+
+def estimators_table(found: pd.DataFrame, columns: dict[str, tuple[str, int]]) -> str:
+    """Return mean ± standard deviation of some columns, an estimator a row, by the first column."""
+    grouped = found.groupby("estimator")
+    order = grouped[next(iter(columns))].mean().sort_values().index
+    rows = []
+    for name in order:
+        runs = grouped.get_group(name)
+        cells = []
+        for key, (_, digits) in columns.items():
+            values = runs[key].dropna().astype(float)
+            spread = _number(values.std(), digits)
+            cells.append(f"{_number(values.mean(), digits)} ± {spread}" if len(values) else "—")
+        rows.append([f"`{name}`", str(len(runs)), *cells])
+    return _markdown(["estimator", "n", *(head for head, _ in columns.values())], rows)
+
+
+def draw(runs: pd.DataFrame, errors: pd.DataFrame) -> list[str]:
+    """Draw error against regret and child gap by exposure; return the names of what was drawn."""
+    mpl.rcParams.update({"svg.hashsalt": "study", "font.size": 8, "svg.fonttype": "none"})
+    drawn = []
+    unit = pd.concat([arm(runs, "unit-core"), arm(runs, "unit-all")])
+    late = errors[errors["point"] == "late"].groupby("estimator")[["bias", "mse"]].mean()
+    if len(late) and len(unit):
+        drawn.append(_error_figure(unit, late))
+    darts = pd.concat([arm(runs, "darts-core"), arm(runs, "darts-all")])
+    if len(darts):
+        drawn.append(_gap_figure(darts))
+    return drawn
+
+
+def _error_figure(unit: pd.DataFrame, late: pd.DataFrame) -> str:
+    regret = unit.groupby("estimator")["known_regret"].mean()
+    hard = exposure(unit)
+    both = [name for name in late.index if name in regret.index]
+    figure, axes = plt.subplots(1, 2, figsize=(7, 3), sharey=True, layout="constrained")
+    for axis, key in zip(axes, ("bias", "mse"), strict=True):
+        for value, marker, what in ((1, "o", "one-hot"), (0, "s", "mixture")):
+            names = [name for name in both if hard[name] == value]
+            x = late.loc[names, key].clip(lower=1e-3)
+            axis.plot(x, regret[names], marker, ms=4, label=f"theta on {what}")
+        axis.set_xscale("log")
+        axis.set_xlabel("bias² / |g|²" if key == "bias" else f"MSE at {BUDGET:.0f} F / |g|²")
+    axes[0].set_ylabel("mean regret (points)")
+    axes[0].set_ylim(bottom=0)
+    axes[1].legend()
+    return _saved(figure, "error-and-regret")
+
+
+def _gap_figure(darts: pd.DataFrame) -> str:
+    order = darts.groupby("estimator")["child_gap"].median().sort_values().index
+    hard = exposure(darts)
+    figure, axis = plt.subplots(figsize=(7, 1 + 0.16 * len(order)), layout="constrained")
+    for row, name in enumerate(order):
+        gaps = darts.loc[darts["estimator"] == name, "child_gap"].astype(float)
+        axis.plot(
+            gaps, [row] * len(gaps), "o" if hard[name] else "s", ms=3, color=f"C{1 - hard[name]}"
+        )
+    axis.set_yticks(range(len(order)), list(order))
+    axis.axvline(0, color="0.7", lw=0.8)
+    axis.set_xlabel("child gap (points); discs: theta on one-hot architectures, squares: mixtures")
+    return _saved(figure, "child-gap-and-exposure")
+
+
+def _saved(figure: plt.Figure, name: str) -> str:
+    figure.savefig(HERE / f"{name}.svg", metadata={"Date": None})
+    plt.close(figure)
+    return name
+
+
+def arms_table(runs: pd.DataFrame) -> str:
+    """Return how much of every arm is there."""
+    rows = []
+    for path in sorted(HERE.glob("*.toml")):
+        if path.stem == "gradients":
+            continue
+        found = arm(runs, path.stem)
+        if path.stem.startswith("unit-tuning"):
+            rate = f'"lr": {float(path.stem.split("-")[-1])}'
+            found = found[found["alpha_settings"].astype(str).str.contains(rate, regex=False)]
+        failed = int((found["status"].astype(str) != "done").sum())
+        hours = float(found["wall_s"].astype(float).sum()) / 3600
+        rows.append(
+            [f"`{path.stem}`", f"{len(found)} of {planned(path.stem)}", str(failed), f"{hours:.2f}"]
+        )
+    return _markdown(["arm", "finished", "of them failed", "hours"], rows)
+
+
+def main() -> None:
+    """Write ``results.inc`` and the figures."""
+    runs, errors = read_runs(), read_errors()
+    known = {
+        "known_regret": ("regret (points)", 2),
+        "known_tau": ("tau of the parent", 2),
+        "child_valid_acc": ("child (%), inherited", 1),
+        "child_valid_acc_recalibrated": ("recalibrated", 1),
+        "child_gap": ("gap", 1),
+    }
+    own = {"own_bias_sq": ("bias² at its own end", 2), "own_cosine": ("cosine there", 2)}
+    gap = {
+        "child_gap": ("gap", 1),
+        "search_valid_acc": ("search (%)", 1),
+        "child_valid_acc": ("child (%), inherited", 1),
+        "child_valid_acc_recalibrated": ("recalibrated", 1),
+        "entropy": ("entropy (nats)", 2),
+    }
+    commits = sorted({str(sha)[:7] for sha in runs["git_sha"]})
+    parts = [
+        f"Code: commit {', '.join(commits)}; torch {', '.join(sorted(set(runs['torch'])))}.",
+        arms_table(runs),
+        "### Primary hypotheses",
+        primary(runs, errors),
+        "### `snas-unit`, digits: regret in our own table",
+        estimators_table(pd.concat([arm(runs, "unit-core"), arm(runs, "unit-all")]), known | own),
+    ]
+    for name, head in (
+        ("nasbench201-core", "`nasbench201`, searched on digits: published CIFAR-10 regret"),
+        ("nasbench201-images", "`nasbench201`, searched on images of CIFAR-10: published regret"),
+    ):
+        if len(found := arm(runs, name)):
+            parts += [f"### {head}", estimators_table(found, known)]
+    darts = pd.concat([arm(runs, "darts-core"), arm(runs, "darts-all")])
+    if len(darts):
+        parts += ["### `darts-cnn`, digits: Table 1 of our own", estimators_table(darts, gap)]
+    for name in draw(runs, errors):
+        parts.append(f"```{{image}} does-bias-matter/{name}.svg\n```")
+    (HERE / "results.inc").write_text("\n\n".join(parts) + "\n")
+
+
+if __name__ == "__main__":
+    main()
