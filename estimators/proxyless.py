@@ -68,12 +68,16 @@ class Proxyless(Pathwise):
         if mode not in ("two", "full"):
             raise ConfigError(f"proxyless: unknown mode {mode!r}.", "Known: two, full")
         self.law, self.mode, self.n = law, mode, n
-        self.zeros: list[int] = []
+        self.zeros: Tensor | None = None
 
     def make_distribution(self, space: Space, generator: torch.Generator) -> Distribution:
         """Return the default distribution, and remember which operations are zero."""
-        candidates = getattr(space, "operation_specs", ())  # a function of one's own has no zero
-        self.zeros = [k for k, op in enumerate(candidates) if op.kind == "zero"]
+        rows = getattr(space, "candidate_specs", ())  # a function of one's own has no zero
+        self.zeros = None
+        if any(op.kind == "zero" for row in rows for op in row):
+            self.zeros = torch.zeros(space.num_edges, space.num_operations)
+            for edge, row in enumerate(rows):
+                self.zeros[edge, [k for k, op in enumerate(row) if op.kind == "zero"]] = 1.0
         return super().make_distribution(space, generator)
 
     def noise(
@@ -103,8 +107,8 @@ class Proxyless(Pathwise):
         score = logits + noise[1] if by_pair else dist.perturb(noise[0])
         opened = one_hot(score.detach().argmax(dim=-1), dist.num_operations, dist.dtype)
         soft = logits.softmax(dim=-1)
-        if self.mode == "full" and self.zeros:
-            closed = opened[..., self.zeros].sum(dim=-1, keepdim=True) > 0
+        if self.mode == "full" and self.zeros is not None:
+            closed = (opened * self.zeros.to(opened)).sum(dim=-1, keepdim=True) > 0
             soft = torch.where(closed, soft.detach(), soft)
         return straight_through(opened, soft)
 

@@ -20,6 +20,7 @@ from nasbench_snas.runs.schema import COLUMNS
 from nasbench_snas.settings.where import parse_where
 
 from .tables.ablation import ablation_tables
+from .tables.bench import bench_tables
 from .tables.checklist import checklist
 from .tables.columns import COMPACT, check_columns
 from .tables.cost import constraint_tables, timing_table
@@ -27,6 +28,7 @@ from .tables.damage import with_damage
 from .tables.disconnected import with_disconnected
 from .tables.estimators import estimators_tables
 from .tables.model import Table
+from .tables.pareto import pareto_tables
 from .tables.retrained import retrained_tables
 from .tables.selection import Comparable, Exclusion, select
 from .tables.studies import gradient_tables, tabular_table
@@ -44,6 +46,8 @@ TABLES = (
     "tabular",
     "truth",
     "ablation",
+    "darts-bench",
+    "pareto",
     "checklist",
 )
 FORMATS = ("terminal", "md", "csv", "tex", "html", "parquet")
@@ -194,6 +198,10 @@ def _tables(
         tables += [table for table in known if table is not None]
     if options.wants("ablation"):
         tables += ablation_tables(rows, confidence=level)
+    if options.wants("darts-bench"):
+        tables += bench_tables(rows, confidence=level)
+    if options.wants("pareto"):
+        tables += pareto_tables(groups, confidence=level)
     if options.wants("checklist"):
         tables += [checklist(rows, groups)]
     return tables

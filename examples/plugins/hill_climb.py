@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nasbench_snas.api import DerivationRule, SearchState
+from nasbench_snas.api import DerivationRule, RuleWork, SearchState, Space
 
 
 class HillClimb(DerivationRule):
@@ -31,6 +31,11 @@ class HillClimb(DerivationRule):
 
     def __init__(self, edges: int = 0) -> None:
         self.edges = edges
+
+    def work(self, space: Space, candidates: int) -> RuleWork:
+        """Return how many architectures it compares."""
+        edges = min(self.edges or space.num_edges, space.num_edges)
+        return RuleWork(edges * (space.num_operations + 1))
 
     def derive(self, state: SearchState) -> Tensor:
         """Return the improved mode, shape ``(E, K)``."""

@@ -1,8 +1,8 @@
 """The contracts of the suite: what authors of plug-ins subclass, and what they compute with.
 
-There are seven kinds of plug-in: estimators, spaces, operations, data sets, cost criteria,
-derivation rules and transformers of the loss. Names are imported when they are first used, so that
-a data set or a criterion brings in no torch.
+There are eight kinds of plug-in: estimators, spaces, operations, data sets, cost criteria,
+derivation rules, transformers of the loss and early stops. Names are imported when they are first
+used, so that a data set or a criterion brings in no torch.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nasbench_snas.api.criterion import CostCriterion
     from nasbench_snas.api.dataset import ImageDataset, Images
+    from nasbench_snas.api.epoch_state import EpochState
     from nasbench_snas.api.estimator import (
         AnnealedPathwise,
         DeriveRule,
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
         score_term,
         straight_through,
     )
-    from nasbench_snas.api.rule import RULES, DerivationRule
+    from nasbench_snas.api.rule import RULES, DerivationRule, RuleWork
     from nasbench_snas.api.search_state import SearchState
+    from nasbench_snas.api.stop import EarlyStop, Verdict
     from nasbench_snas.api.transformer import LossStep, LossTransformer, loss_at, loss_plus
     from nasbench_snas.architecture.candidates import CandidateOperation
     from nasbench_snas.architecture.distributions import (
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "api.criterion": ("CostCriterion",),
     "api.dataset": ("ImageDataset", "Images"),
+    "api.epoch_state": ("EpochState",),
     "api.estimator": (
         "AnnealedPathwise",
         "DeriveRule",
@@ -51,8 +54,9 @@ _MODULES = {
         "score_term",
         "straight_through",
     ),
-    "api.rule": ("RULES", "DerivationRule"),
+    "api.rule": ("RULES", "DerivationRule", "RuleWork"),
     "api.search_state": ("SearchState",),
+    "api.stop": ("EarlyStop", "Verdict"),
     "api.transformer": ("LossStep", "LossTransformer", "loss_at", "loss_plus"),
     "architecture.candidates": ("CandidateOperation",),
     "architecture.distributions": ("Categorical", "Distribution", "gumbel", "one_hot"),
@@ -73,6 +77,8 @@ __all__ = [
     "DerivationRule",
     "DeriveRule",
     "Distribution",
+    "EarlyStop",
+    "EpochState",
     "Estimator",
     "Genotype",
     "ImageDataset",
@@ -82,11 +88,13 @@ __all__ = [
     "LossTransformer",
     "OperationCost",
     "Pathwise",
+    "RuleWork",
     "ScheduleKind",
     "Score",
     "SearchState",
     "Space",
     "SpaceFamily",
+    "Verdict",
     "anneal",
     "gumbel",
     "loss_at",

@@ -133,9 +133,14 @@ class Estimator(nn.Module):
     partial_channels: int = 1
 
     def make_distribution(self, space: Space, generator: torch.Generator) -> Distribution:
-        """Return the distribution to search with; by default logits ``N(0, 1e-3)``."""
+        """Return the distribution to search with; by default logits ``N(0, 1e-3)``.
+
+        Operations that an edge does not have (``space.absent``) have probability zero in it.
+        """
         shape = (space.num_edges, space.num_operations)
-        return Categorical(1e-3 * torch.randn(shape, generator=generator))
+        absent = getattr(space, "absent", ())  # a function of one's own has all of them
+        mask = torch.tensor(absent) if absent else None
+        return Categorical(1e-3 * torch.randn(shape, generator=generator), mask)
 
     def noise(self, dist: Any, replicates: int, generator: torch.Generator) -> Any:
         """Return all randomness of one draw: a tensor, a tuple of tensors, or None."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from nasbench_snas.api.search_state import SearchState
+    from nasbench_snas.architecture.space import Space
 
 RULES: Mapping[str, str] = MappingProxyType(
     {
@@ -18,9 +19,23 @@ RULES: Mapping[str, str] = MappingProxyType(
         "top2": "the two strongest edges of each node, without none (DARTS)",
         "sample": "one architecture drawn from the distribution",
         "best-of-N": "the draw that validates best, by images set apart for it",
+        "perturbation": "what the parent cannot do without, edge by edge (DARTS-PT)",
+        "shapley": "the largest Shapley values of the parent's accuracy (Shapley-NAS)",
     }
 )
 """The built-in rules by name, and what each does."""
+
+
+class RuleWork(NamedTuple):
+    """What a rule may take, at most.
+
+    Attributes:
+        measured: Architectures whose accuracy it asks for.
+        steps: Steps for which it trains the parent.
+    """
+
+    measured: int = 0
+    steps: int = 0
 
 
 class DerivationRule(ABC):
@@ -55,3 +70,16 @@ class DerivationRule(ABC):
         Returns:
             Shape ``(E, K)``: every row one-hot, or zero where the edge is dropped.
         """
+
+    def work(self, space: Space, candidates: int) -> RuleWork:
+        """Return what the rule may take, for the time that a run sets apart for it.
+
+        By default it measures ``candidates`` architectures if it ``uses_images``. A rule that
+        measures more, or trains by :meth:`SearchState.tune`, says so here: one that does not say
+        that it trains is refused when it does.
+
+        Args:
+            space: The space.
+            candidates: The setting ``child.candidates``.
+        """
+        return RuleWork(candidates if self.uses_images else 0)

@@ -25,9 +25,13 @@ class SearchState:
             (``child.candidates``).
         measure: Returns accuracies in percent, shape ``(S,)``, of architectures ``(S, E, K)``;
             None: the rule has not declared ``uses_images``.
+        train: Trains the parent at weights ``(E, K)`` for a number of steps; None: there is none.
+        expired: Says whether the time of the run is up.
 
     Attributes:
         asked: Architectures whose accuracy was asked for, repeated ones included.
+        distinct: Different ones that were measured, anew after each training of the parent.
+        tuned: Steps for which the parent was trained.
     """
 
     def __init__(
@@ -38,16 +42,19 @@ class SearchState:
         *,
         candidates: int = 100,
         measure: Callable[[Tensor], Tensor] | None = None,
+        train: Callable[[Tensor, int], None] | None = None,
+        expired: Callable[[], bool] = lambda: False,
     ) -> None:
         self.space, self.dist, self.generator = space, dist, generator
         self.candidates, self._measure = candidates, measure
-        self.asked = 0
+        self._train, self._expired = train, expired
+        self.asked = self.distinct = self.tuned = 0
         self._measured: dict[bytes, float] = {}
 
     @property
-    def distinct(self) -> int:
-        """Different architectures that were measured."""
-        return sum(math.isfinite(value) for value in self._measured.values())
+    def time_is_up(self) -> bool:
+        """Whether the time of the run (``--max-time``) is up: what is left has to be decided."""
+        return self._expired()
 
     def known(self, z: Tensor) -> float | None:
         """Return the accuracy of ``z``, shape ``(E, K)``, in percent, or None if not measured."""
@@ -82,7 +89,8 @@ class SearchState:
         once.
 
         Args:
-            z: One-hot or zero rows, shape ``(S, E, K)``.
+            z: Weights of the operations, shape ``(S, E, K)``: one-hot or zero rows for
+                architectures, any for the parent itself with some of its operations removed.
 
         Returns:
             Percent, shape ``(S,)``, float64, on the CPU; minus infinity for those that the time of
@@ -92,18 +100,45 @@ class SearchState:
             PluginError: The rule has not declared ``uses_images``.
         """
         if self._measure is None:
-            raise PluginError(
-                "a derivation rule asked for accuracies that it has not declared to use.",
-                "Images are set apart only where a rule selects by them.",
-                "Write uses_images = True in its class.",
-            )
+            raise _undeclared("asked for accuracies")
         keys = [_key_of(one) for one in z]
         new = {key: one for key, one in zip(keys, z, strict=True) if key not in self._measured}
         if new:
             found = self._measure(torch.stack(list(new.values())))
             self._measured.update(zip(new, found.tolist(), strict=True))
+            self.distinct += sum(map(math.isfinite, found.tolist()))
         self.asked += len(z)
         return torch.tensor([self._measured[key] for key in keys], dtype=torch.float64)
+
+    def tune(self, z: Tensor, steps: int) -> None:
+        """Train the parent's weights for some steps, with fixed weights of the operations.
+
+        On the images that train the parent. What was measured before is measured anew when it is
+        asked for again. After the rule has derived, the weights of the search are put back.
+
+        Args:
+            z: Weights of the operations, shape ``(E, K)``.
+            steps: Steps of SGD; 0: nothing is done.
+
+        Raises:
+            PluginError: The rule has not declared ``uses_images``, or its ``work`` no steps.
+        """
+        if self._measure is None:
+            raise _undeclared("trained the parent")
+        if steps <= 0:
+            return
+        self._measured.clear()
+        self.tuned += steps
+        if self._train is not None:
+            self._train(z, steps)
+
+
+def _undeclared(what: str) -> PluginError:
+    return PluginError(
+        f"a derivation rule {what}, which it has not declared to do.",
+        "Images are set apart only where a rule selects by them.",
+        "Write uses_images = True in its class.",
+    )
 
 
 def _key_of(z: Tensor) -> bytes:

@@ -10,7 +10,7 @@ distribution of the estimator are never touched. Imports no torch.
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -53,7 +53,11 @@ class LossTransformer(ABC):
     They are applied in steps of theta as in steps of alpha; ``step.role`` tells which it is. The
     resource term ``eta E[C]`` is added outside.
 
-    A subclass defines :meth:`transform`, :meth:`penalty` or both. Settings are keyword arguments of
+    A subclass defines :meth:`transform`, :meth:`penalty` or both. In two declared ways it may act
+    on the network itself: by the weight of auxiliary skip connections
+    (:meth:`auxiliary_weight`), and by ending the training of single operations (:meth:`freeze`).
+    What it needs beyond a loss of weights ``(R, n, E, K)`` it declares, and the parent is chosen
+    to fit. Settings are keyword arguments of
     ``__init__`` with defaults; a run keeps them (``--set transformer.NAME.x=…``).
 
     Attributes:
@@ -63,6 +67,12 @@ class LossTransformer(ABC):
         captures: Whether it evaluates the loss once, at weights of which none is zero, so that a
             step may be captured as a CUDA graph.
         needs_double_backward: Whether it differentiates gradients of the loss.
+        needs_cells: Whether it evaluates the loss at weights that differ between cells of one type,
+            ``(R, n, C, E, K)`` with ``C`` the number of cells, of which each reads its own rows.
+        auxiliary_skip: Whether the parent (and no child) has an auxiliary skip connection on every
+            edge, with the weight :meth:`auxiliary_weight`.
+        watches_operations: Whether it is shown the gradients of single operations.
+        levels: The optimisation levels at which it is defined; others are refused.
         version: Raised when a change alters results; part of a run's identity.
     """
 
@@ -71,6 +81,10 @@ class LossTransformer(ABC):
     reference: ClassVar[str] = ""
     captures: ClassVar[bool] = False
     needs_double_backward: ClassVar[bool] = False
+    needs_cells: ClassVar[bool] = False
+    auxiliary_skip: ClassVar[bool] = False
+    watches_operations: ClassVar[bool] = False
+    levels: ClassVar[tuple[str, ...]] = ("joint", "bilevel", "unrolled")
     version: ClassVar[int] = 1
 
     def transform(self, loss: Loss, step: LossStep) -> Loss:
@@ -97,6 +111,26 @@ class LossTransformer(ABC):
             step: What is known of the step; ``role`` is never ``theta``.
         """
         return None
+
+    def auxiliary_weight(self, progress: float) -> float:
+        """Return the weight of the auxiliary skip connections, where it has ``auxiliary_skip``.
+
+        Args:
+            progress: Fraction of the run, from 0 to 1.
+        """
+        return 1.0
+
+    def freeze(self, train: Mapping[str, Tensor], valid: Mapping[str, Tensor]) -> Iterable[str]:
+        """Return operations that are trained no further, where it ``watches_operations``.
+
+        Called once a step in which alpha is trained. Frozen operations are shown no more.
+
+        Args:
+            train: Gradient of theta's loss by all weights of an operation, flat, by its name:
+                cell, edge and operation.
+            valid: That of alpha's loss, at the same theta.
+        """
+        return ()
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that changes, as tensors and plain containers."""

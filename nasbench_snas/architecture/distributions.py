@@ -27,6 +27,11 @@ def one_hot(index: Tensor, num_operations: int, dtype: torch.dtype) -> Tensor:
     return functional.one_hot(index, num_operations).to(dtype)
 
 
+ABSENT = -1e4
+"""Logit of an operation that an edge does not have: finite, so that zero times it is zero, and its
+probability is zero in every floating-point type."""
+
+
 class Distribution(nn.Module):
     """Base of all architecture distributions.
 
@@ -113,19 +118,23 @@ class Categorical(Distribution):
 
     Args:
         logits: Initial logits, shape ``(E, K)`` or ``(R, E, K)``.
+        absent: Operations that an edge does not have, shape ``(E, K)``, or None: their probability
+            is exactly zero, and so is the gradient of their logits.
     """
 
     factorised = True
+    absent: Tensor | None
 
-    def __init__(self, logits: Tensor) -> None:
+    def __init__(self, logits: Tensor, absent: Tensor | None = None) -> None:
         logits = logits if logits.dim() == 3 else logits[None]
         super().__init__(logits.shape[1], logits.shape[2], logits.shape[0])
         self.alpha = nn.Parameter(logits.detach().clone())
+        self.register_buffer("absent", absent, persistent=False)
 
     @property
     def logits(self) -> Tensor:
         """``alpha``: logits, shape ``(R, E, K)``, one row per edge over all cell types."""
-        return self.alpha
+        return self.alpha if self.absent is None else self.alpha.masked_fill(self.absent, ABSENT)
 
     @property
     def log_probs(self) -> Tensor:
@@ -182,4 +191,5 @@ class Categorical(Distribution):
 
     def replicate(self, replicates: int) -> Self:
         """Return ``R`` copies of the first replicate; see :meth:`Distribution.replicate`."""
-        return type(self)(self.alpha.detach()[:1].expand(replicates, -1, -1))
+        alpha = self.alpha.detach()[:1].expand(replicates, -1, -1)
+        return type(self)(alpha) if self.absent is None else type(self)(alpha, self.absent)

@@ -90,7 +90,8 @@ class Genotype:
         cells: By the name of the cell type (for example ``normal`` and ``reduce``).
         name: Where it comes from, for tables.
         space: The space it was found in: its ``name``, its ``settings``, and the images' sizes
-            ``in_channels``, ``num_classes`` and ``resolution``, as far as known; None if unknown.
+            ``in_channels``, ``num_classes`` and ``resolution``, as far as known, and
+            ``auxiliary_skip`` where its edges have such connections; None if unknown.
         notes: What a reader chose or dropped; not written.
     """
 
@@ -203,15 +204,24 @@ def from_choices(space: Space, choices: Iterable[Iterable[float]], name: str = "
         choices: ``z``: rows of weights, shape ``(E, K)``. The operation of weight one is kept; a
             row of zeros, or one that chose ``none``, drops its edge.
         name: For tables.
+
+    Raises:
+        GenotypeError: An edge chose an operation that it does not have.
     """
     rows = [[float(value) for value in row] for row in choices]
     cells = {}
     for cell in space.cells:
-        kept = []
-        for (source, target), row in zip(cell.edges, rows[space.rows[cell.name]], strict=True):
+        kept, own = [], space.rows[cell.name]
+        chosen = zip(cell.edges, rows[own], space.candidates[own], strict=True)
+        for (source, target), row, names in chosen:
             best = max(range(len(row)), key=row.__getitem__)
-            if row[best] > 0 and space.operations[best] != "none":
-                kept.append(Edge(space.operations[best], source, target))
+            if row[best] > 0 and best >= len(names):
+                raise GenotypeError(
+                    f"edge {source} -> {target} of cell {cell.name!r} chose operation {best}.",
+                    f"It has {len(names)}: {', '.join(names)}.",
+                )
+            if row[best] > 0 and names[best] != "none":
+                kept.append(Edge(names[best], source, target))
         nodes = range(cell.num_inputs, cell.num_inputs + cell.num_nodes)
         concat = tuple(nodes) if cell.output == "concat" else (nodes[-1],)
         cells[cell.name] = CellGenotype(cell.num_inputs, cell.num_nodes, tuple(kept), concat)

@@ -69,7 +69,8 @@ class Operation:
     Attributes:
         name: Name in genotypes and settings.
         kind: ``zero`` (no edge), ``skip`` (identity, a factorised reduction at stride 2), ``pool``,
-            ``conv``, or ``module`` (one's own, called as it is).
+            ``conv``, ``noise`` (standard Gaussian numbers in the place of the input, RobustDARTS),
+            or ``module`` (one's own, called as it is).
         units: For ``conv``: ReLU-Conv-BN units in order, each a tuple of convolutions between ReLU
             and BN.
         pool: For ``pool``: ``max`` or ``avg`` over 3x3 (averages do not count the padding).
@@ -77,7 +78,7 @@ class Operation:
     """
 
     name: str
-    kind: Literal["zero", "skip", "pool", "conv", "module"]
+    kind: Literal["zero", "skip", "pool", "conv", "noise", "module"]
     units: tuple[tuple[Conv, ...], ...] = ()
     pool: Literal["", "max", "avg"] = ""
     own: OwnModule | None = None
@@ -118,6 +119,7 @@ _ALL = (
         "conv",
         units=((Conv((1, 7), strided=(False, True)), Conv((7, 1), strided=(True, False))),),
     ),
+    Operation("noise", "noise"),
 )
 
 OPERATIONS: dict[str, Operation] = {operation.name: operation for operation in _ALL}

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
+from math import prod
 from typing import ClassVar, Literal
 
 from nasbench_snas.architecture.known import KnownSpace
@@ -93,7 +94,8 @@ class Space:
 
     Attributes:
         name: The family's name.
-        operations: Names of the ``K`` candidate operations, the same for every edge.
+        operations: Names of the candidate operations, those of every edge unless
+            ``edge_operations`` says otherwise.
         cells: The cell types; their edges, in this order, are the ``E`` rows of alpha.
         layers: The macro skeleton between stem and head.
         stem_channels: Output channels of the 3x3 Conv-BN stem.
@@ -105,6 +107,12 @@ class Space:
         in_channels: Channels of the images.
         num_classes: Classes.
         resolution: Height and width of the images in pixels.
+        edge_operations: Names of each edge's own candidates, one tuple for each of the ``E`` rows
+            of alpha; empty: ``operations`` on every edge. Column ``k`` of row ``e`` is the
+            operation ``edge_operations[e][k]``; what a shorter row lacks is *absent*: it has
+            probability zero and cannot be chosen.
+        auxiliary_skip: Whether the output of a skip connection of its own, without a weight, is
+            added to every edge that runs another operation than ``none`` (parents and children).
     """
 
     name: str
@@ -119,6 +127,24 @@ class Space:
     in_channels: int = 3
     num_classes: int = 10
     resolution: int = 32
+    edge_operations: tuple[tuple[str, ...], ...] = ()
+    auxiliary_skip: bool = False
+
+    def __post_init__(self) -> None:
+        """Check that every edge's own operations are some of the space's."""
+        rows = self.edge_operations
+        if rows and len(rows) != self.num_edges:
+            raise ConfigError(
+                f"space {self.name!r}: edge_operations has {len(rows)} rows.",
+                f"Expected one for each of the {self.num_edges} edges.",
+            )
+        for edge, row in zip(self.edge_names if rows else (), rows, strict=True):
+            wrong = [name for name in row if name not in self.operations]
+            if not row or wrong or len(set(row)) != len(row):
+                raise ConfigError(
+                    f"space {self.name!r}, edge {edge}: the operations {row} are not possible.",
+                    f"Expected at least one, each once, of: {', '.join(self.operations)}.",
+                )
 
     @property
     def num_edges(self) -> int:
@@ -127,13 +153,54 @@ class Space:
 
     @property
     def num_operations(self) -> int:
-        """``K``: candidate operations of an edge."""
-        return len(self.operations)
+        """``K``: candidate operations of the edge that has most, the columns of alpha."""
+        return max((len(row) for row in self.edge_operations), default=len(self.operations))
 
     @cached_property
     def operation_specs(self) -> tuple[Operation, ...]:
-        """The declarations of the ``K`` candidate operations."""
+        """The declarations of all candidate operations, in the order of :attr:`operations`."""
         return operations(self.operations)
+
+    @cached_property
+    def candidates(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the candidate operations of each of the ``E`` rows, at most ``K`` each."""
+        return self.edge_operations or (self.operations,) * self.num_edges
+
+    @cached_property
+    def candidate_specs(self) -> tuple[tuple[Operation, ...], ...]:
+        """The declarations of :attr:`candidates`."""
+        specs = dict(zip(self.operations, self.operation_specs, strict=True))
+        return tuple(tuple(specs[name] for name in row) for row in self.candidates)
+
+    @cached_property
+    def absent(self) -> tuple[tuple[bool, ...], ...]:
+        """Whether each place of an ``(E, K)`` tensor holds no operation; empty: all of them do."""
+        columns = range(self.num_operations)
+        table = tuple(tuple(k >= len(row) for k in columns) for row in self.candidates)
+        return table if any(map(any, table)) else ()
+
+    @cached_property
+    def uniform(self) -> tuple[tuple[float, ...], ...]:
+        """Equal weights of the candidates of each edge, shape ``(E, K)``; absent ones have 0."""
+        columns = range(self.num_operations)
+        return tuple(
+            tuple(1 / len(row) if k < len(row) else 0.0 for k in columns) for row in self.candidates
+        )
+
+    def places(self, name: str) -> tuple[tuple[int, int], ...]:
+        """Return where the operation ``name`` stands in an ``(E, K)`` tensor: (edge, column)."""
+        rows = enumerate(self.candidates)
+        return tuple((edge, row.index(name)) for edge, row in rows if name in row)
+
+    @property
+    def unfused(self) -> str:
+        """Why the fused parents cannot be built of this space, in words; empty: they can."""
+        if self.edge_operations:
+            return "as operations that differ from edge to edge need it"
+        if self.auxiliary_skip:
+            return "as auxiliary skip connections need it"
+        drawing = any(spec.kind == "noise" for spec in self.operation_specs)
+        return "as operations that draw random numbers need it" if drawing else ""
 
     @cached_property
     def rows(self) -> dict[str, slice]:
@@ -155,8 +222,8 @@ class Space:
 
     @property
     def num_architectures(self) -> int:
-        """Number of discrete architectures, ``K ** E``."""
-        return int(self.num_operations**self.num_edges)
+        """Number of discrete architectures: the product of the edges' numbers of candidates."""
+        return prod(len(row) for row in self.candidates)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,12 +41,25 @@ derive: Option = click.option(
     metavar="RULE",
     help="How the child is derived; see `nasbench ls rules`. [default: as the estimator says]",
 )
+theta_policy: Option = click.option(
+    "--theta-policy",
+    type=click.Choice(["estimator", "uniform", "strict-fairness", "sandwich"]),
+    help="What trains theta at the levels bilevel and unrolled. [default: estimator]",
+)
 transform: Option = click.option(
     "--transform",
     "transform",
     multiple=True,
     metavar="NAME",
-    help="Objective transformer; repeatable, the first is innermost.",
+    help="Objective transformer; repeatable, the first is innermost. See `nasbench ls "
+    "transformers`.",
+)
+stop: Option = click.option(
+    "--stop",
+    "stop",
+    multiple=True,
+    metavar="NAME",
+    help="Early stop; repeatable. See `nasbench ls stops`.",
 )
 dry_run: Option = click.option(
     "--dry-run", is_flag=True, help="Show what would run; nothing is written."
@@ -150,10 +163,14 @@ def given(options: Mapping[str, Any], keys: Mapping[str, str]) -> list[str]:
     ]
 
 
-def transformers(options: Mapping[str, Any]) -> list[str]:
-    """Return the assignment that ``--transform`` is short for, if it was given."""
-    names = list(options["transform"])
-    return [f"transformers={json.dumps(names, ensure_ascii=False)}"] if names else []
+def composed(options: Mapping[str, Any]) -> list[str]:
+    """Return the assignments that ``--transform`` and ``--stop`` are short for, where given."""
+    keys = {"transform": "transformers", "stop": "stops"}
+    return [
+        f"{key}={json.dumps(list(options[option]), ensure_ascii=False)}"
+        for option, key in keys.items()
+        if options[option]
+    ]
 
 
 def _choice(name: str, values: list[str], default: str, about: str) -> Option:

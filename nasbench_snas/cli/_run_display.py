@@ -259,6 +259,11 @@ def show_result(
         f"edges {result['n_edges_kept']}/{result['n_edges']}",
     )
     console.print("   ".join(parts))
+    if result.get("stopped_at"):
+        console.print(
+            f"stopped after epoch {result['stopped_at']} by {result['stopped_by']}: "
+            f"{result['stop_reason']}; architecture of epoch {result['architecture_epoch']}"
+        )
     with contextlib.suppress(ValueError):
         shown = folder.path.resolve().relative_to(folder.path.cwd())
         folder = type(folder)(shown)

@@ -57,15 +57,14 @@ class @CLASS@(CostCriterion):
 
     def table(self, space: Space) -> list[list[float]]:
         """Return the cost of each operation on each edge, shape ``(E, K)``."""
-        row = [
-            self.pooling if operation.kind == "pool" else float(len(operation.units))
-            for operation in space.operation_specs
-        ]
         layers = [layer.cell for layer in space.layers]
+        cells = [cell.name for cell in space.cells for _ in cell.edges]
         return [
-            [layers.count(cell.name) * value for value in row]
-            for cell in space.cells
-            for _ in cell.edges
+            [
+                layers.count(cell) * (self.pooling if one.kind == "pool" else float(len(one.units)))
+                for one in candidates
+            ]
+            for cell, candidates in zip(cells, space.candidate_specs, strict=True)
         ]
 '''
 
@@ -137,8 +136,8 @@ class @CLASS@(DerivationRule):
     def derive(self, state: SearchState) -> Tensor:
         """Return the derived architecture, shape ``(E, K)``; see ``DerivationRule.derive``."""
         probs = state.probs.clone()
-        if "none" in state.space.operations:
-            probs[:, state.space.operations.index("none")] = -1.0
+        for place in state.space.places("none"):
+            probs[place] = -1.0
         return one_hot(probs.argmax(dim=-1), state.space.num_operations, torch.float32)
 '''
 
@@ -173,11 +172,44 @@ class @CLASS@(LossTransformer):
         return loss_plus(loss, lambda z: self.weight * (z * (1 - z)).mean(dim=(-1, -2)))
 '''
 
+_STOP = '''"""@TITLE@: when a search ends before its planned epochs.
+
+Start: when every edge has decided, its largest probability above a threshold. Replace
+:meth:`@CLASS@.decide` by your own; ``state.loss`` is a loss to measure with, ``state.log`` adds a
+number to the epoch's event.
+"""
+
+from __future__ import annotations
+
+from nasbench_snas.api import EarlyStop, EpochState, Verdict
+
+
+class @CLASS@(EarlyStop):
+    """@TITLE@: every edge has decided.
+
+    Args:
+        threshold: Probability from which on an edge has decided.
+    """
+
+    name = "@NAME@"
+    summary = "one line for listings: when it ends a search"
+
+    def __init__(self, threshold: float = 0.9) -> None:
+        self.threshold = threshold
+
+    def decide(self, state: EpochState) -> Verdict | None:
+        """Return a verdict that ends the search, or None; see ``EarlyStop.decide``."""
+        least = float(state.probs.max(dim=-1).values.min())
+        state.log("least_decided", least)
+        return Verdict(f"every edge has decided: {least:.2f}") if least > self.threshold else None
+'''
+
 OTHERS = {
     "operation": _OPERATION,
     "dataset": _DATASET,
     "criterion": _CRITERION,
     "rule": _RULE,
     "transformer": _TRANSFORMER,
+    "stop": _STOP,
 }
 """Source of a plug-in by kind."""

@@ -28,13 +28,15 @@ PAPER = "xie2019snas"
 @click.option("--all", "everything", is_flag=True, help="Every estimator and space.")
 @click.pass_obj
 def command(session: Any, names: tuple[str, ...], everything: bool) -> None:
-    """Print BibTeX for the suite and for estimators, spaces or runs.
+    """Print BibTeX for the suite and for estimators, spaces, transformers, stops or runs.
 
-    A run is a folder, or its name in the run folder (--root); it stands for its estimator and its
-    space. Without arguments: the suite and the paper it studies.
+    A run is a folder, or its name in the run folder (--root); it stands for its estimator, its
+    space and what is composed with them. Without arguments: the suite and the paper it studies.
     """
     registry = session.registry()
+    composed = [*registry.entries("transformer"), *registry.entries("stop")]
     entries = [*registry.estimators(), *registry.spaces()]
+    entries += [entry for entry in composed if entry.attributes.get("reference")]
     references = {entry.name: str(entry.attributes.get("reference", "")) for entry in entries}
     wanted = sorted(references) if everything else list(_expand(names, references, session.root))
     known = bibliography()
@@ -46,7 +48,7 @@ def command(session: Any, names: tuple[str, ...], everything: bool) -> None:
 
 
 def _expand(names: tuple[str, ...], references: dict[str, str], root: Path) -> Iterator[str]:
-    """Yield plug-in names; runs become their estimator and space."""
+    """Yield plug-in names; runs become their estimator, space and what is composed with them."""
     for name in names:
         if name in references:
             yield name
@@ -68,6 +70,9 @@ def _expand(names: tuple[str, ...], references: dict[str, str], root: Path) -> I
                     fix="Install the package it came from, or pass --plugin FILE.",
                 )
             yield used
+        settings = read_toml(_settings(folders[0]))
+        composed = [*settings.get("transformers", ()), *settings.get("stops", ())]
+        yield from (name for name in composed if name in references)  # the others cite nothing
 
 
 def _settings(folder: Path) -> Path:

@@ -184,11 +184,16 @@ def _draw_evolution(
 
     from nasbench_snas.outside import file_name
     from nasbench_snas.reports.draw.cell import save_figure
-    from nasbench_snas.reports.draw.evolution import animate_evolution, draw_evolution
+    from nasbench_snas.reports.draw.evolution import (
+        animate_evolution,
+        by_operation,
+        draw_evolution,
+    )
 
     with np.load(file, allow_pickle=False) as data:
         probs = data["probs"]
     names, operations = space.edge_names, space.operations
+    probs = by_operation(probs, space.candidates, operations)
     stem = file_name(folder.resolve().name, "run")
     for kind in kinds if still else []:
         if kind != "dot":

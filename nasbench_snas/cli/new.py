@@ -29,6 +29,7 @@ _RUN: dict[Kind, str] = {
     "criterion": "nasbench run -e snas -s darts-cnn --set cost.criterion=NAME --set cost.eta=0.1",
     "rule": "nasbench run -e snas -s darts-cnn --derive NAME",
     "transformer": "nasbench run -e snas -s darts-cnn --transform NAME",
+    "stop": "nasbench run -e snas -s darts-cnn --stop NAME",
 }
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 

@@ -13,8 +13,13 @@ if TYPE_CHECKING:
 
 
 def _parts(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
-    """Return the parts of ``a,b,c``."""
-    return tuple(part.strip() for part in value.split(",") if part.strip())
+    """Return the parts of ``a,b,c``; nothing at all is refused."""
+    parts = tuple(part.strip() for part in value.split(",") if part.strip())
+    if not parts and value != parameter.get_default(context):
+        raise click.BadParameter(
+            f"{value!r} names nothing. Leave the option out for its default.", context, parameter
+        )
+    return parts
 
 
 _EXAMPLES = """\b
@@ -33,7 +38,7 @@ Examples:
     callback=_parts,
     metavar="LIST",
     help="1, 2, 3, estimators, gradients, constraints, timing, tabular, truth, ablation, "
-    "checklist or all (but the checklist), separated by commas. "
+    "darts-bench, pareto, checklist or all (but the checklist), separated by commas. "
     "[default: all in files, Table 1 on the terminal]",
 )
 @click.option(

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     metavar="ESTIMATOR/SPACE",
     help="Take the search with the best search validation accuracy over its seeds.",
 )
+@click.option(
+    "--best-of",
+    metavar="RUN,RUN",
+    help="Take the best of these seeds of one search, by search validation accuracy.",
+)
 @click.option("--search-preset", help="With --select: preset of the searches.")
 @click.option(
     "--search-level",
@@ -74,7 +79,7 @@ def command(session: Session, /, **options: Any) -> int:
     device = resolve_device(options["device"], deterministic=options["deterministic"])
     plans = _plans(session, options)
     if options["dry_run"] or options["measure"]:
-        _show_plans(session, plans, options)
+        _show_plans(session, plans, options, device)
         _check_plans(session, plans, options, device)
         return 0
     if not session.quiet:
@@ -90,7 +95,8 @@ def command(session: Session, /, **options: Any) -> int:
 
 
 def _targets(session: Session, options: dict[str, Any]) -> list[Target]:
-    from nasbench_snas.retrain.plan import best_search, find_target
+    from nasbench_snas.retrain.plan import best_of, best_search, find_target
+    from nasbench_snas.runs.folder import find_run
 
     targets = [find_target(session.root, text) for text in options["targets"]]
     for target in targets:
@@ -113,10 +119,13 @@ def _targets(session: Session, options: dict[str, Any]) -> list[Target]:
                 dataset=options["search_dataset"],
             )
         )
+    if options["best_of"]:
+        names = [name.strip() for name in options["best_of"].split(",")]
+        targets.append(best_of(find_run(session.root, name) for name in names))
     if not targets:
         raise ConfigError(
             "there is nothing to retrain.",
-            "Name a run or a genotype, or choose a run with --select.",
+            "Name a run or a genotype, or choose a run with --select or --best-of.",
             "Example: nasbench retrain snas-mild, or nasbench retrain --select snas/darts-cnn",
         )
     return targets
@@ -237,15 +246,21 @@ def _one(
 
 
 def _show_plans(
-    session: Session, plans: list[tuple[RunFolder, PlannedRetraining]], options: dict[str, Any]
+    session: Session,
+    plans: list[tuple[RunFolder, PlannedRetraining]],
+    options: dict[str, Any],
+    device: str,
 ) -> None:
+    from nasbench_snas.retrain.estimate import RetrainTimes
+    from nasbench_snas.runs.provenance import device_name
     from nasbench_snas.settings.toml import to_toml
 
     console = session.console()
     _, first = plans[0]
     console.print(to_toml(first.config, first.sources))
+    times = RetrainTimes(session.registry(), session.root, device_name(device))
     for folder, plan in plans:
         status = folder.status().get("status", "new")
-        told = f"{folder.run_id}   {status}   {plan.config.selection}"
-        unknown = status != "done" and not options["measure"]
-        console.print(told + ("   time unknown (--measure times steps)" if unknown else ""))
+        line = f"{folder.run_id}   {status}   {plan.config.selection}"
+        open_yet = status != "done" and not options["measure"]
+        console.print(line + (f"   {times.told(plan.config)}" if open_yet else ""))

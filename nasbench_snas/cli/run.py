@@ -51,8 +51,10 @@ Examples:
 @click.option("--purpose", type=click.Choice(["tuning", "exploratory", "confirmatory"]))
 @click.option("--settings-from", metavar="TEXT", help="How the settings were chosen; recorded.")
 @click.option("--dataset", help="Data set; see `nasbench ls datasets`.")
+@_options.theta_policy
 @_options.derive
 @_options.transform
+@_options.stop
 @_options.data_root
 @_options.settings_file
 @_options.assignments
@@ -97,8 +99,9 @@ def command(ctx: click.Context, /, **options: Any) -> int:
 
 
 _SETTINGS = (
-    "estimator space preset seeds constraint level protocol cost_gradient target_cost "
-    "track_gradients dataset derive transform data_root file assignments amp purpose settings_from"
+    "estimator space preset seeds constraint level theta_policy protocol cost_gradient target_cost "
+    "track_gradients dataset derive transform stop data_root file assignments amp purpose "
+    "settings_from"
 ).split()
 
 
@@ -117,6 +120,7 @@ def _refuse_settings(ctx: click.Context) -> None:
 def _assignments(options: dict[str, Any]) -> list[str]:
     shortcuts = {
         "level": "search.level",
+        "theta_policy": "search.theta_policy",
         "protocol": "data.protocol",
         "cost_gradient": "cost.gradient",
         "target_cost": "cost.target",
@@ -127,7 +131,7 @@ def _assignments(options: dict[str, Any]) -> list[str]:
         "purpose": "purpose",
         "settings_from": "settings_from",
     }
-    chosen = _options.given(options, shortcuts) + _options.transformers(options)
+    chosen = _options.given(options, shortcuts) + _options.composed(options)
     if options["track_gradients"]:
         every = options["track_gradients"].removeprefix("every=")
         chosen.append(f"search.track_gradients={every}")

@@ -19,6 +19,7 @@ from nasbench_snas.settings.seed_list import parse_seeds
 if TYPE_CHECKING:
     from nasbench_snas.cli.main import Session
     from nasbench_snas.executors import Executor, Outcome, Task
+    from nasbench_snas.executors.suite import Suite
     from nasbench_snas.executors.sweep import SweepReport, SweepRun, SweepSettings
 
 
@@ -26,11 +27,30 @@ _EXAMPLES = """\b
 Examples:
   nasbench sweep --estimators snas,darts --seeds 0-4 --dry-run
   nasbench sweep --estimators snas,random --constraints none,mild --jobs 2
-  nasbench sweep table1.toml --executor slurm --executor-config slurm.toml"""
+  nasbench sweep table1.toml --executor slurm --executor-config slurm.toml
+  nasbench sweep --suite darts-bench --estimators snas,darts --dry-run"""
 
 
 @click.command(name="sweep", epilog=_EXAMPLES)
 @click.argument("file", required=False, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--suite",
+    metavar="NAME",
+    help="darts-bench: nine spaces, three seeds, then nine retrainings of each derived cell.",
+)
+@click.option(
+    "--cells",
+    type=click.Choice(["best", "each"]),
+    default="best",
+    show_default=True,
+    help="With --suite: retrain the best seed's cell by search validation, or each seed's.",
+)
+@click.option(
+    "--retrain-set",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="With --suite: for all retrainings.",
+)
 @click.option("--estimators", metavar="A,B", help="Names, separated by commas.")
 @click.option("--spaces", metavar="X,Y", help="Default: darts-cnn.")
 @click.option("--constraints", metavar="C,D", help="Default: none.")
@@ -38,8 +58,10 @@ Examples:
 @click.option("-p", "--preset", help="Default: smoke.")
 @click.option("--level", type=click.Choice(["joint", "bilevel", "unrolled"]), help="For all runs.")
 @click.option("--dataset", help="For all runs; see `nasbench ls datasets`.")
+@_options.theta_policy
 @_options.derive
 @_options.transform
+@_options.stop
 @_options.data_root
 @_options.amp(["bf16"])
 @_options.device
@@ -77,8 +99,10 @@ def command(session: Session, /, file: Path | None, **options: Any) -> int:
     run fails (exit code 4). A run that diverged is a result: it is not repeated (`nasbench run
     --rerun failed` does), but the exit code stays 4.
     """
+    from nasbench_snas.cli import _suite
     from nasbench_snas.compute.device import resolve_device
     from nasbench_snas.executors import make_executor
+    from nasbench_snas.executors.suite import search_tasks
     from nasbench_snas.executors.sweep import arguments_of, check_sweep, plan_sweep, summary
     from nasbench_snas.runs.provenance import device_name
     from nasbench_snas.runs.trackers import require_tracker
@@ -86,7 +110,11 @@ def command(session: Session, /, file: Path | None, **options: Any) -> int:
     from nasbench_snas.settings.toml import read_toml
 
     settings = _settings(file, options)
-    runs = plan_sweep(session.registry(), settings, session.root)
+    suite = _suite.planned(session, settings, options)
+    if suite is None:
+        runs = plan_sweep(session.registry(), settings, session.root)
+    else:
+        runs = list(suite.runs)
     printing = options["executor"] == "print"
     if printing and options["on_finish"]:
         raise click.UsageError("--executor print runs nothing: there is no end for --on-finish.")
@@ -98,6 +126,8 @@ def command(session: Session, /, file: Path | None, **options: Any) -> int:
         times = Times(session.registry(), session.root, device_name(device))
     if telling:
         click.echo(summary(runs, times))
+    if suite is not None and telling:
+        click.echo(_suite.summary(session, suite))
     if options["dry_run"]:
         for run in runs:
             line = f"{run.plan.run_id}   {run.status}   {run.epochs_done}/{run.epochs}"
@@ -119,9 +149,12 @@ def command(session: Session, /, file: Path | None, **options: Any) -> int:
     plugins = [word for plugin in session.plugins for word in ("--plugin", plugin)]
     root, todo = session.root.resolve(), [r for r in runs if not r.is_done]
     words = _run_options(options)
-    tasks = [arguments_of(run, settings, root, plugins, words) for run in todo]
+    if suite is None:
+        tasks = [arguments_of(run, settings, root, plugins, words) for run in todo]
+    else:
+        tasks = search_tasks(suite, root, plugins, words)
     before = [run for run in runs if run.status == "diverged"]
-    report = _executed(session, executor, tasks, runs, options, bool(before))
+    report = _executed(session, executor, tasks, runs, options, bool(before), suite)
     for outcome in report.failed:
         click.echo(f"failed ({outcome.code}): {outcome.task.name}: {outcome.message}", err=True)
         if outcome.task.folder.exists():
@@ -140,24 +173,27 @@ def _executed(
     runs: list[SweepRun],
     options: dict[str, Any],
     failed_before: bool,
+    suite: Suite | None,
 ) -> SweepReport:
-    """Run the tasks, then the user's command, also where the sweep was stopped."""
+    """Run the tasks and a suite's retrainings, then the user's command, also where it stopped."""
     from nasbench_snas.cli._hook import run_hook
+    from nasbench_snas.cli._suite import retraining_tasks
     from nasbench_snas.executors.sweep import SweepReport, execute
 
     report = SweepReport()
     code: int = ExitCode.INTERRUPTED
     printing = options["executor"] == "print"
     try:
+        how: dict[str, Any] = {
+            "retries": options["retries"],
+            "fail_fast": options["fail_fast"],
+            "progress": lambda outcome, state: _say(session, outcome, state),
+            "report": report,
+        }
         with _live_table(session, runs) if not printing else contextlib.nullcontext():
-            execute(
-                executor,
-                tasks,
-                retries=options["retries"],
-                fail_fast=options["fail_fast"],
-                progress=lambda outcome, state: _say(session, outcome, state),
-                report=report,
-            )
+            execute(executor, tasks, **how)
+        if suite is not None and not (options["fail_fast"] and report.failed):
+            execute(executor, retraining_tasks(session, suite, options["device"]), **how)
         code = ExitCode.SOME_FAILED if report.failed or failed_before else ExitCode.OK
     except (Exception, SystemExit) as error:
         given = getattr(error, "exit_code", getattr(error, "code", ExitCode.FAILED))
@@ -177,6 +213,7 @@ def _executed(
 
 _SETTINGS = {
     "level": "search.level",
+    "theta_policy": "search.theta_policy",
     "dataset": "data.dataset",
     "derive": "child.rule",
     "data_root": "data.root",
@@ -202,11 +239,16 @@ def _settings(file: Path | None, options: dict[str, Any]) -> SweepSettings:
     for name in ("estimators", "spaces", "constraints"):
         if options[name]:
             values[name] = tuple(part.strip() for part in options[name].split(","))
+    if options["suite"]:
+        from nasbench_snas.executors.suite import SUITES
+
+        values.setdefault("spaces", SUITES.get(options["suite"], ("darts-cnn",)))
+        values.setdefault("seeds", (0, 1, 2))
     if options["seeds"]:
         values["seeds"] = tuple(parse_seeds(options["seeds"]))
     if options["preset"]:
         values["preset"] = options["preset"]
-    given = _options.given(options, _SETTINGS) + _options.transformers(options)
+    given = _options.given(options, _SETTINGS) + _options.composed(options)
     values["set"] = (*values.get("set", ()), *given, *options["assignments"])
     if "estimators" not in values:
         raise ConfigError(

@@ -78,6 +78,11 @@ class Progress:
         return self.settings.epochs
 
     @property
+    def ended(self) -> bool:
+        """Whether the training is over: its epochs are done, or it has decided to end."""
+        return self.epoch >= self.epochs
+
+    @property
     def batch_size(self) -> int:
         """Images of a step, over all processes."""
         return self.settings.batch_size

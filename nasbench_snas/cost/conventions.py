@@ -258,6 +258,9 @@ def _cell(plan: CellPlan, network: ChildPlan) -> Iterator[Tally]:
         stride, size = plan.edge_stride(edge.source), plan.edge_resolution(edge.source)
         kind = operation(edge.operation)
         yield from _operation(kind, plan.channels, stride, size, network)
+        if network.auxiliary_skip:
+            yield from _operation(operation("skip_connect"), plan.channels, stride, size, network)
+            yield Tally(addition=plan.channels * out * out)
     incoming = [edge.target for edge in plan.cell.edges]
     sums = len(incoming) - len(set(incoming))
     yield Tally(addition=sums * plan.channels * out * out)

@@ -36,7 +36,7 @@ from nasbench_snas.architecture.space import Space
 from nasbench_snas.cost.network import outside_parts
 from nasbench_snas.cost.own import OwnCost
 from nasbench_snas.cost.settings import CostSettings, CostTarget, Normalisation, Penalty
-from nasbench_snas.cost.table import CRITERIA, cost_table, position_table
+from nasbench_snas.cost.table import CRITERIA, cost_table, mean_cost, position_table
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.supernet.skeleton import positions
 
@@ -97,7 +97,12 @@ def score_cost(
     return whole + score_term(whole - baseline, log_prob.sum(dim=-1))
 
 
-def combine(table: Tensor, weights: tuple[float, ...], normalise: Normalisation = "mean") -> Tensor:
+def combine(
+    table: Tensor,
+    weights: tuple[float, ...],
+    normalise: Normalisation = "mean",
+    mean: Tensor | None = None,
+) -> Tensor:
     """Return one cost for each operation: the weighted, normalised sum of the criteria.
 
     Args:
@@ -105,6 +110,7 @@ def combine(table: Tensor, weights: tuple[float, ...], normalise: Normalisation 
         weights: Relative weights of the criteria (parameters, FLOPs and memory access, or one of
             one's own); scaled to sum to one.
         normalise: See the module's docstring. A criterion that is zero everywhere is left out.
+        mean: Mean cost of each edge, shape ``(E, criteria)``; None: over all ``K`` operations.
 
     Returns:
         ``unit``: shape ``(E, K)``.
@@ -116,7 +122,7 @@ def combine(table: Tensor, weights: tuple[float, ...], normalise: Normalisation 
         raise ConfigError("all weights of the cost criteria are zero.", fix="Give one of them.")
     scale = torch.ones(table.shape[-1], dtype=table.dtype)
     if normalise == "mean":
-        scale = table.mean(dim=1).sum(dim=0)
+        scale = (table.mean(dim=1) if mean is None else mean).sum(dim=0)
     elif normalise == "maximum":
         scale = table.amax(dim=1).sum(dim=0)
     share = torch.tensor(weights, dtype=table.dtype) * (scale > 0)
@@ -156,10 +162,12 @@ class CostModel:
     def __init__(self, space: Space, settings: CostSettings, own: OwnCost | None = None) -> None:
         self.space, self.settings, self.own = space, settings, own
         self.table = cost_table(space, settings.convention)
+        weights: tuple[float, ...]
         if own is None:
-            self.unit = combine(self.table, settings.relative, settings.normalise)
+            table, weights = self.table, settings.relative
         else:
-            self.unit = combine(own.table[..., None], (1.0,), settings.normalise)
+            table, weights = own.table[..., None], (1.0,)
+        self.unit = combine(table, weights, settings.normalise, mean_cost(space, table))
         self.outside = outside_parts(space)
         self._moved: dict[tuple[int, torch.device, torch.dtype], Tensor] = {}
         self._cells = [
@@ -189,6 +197,12 @@ class CostModel:
             self._moved[key] = table.to(weights)
         return self._moved[key]
 
+    def _uniform(self, like: Tensor) -> Tensor:
+        """Return the weights of an undecided choice, of the shape of ``like``, ``(..., E, K)``."""
+        if not self.space.absent:
+            return torch.full_like(like, 1 / self.space.num_operations)
+        return like.new_tensor(self.space.uniform).expand_as(like)
+
     def cost(self, weights: Tensor) -> Tensor:
         """Return the penalty ``C``, shape ``(...)``, for ``weights`` of shape ``(..., E, K)``."""
         return self.edge_costs(weights).sum(dim=-1)
@@ -204,7 +218,7 @@ class CostModel:
     def measure(self, weights: Tensor, target: CostTarget) -> Tensor:
         """Return the quantity that ``target`` speaks of, shape ``(...)``."""
         if target.criterion == "share":
-            uniform = torch.full_like(weights, 1 / self.space.num_operations)
+            uniform = self._uniform(weights)
             return self.cost(weights) / self.cost(uniform)
         if self.own is not None and target.criterion == self.own.name:
             return self.own.total(weights)
@@ -242,7 +256,7 @@ class CostModel:
             return self.cost(z)
         if kind == "score" and z is not None and log_prob is not None:
             if baseline is None:
-                uniform = torch.full_like(z, 1 / self.space.num_operations)
+                uniform = self._uniform(z)
                 baseline = self.edge_costs(uniform) if local else self.cost(uniform)
             return score_cost(self.edge_costs(z), log_prob, baseline, local=local)
         raise ConfigError(

@@ -80,9 +80,12 @@ class FileTable(CostCriterion):
                 f"{self.file} has no numbers for {', '.join(missing)} of space {space.name!r}.",
                 f"Its operations: {', '.join(content['operations'])}.",
             )
-        columns = [content["operations"].index(name) for name in space.operations]
         rows = [content["table"][content["edges"].index(edge)] for edge in space.edge_names]
-        return [[row[column] for column in columns] for row in rows]
+        width = space.num_operations
+        return [
+            _padded([row[content["operations"].index(name)] for name in names], width)
+            for row, names in zip(rows, space.candidates, strict=True)
+        ]
 
     def outside(self, space: Space) -> float:
         """Return what the file says of stem, preprocessing and head."""
@@ -92,6 +95,11 @@ class FileTable(CostCriterion):
         if self._content is None:
             self._content = _read(self.file)
         return self._content
+
+
+def _padded(numbers: list[float], width: int) -> list[float]:
+    """Return ``numbers`` with zeros for the operations that an edge does not have."""
+    return numbers + [0.0] * (width - len(numbers))
 
 
 def _read(file: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from nasbench_snas.architecture.space import Space
 from nasbench_snas.cost.file_table import FORMAT, sizes_of
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.seeding import seeded_init
-from nasbench_snas.supernet.modules import build_operation, build_preprocess
+from nasbench_snas.supernet.modules import auxiliary_skip, build_operation, build_preprocess
 from nasbench_snas.supernet.skeleton import (
     Head,
     Stem,
@@ -97,6 +97,15 @@ class Latency:
             rows[edge, column] += found[part.key]
         return [[float(value) for value in row] for row in rows]
 
+    def _by_name(self, which: str) -> list[list[float]]:
+        """Return :meth:`table` with a column for each of the space's operations."""
+        table, width = self.table(which), len(self.space.operations)
+        result = [[0.0] * width for _ in table]
+        for column, name in enumerate(self.space.operations):
+            for edge, k in self.space.places(name):
+                result[edge][column] = table[edge][k]
+        return result
+
     def outside(self, which: str = "median") -> float:
         """Return stem, preprocessing, residual blocks and head, in milliseconds."""
         found = {timed.part.key: float(getattr(timed, which)) for timed in self.parts}
@@ -117,9 +126,9 @@ class Latency:
             "n": self.parts[0].n,
             "edges": list(self.space.edge_names),
             "operations": list(self.space.operations),
-            "table": self.table(),
-            "lower_quartile": self.table("lower"),
-            "upper_quartile": self.table("upper"),
+            "table": self._by_name("median"),
+            "lower_quartile": self._by_name("lower"),
+            "upper_quartile": self._by_name("upper"),
             "outside": self.outside(),
         }
 
@@ -132,17 +141,38 @@ def _edge_parts(space: Space) -> Iterator[tuple[int, int, Part]]:
             inner = source >= position.cell.num_inputs
             size = position.output_resolution if inner else position.resolution
             channels, stride = position.layer.channels, position.stride(source)
-            for column, spec in enumerate(space.operation_specs):
+            for column, spec in enumerate(space.candidate_specs[first + row]):
                 if spec.kind != "zero":
 
                     def build(
                         spec: Any = spec, channels: int = channels, stride: int = stride
                     ) -> nn.Module:
-                        return build_operation(
+                        module = build_operation(
                             spec, channels, stride, affine=space.affine, pool_norm=space.pool_norm
                         )
+                        return _with_skip(space, module, channels, stride)
 
                     yield first + row, column, Part(spec.name, channels, stride, size, build, True)
+
+
+class _Beside(nn.Module):
+    """An operation and the auxiliary skip connection of its edge."""
+
+    def __init__(self, operation: nn.Module, skip: nn.Module) -> None:
+        super().__init__()
+        self.operation, self.skip = operation, skip
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the sum of both."""
+        result: torch.Tensor = self.operation(x) + self.skip(x)
+        return result
+
+
+def _with_skip(space: Space, module: nn.Module, channels: int, stride: int) -> nn.Module:
+    """Return what an edge with an operation runs: the auxiliary skip connection, too, if any."""
+    if not space.auxiliary_skip:
+        return module
+    return _Beside(module, auxiliary_skip(channels, stride, space.affine))
 
 
 def _outside_parts(space: Space) -> Iterator[Part]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -20,7 +21,7 @@ from nasbench_snas.cost.published import (
     published_rows,
 )
 from nasbench_snas.cost.settings import Convention
-from nasbench_snas.cost.table import CRITERIA, Cost, cost_table
+from nasbench_snas.cost.table import CRITERIA, Cost, cost_table, mean_cost
 from nasbench_snas.supernet.child.plan import ChildPlan, ChildSettings, plan_child
 
 
@@ -152,9 +153,13 @@ def space_lines(space: Space, convention: Convention = "sound") -> list[dict[str
     table = cost_table(space, convention)
     result: list[dict[str, Any]] = []
     for cell in space.cells:
-        sums = table[space.rows[cell.name]].sum(dim=0)
-        for operation, row in zip(space.operations, sums.tolist(), strict=True):
-            result.append({"kind": cell.name, "what": operation, **_criteria(row)})
+        rows = space.rows[cell.name]
+        for operation in space.operations:
+            places = [(e, k) for e, k in space.places(operation) if rows.start <= e < rows.stop]
+            if places:
+                edges, columns = zip(*places, strict=True)
+                sums = table[list(edges), list(columns)].sum(dim=0).tolist()
+                result.append({"kind": cell.name, "what": operation, **_criteria(sums)})
     for name, cost in outside_parts(space).items():
         values = [float(getattr(cost, criterion)) for criterion in CRITERIA]
         result.append({"kind": "outside", "what": name, **_criteria(values)})
@@ -167,12 +172,13 @@ def space_summary(space: Space, convention: Convention = "sound") -> dict[str, d
     Cheapest and dearest are taken criterion by criterion.
     """
     table = cost_table(space, convention)
+    absent = table.new_tensor(space.absent or [[False]]).bool()[..., None]
     outside = Cost()
     for cost in outside_parts(space).values():
         outside += cost
     rows = {
-        "cheapest": table.amin(dim=1).sum(dim=0).tolist(),
-        "uniform": table.mean(dim=1).sum(dim=0).tolist(),
+        "cheapest": table.masked_fill(absent, math.inf).amin(dim=1).sum(dim=0).tolist(),
+        "uniform": mean_cost(space, table).sum(dim=0).tolist(),
         "dearest": table.amax(dim=1).sum(dim=0).tolist(),
         "all operations": table.sum(dim=(0, 1)).tolist(),
         "outside": [float(getattr(outside, criterion)) for criterion in CRITERIA],

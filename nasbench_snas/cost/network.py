@@ -15,8 +15,8 @@ from nasbench_snas.architecture.space import Space
 from nasbench_snas.cost.table import (
     Cost,
     conv_cost,
+    edge_cost,
     norm_parameters,
-    operation_cost,
     reduction_cost,
 )
 from nasbench_snas.supernet.child.plan import CellPlan, ChildPlan
@@ -108,13 +108,14 @@ def _cell(plan: CellPlan, network: ChildPlan) -> Iterator[Part]:
             cost = _preprocess(c_in, plan.channels, reduces, plan.resolution, affine)
             yield Part(place, plan.kind, "preprocess", cost)
     for edge in plan.cell.edges:
-        cost = operation_cost(
+        cost = edge_cost(
             operation(edge.operation),
             plan.channels,
             plan.edge_stride(edge.source),
             plan.edge_resolution(edge.source),
             affine=affine,
             pool_norm=network.pool_norm,
+            auxiliary_skip=network.auxiliary_skip,
         )
         yield Part(place, plan.kind, edge.operation, cost)
     for _ in plan.reduced_outputs:

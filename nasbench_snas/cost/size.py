@@ -20,11 +20,12 @@ def least_bytes(space: Space) -> int:
     """
     total = 0
     for position in positions(space):
-        parameters = sum(
-            operation_cost(operation, position.layer.channels, 1, 1).parameters
+        parameters = {
+            operation.name: operation_cost(operation, position.layer.channels, 1, 1).parameters
             for operation in space.operation_specs
-        )
-        total += parameters * len(position.cell.edges)
+        }
+        rows = space.candidates[space.rows[position.cell.name]]
+        total += sum(parameters[name] for row in rows for name in row)
     return 4 * _COPIES * total
 
 

@@ -33,7 +33,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nasbench_snas.architecture.operations import Conv, Operation, OperationCost
+from nasbench_snas.architecture.operations import (
+    OPERATIONS,
+    Conv,
+    Operation,
+    OperationCost,
+)
 from nasbench_snas.architecture.space import Space
 from nasbench_snas.cost.settings import Convention
 from nasbench_snas.errors import ConfigError, PluginError, suggest
@@ -149,6 +154,8 @@ def operation_cost(
     out = -(-resolution // stride)
     if operation.kind == "zero":
         return Cost()
+    if operation.kind == "noise":
+        return Cost(access=out * out * channels)
     if operation.own is not None:
         own = _declared_cost(
             operation.name, operation.own.cost(channels, stride, resolution, affine)
@@ -164,6 +171,46 @@ def operation_cost(
     if stride == 1 or convention == "paper":
         return Cost(access=moved)
     return reduction_cost(channels, channels, resolution, affine)
+
+
+def edge_cost(
+    operation: Operation,
+    channels: int,
+    stride: int,
+    resolution: int,
+    *,
+    auxiliary_skip: bool,
+    affine: bool = False,
+    pool_norm: bool = True,
+    convention: Convention = "sound",
+) -> Cost:
+    """Return the cost of an edge that chose ``operation``, its auxiliary skip connection included.
+
+    Args:
+        operation: The declaration.
+        channels: As :func:`operation_cost`, and so are all but the next.
+        stride: As there.
+        resolution: As there.
+        auxiliary_skip: Whether the network has such connections; a dropped edge has none.
+        affine: As there.
+        pool_norm: As there.
+        convention: As there.
+    """
+    cost = operation_cost(
+        operation,
+        channels,
+        stride,
+        resolution,
+        affine=affine,
+        pool_norm=pool_norm,
+        convention=convention,
+    )
+    if auxiliary_skip and operation.kind != "zero":
+        skip = OPERATIONS["skip_connect"]
+        cost += operation_cost(
+            skip, channels, stride, resolution, affine=affine, convention=convention
+        )
+    return cost
 
 
 def _declared_cost(name: str, cost: object) -> OperationCost:
@@ -227,16 +274,18 @@ def position_table(
         Shape ``(edges of the cell type, K, 3)``, float64, last axis :data:`CRITERIA`.
     """
     table = torch.zeros(len(position.cell.edges), space.num_operations, 3, dtype=torch.float64)
+    candidates = space.candidate_specs[space.rows[position.cell.name]]
     for row, (source, _) in enumerate(position.cell.edges):
         inner = source >= position.cell.num_inputs
-        for column, operation in enumerate(space.operation_specs):
-            cost = operation_cost(
+        for column, operation in enumerate(candidates[row]):
+            cost = edge_cost(
                 operation,
                 position.layer.channels,
                 position.stride(source),
                 position.output_resolution if inner else position.resolution,
                 affine=space.affine,
                 pool_norm=space.pool_norm,
+                auxiliary_skip=space.auxiliary_skip,
                 convention=convention,
             )
             values = (cost.parameters, cost.flops, cost.access)
@@ -256,3 +305,11 @@ def cost_table(space: Space, convention: Convention = "sound") -> Tensor:
     for position in positions(space):
         table[space.rows[position.cell.name]] += position_table(space, position, convention)
     return table
+
+
+def mean_cost(space: Space, table: Tensor) -> Tensor:
+    """Return the mean of ``table``, ``(E, K, ...)``, over each edge's candidates, ``(E, ...)``."""
+    if not space.absent:
+        return table.mean(dim=1)
+    uniform = torch.tensor(space.uniform, dtype=table.dtype)
+    return torch.einsum("ek,ek...->e...", uniform, table)

@@ -9,7 +9,7 @@ Protocol ``standard``, n training images, validation share v, theta share t:
 The sets are disjoint and keep the share of every class; they are drawn from the seed and the name
 of the data set. A search is handed a `Splits`, which has no test images; `load_test` reads them.
 
-:func:`divide` parts search_valid once more: images that the derive rule best-of-N selects by, and
+:func:`divide` parts search_valid once more: images that derive rules which compare select by, and
 images that every accuracy of the search is reported on.
 
 Protocol ``paper`` validates where the released codes do: a joint search (SNAS) trains on all

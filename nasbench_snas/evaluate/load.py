@@ -185,7 +185,7 @@ def _searched(folder: RunFolder, file: Path, device: str, registry: Registry) ->
     parent = ReferenceParent(
         space, stream(0, "theta-init"), partial_channels=estimator.partial_channels
     )
-    parent.load_state_dict(tensors)
+    parent.load_canonical(tensors)
     file = folder.path / "genotype.json"
     if not file.is_file():
         raise CheckpointError(

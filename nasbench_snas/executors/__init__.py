@@ -13,5 +13,6 @@ __all__ = [
     "Outcome",
     "Task",
     "make_executor",
+    "suite",
     "sweep",
 ]

@@ -46,6 +46,8 @@ class CompiledLogits:
             wait: Whether to wait for the compiler.
         """
         weight = next(parent.parameters())
+        if parent.space.unfused:
+            return None
         if weight.device.type != "cpu" or not (wait or build.is_built()):
             return None
         kernels, _ = select_backend("auto", "cpu", weight.dtype, wait=wait)

@@ -27,8 +27,12 @@ _CHUNK = 4096
 
 
 def enumerable(space: Space) -> bool:
-    """Whether all architectures of ``space`` can be enumerated."""
-    return space.num_architectures <= LARGEST
+    """Whether all architectures of ``space`` can be enumerated.
+
+    Where edges have different numbers of operations, those with an operation that an edge does not
+    have are enumerated, too: their probability is zero.
+    """
+    return bool(space.num_operations**space.num_edges <= LARGEST)
 
 
 def architectures(num_edges: int, num_operations: int) -> Tensor:

@@ -26,6 +26,7 @@ from nasbench_snas.supernet.modules import (
     Zero,
     apart,
 )
+from nasbench_snas.supernet.noise import Noise
 
 _AXES = (1, 3, 4)
 
@@ -75,7 +76,7 @@ def apply_module(module: nn.Module, x: Tensor) -> Tensor:
     Raises:
         ConfigError: The module is of a kind that is not known here.
     """
-    if hasattr(module, OWN):
+    if hasattr(module, OWN) or isinstance(module, Noise):
         return torch.stack([apart(module, row) for row in x])
     match module:
         case nn.Identity():

@@ -26,7 +26,12 @@ from nasbench_snas.errors import ConfigError
 from nasbench_snas.oracle.compiled import CompiledLogits
 from nasbench_snas.oracle.functional import apply_module, normalise
 from nasbench_snas.supernet.modules import Zero
-from nasbench_snas.supernet.reference import MixedEdge, ReferenceCell, ReferenceParent
+from nasbench_snas.supernet.reference import (
+    MixedEdge,
+    ReferenceCell,
+    ReferenceParent,
+    present,
+)
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 """Maps logits ``(S, B, classes)`` and labels ``(B,)`` to losses ``(S,)``."""
@@ -57,9 +62,14 @@ class BatchedNetwork:
             )
 
     def modules_of(self, layer: int, edge: int) -> list[nn.Module]:
-        """Return the ``K`` operations of ``edge`` of the cell at ``layer``."""
+        """Return the ``K`` operations of an edge of the cell at ``layer``; zero for absent ones."""
+        own = list(self.mixed(layer, edge).operations.values())
+        return own + [Zero(1)] * (self.space.num_operations - len(own))
+
+    def mixed(self, layer: int, edge: int) -> MixedEdge:
+        """Return ``edge`` of the cell at ``layer``."""
         cell = cast(ReferenceCell, self.parent.cells[str(layer)])
-        return list(cast(MixedEdge, cell.edges[edge]).operations.values())
+        return cast(MixedEdge, cell.edges[edge])
 
     def stem(self, images: Tensor) -> Tensor:
         """Return the stem's output, shape ``(1, B, C, H, W)``."""
@@ -137,6 +147,18 @@ class BatchedNetwork:
         return torch.cat(kept, dim=2)
 
     def _edge(
+        self, layer: int, edge: int, x: Tensor, row: Tensor, everything: bool | Tensor
+    ) -> Tensor:
+        """Return an edge's output, ``(S, B, C, H, W)``: see :meth:`MixedEdge.forward`."""
+        auxiliary = self.mixed(layer, edge).auxiliary
+        out = self._sum(layer, edge, x, row, everything)
+        if auxiliary is None:
+            return out
+        loud = [k not in self.mixed(layer, edge).silent for k in range(row.shape[1])]
+        kept = (row.detach()[:, loud] != 0).any(dim=1).to(row.dtype)
+        return out + kept.view(-1, 1, 1, 1, 1) * apply_module(auxiliary, x)
+
+    def _sum(
         self, layer: int, edge: int, x: Tensor, row: Tensor, everything: bool | Tensor
     ) -> Tensor:
         """Return ``sum_k row[:, k] O_k(x)``, shape ``(S, B, C, H, W)``; ``row`` is ``(S, K)``."""
@@ -235,7 +257,7 @@ class BatchedLoss:
     def __call__(self, z: Tensor, run: Tensor | None = None) -> Tensor:
         """Return losses ``(R, n)`` of ``z``, shape ``(R, n, E, K)``; see ``api.Loss``."""
         flat = z.flatten(0, 1)
-        used = flat.detach() != 0
+        used = present(self.network.space, flat.detach() != 0, flat)
         if run is not None and not self.all_operations:
             used |= run.flatten(0, 1)
         logits = self._logits(flat, None if run is None else used)

@@ -158,12 +158,15 @@ class PrefixTable:
         """Return the K operations' outputs on ``x``; None for zero. Pooled if the head allows."""
         outputs: list[Tensor | None] = []
         last = self.cell.edges[edge.index][1] == self.last
+        skip = self.network.mixed(self.layer, edge.index).auxiliary
+        aside = None if skip is None else apply_module(skip, x)
         for module in self.network.modules_of(self.layer, edge.index):
             self.evaluations += len(x)
             if isinstance(module, Zero):
                 outputs.append(None)
                 continue
             y = apply_module(module, x)
+            y = y if aside is None else y + aside
             outputs.append(y.mean(dim=(3, 4)) if last and self.linear_head else y)
         return outputs
 

@@ -119,7 +119,7 @@ class GradientTracker:
             return None
         reference = ReferenceParent(space, stream(self.seed, "track-gradients"))
         rename: Any = getattr(parent, "canonical", dict)
-        reference.load_state_dict(rename(parent.state_dict()))
+        reference.load_canonical(rename(parent.state_dict()))
         images, labels = batch
         reference.to(images.dtype).train()
         losses = Oracle(BatchedNetwork(reference), images, labels).losses()

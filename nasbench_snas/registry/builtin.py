@@ -1,4 +1,4 @@
-"""What is built in, by kind: files of estimators and spaces, and lists of everything else."""
+"""What is built in, by kind: files of one algorithm each, and lists of everything else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nasbench_snas.registry.source import file_entries
 
 _CLASSES: dict[Kind, tuple[str, ...]] = {"criterion": ("nasbench_snas.cost.file_table",)}
 """Modules with built-in classes of the other kinds."""
-_FILES: tuple[Kind, ...] = ("estimator", "space")
+_FILES: tuple[Kind, ...] = ("estimator", "space", "transformer", "stop")
 
 
 @cache
@@ -52,7 +52,7 @@ def _operations() -> dict[str, str]:
     from nasbench_snas.architecture.operations import OPERATIONS
 
     words = {"zero": "no edge", "skip": "identity; at stride 2 a factorised reduction"}
-    words |= {"pool": "3x3 pooling"}
+    words |= {"pool": "3x3 pooling", "noise": "standard Gaussian noise in place of the input"}
     return {
         name: words.get(found.kind) or f"{len(found.units)} ReLU-convolution-norm unit(s)"
         for name, found in OPERATIONS.items()

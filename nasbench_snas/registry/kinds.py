@@ -8,7 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-Kind = Literal["estimator", "space", "operation", "dataset", "criterion", "rule", "transformer"]
+Kind = Literal[
+    "estimator", "space", "operation", "dataset", "criterion", "rule", "transformer", "stop"
+]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 BUILT_IN = "built-in"
 
@@ -44,6 +46,7 @@ INFO: Mapping[Kind, KindInfo] = MappingProxyType(
         "criterion": KindInfo("criteria", ("CostCriterion",), "Criterion"),
         "rule": KindInfo("rules", ("DerivationRule",), "Rule"),
         "transformer": KindInfo("transformers", ("LossTransformer",), "Transformer"),
+        "stop": KindInfo("stops", ("EarlyStop",), "Stop"),
     }
 )
 PLURALS: Mapping[str, Kind] = MappingProxyType({INFO[kind].plural: kind for kind in KINDS})

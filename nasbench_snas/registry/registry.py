@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nasbench_snas.api import (
         CostCriterion,
         DerivationRule,
+        EarlyStop,
         Estimator,
         ImageDataset,
         LossTransformer,
@@ -136,6 +137,11 @@ class Registry:
     def transformer(self, name: str) -> type[LossTransformer]:
         """Import and return the transformer called ``name``; raises as :meth:`estimator`."""
         found: type[LossTransformer] = self.plugin("transformer", name)
+        return found
+
+    def stop(self, name: str) -> type[EarlyStop]:
+        """Import and return the early stop called ``name``; raises as :meth:`estimator`."""
+        found: type[EarlyStop] = self.plugin("stop", name)
         return found
 
     def is_plugin(self, kind: Kind, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 __all__ = [
     "accuracy",
+    "estimate",
     "network",
     "plan",
     "runner",

@@ -60,6 +60,7 @@ def network_plan(
             auxiliary_norm=settings.auxiliary_norm,
             pool_norm=settings.pool_norm,
             dropped_nodes=settings.dropped_nodes,
+            auxiliary_skip=settings.auxiliary_skip,
         ),
     )
 
@@ -87,8 +88,8 @@ def check_budget(config: RetrainConfig, plan: ChildPlan, *, allow: bool = False)
     limit = config.network.max_macs
     if limit is not None and cost.macs > limit and not allow:
         raise ConfigError(
-            f"the network needs {cost.macs / 1e6:.1f} M multiply-adds, "
-            f"more than the limit of {limit / 1e6:.0f} M.",
+            f"the network needs {cost.macs / 1e6:.4g} M multiply-adds, "
+            f"more than the limit of {limit / 1e6:g} M.",
             f"{config.name}: {config.network.cells} cells, {config.network.channels} channels, "
             f"{plan.resolution} x {plan.resolution} pixels.",
             "Lower --set network.channels=…, or train it all the same with --allow-over-budget.",

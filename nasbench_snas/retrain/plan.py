@@ -39,7 +39,7 @@ from nasbench_snas.settings.retrain import (
     retraining_from_toml,
     validate_retraining,
 )
-from nasbench_snas.settings.run import Choice
+from nasbench_snas.settings.run import Choice, RunConfig
 from nasbench_snas.settings.sources import bound
 from nasbench_snas.settings.toml import read_toml
 
@@ -159,8 +159,7 @@ def best_search(
         ConfigError: There is no such search, or there are several kinds of them.
     """
     wanted = {"preset": preset, "constraint": constraint}
-    groups: dict[str, list[tuple[float, int, RunFolder]]] = {}
-    failed: dict[str, list[str]] = {}
+    kinds: dict[str, list[RunFolder]] = {}
     labels: dict[str, str] = {}
     for folder in run_folders(root):
         config = load_config(folder.config_file)
@@ -172,15 +171,10 @@ def best_search(
             continue
         if level is not None and config.search.level != level:
             continue
-        alpha = config.search.alpha.model_dump_json()
-        key = f"{config.comparison()} {sorted(config.estimator.parameters.items())} {alpha}"
+        key = _kind(config)
         labels[key] = f"{config.preset}/{config.constraint}/{config.data.dataset}"
-        status, result = folder.status().get("status"), folder.result()
-        if status in ("failed", "diverged"):
-            failed.setdefault(key, []).append(f"{folder.run_id}: {status}")
-        elif status == "done" and result is not None and not result["truncated"]:
-            entry = (float(result["search_valid_acc"]), config.seed, folder)
-            groups.setdefault(key, []).append(entry)
+        kinds.setdefault(key, []).append(folder)
+    groups = {key: folders for key, folders in kinds.items() if _ranked(folders)[0]}
     if not groups:
         raise ConfigError(
             f"no finished search of {estimator!r} in {space!r} under {root}.",
@@ -188,17 +182,58 @@ def best_search(
             f"nasbench run -e {estimator} -s {space} --seeds 0-9",
         )
     if len(groups) > 1:
-        kinds = ", ".join(f"{labels[k]} ({len(v)} seeds)" for k, v in groups.items())
+        told = ", ".join(f"{labels[k]} ({len(_ranked(v)[0])} seeds)" for k, v in groups.items())
         raise ConfigError(
             f"searches of {estimator!r} in {space!r} differ in more than the seed.",
-            f"Preset/constraint/data set: {kinds}",
+            f"Preset/constraint/data set: {told}",
             "Say which: --search-preset, --constraint, --search-level, --search-dataset, "
             "or name the run.",
         )
-    ((key, found),) = groups.items()
-    found.sort(key=lambda entry: (-entry[0], entry[1]))
+    (folders,) = groups.values()
+    return best_of(folders)
+
+
+def best_of(folders: Iterable[RunFolder]) -> Target:
+    """Return the search with the highest search validation accuracy among ``folders``.
+
+    Finished, untruncated searches are compared; those that failed stay in the record. Equal
+    accuracies: the lowest seed.
+
+    Raises:
+        ConfigError: None of them has finished, or they differ in more than the seed.
+    """
+    folders = list(folders)
+    kinds = {_kind(load_config(folder.config_file)): folder.run_id for folder in folders}
+    found, failed = _ranked(folders)
+    if len(kinds) > 1 or not found:
+        what = "differ in more than the seed" if found else "have no finished one among them"
+        raise ConfigError(
+            f"the searches {', '.join(folder.run_id for folder in folders)} {what}.",
+            "The best of several seeds of one search is chosen by its search validation accuracy.",
+        )
     record = [f"{folder.run_id}: {accuracy:.4f}" for accuracy, _, folder in found]
-    return search_target(found[0][2], tuple([*record, *failed.get(key, [])]))
+    return search_target(found[0][2], (*record, *failed))
+
+
+def _kind(config: RunConfig) -> str:
+    """Return what the seeds of one search share."""
+    alpha = config.search.alpha.model_dump_json()
+    return f"{config.comparison()} {sorted(config.estimator.parameters.items())} {alpha}"
+
+
+def _ranked(
+    folders: Iterable[RunFolder],
+) -> tuple[list[tuple[float, int, RunFolder]], list[str]]:
+    """Return finished searches with accuracy and seed, the best first, and what failed."""
+    found, failed = [], []
+    for folder in folders:
+        status, result = folder.status().get("status"), folder.result()
+        if status in ("failed", "diverged"):
+            failed.append(f"{folder.run_id}: {status}")
+        elif status == "done" and result is not None and not result["truncated"]:
+            seed = load_config(folder.config_file).seed
+            found.append((float(result["search_valid_acc"]), seed, folder))
+    return sorted(found, key=lambda entry: (-entry[0], entry[1])), failed
 
 
 def default_preset(target: Target) -> str:
@@ -241,6 +276,8 @@ def plan_retraining(
     elif target.genotype.space is not None:
         space = target.genotype.space
         layers.add({"space": {**space.get("settings", {}), "name": space["name"]}}, "genotype")
+    if (target.genotype.space or {}).get("auxiliary_skip"):
+        layers.add({"network": {"auxiliary_skip": True}}, source or "genotype")
     if file is not None:
         layers.add(read_toml(file), str(file.name))
     for assignment in assignments:

@@ -37,6 +37,10 @@ class Work(Protocol):
         """Planned epochs."""
 
     @property
+    def ended(self) -> bool:
+        """Whether the training is over: its epochs are done, or it has decided to end."""
+
+    @property
     def batch_size(self) -> int:
         """Images of a step, over all processes."""
 

@@ -94,11 +94,12 @@ def recorded_plugins(folder: RunFolder) -> list[dict[str, Any]]:
             ("dataset", settings.get("data", {}).get("dataset")),
             ("rule", settings.get("child", {}).get("rule")),
             *(("transformer", name) for name in settings.get("transformers", ())),
+            *(("stop", name) for name in settings.get("stops", ())),
         ]
         return [
             {"kind": kind, "name": str(name)}
             for kind, name in named
-            if kind in (*_ALWAYS, "transformer") or name not in _BUILT_IN[kind]
+            if kind in (*_ALWAYS, "transformer", "stop") or name not in _BUILT_IN[kind]
         ]
     except (ConfigError, LookupError, TypeError):
         return []

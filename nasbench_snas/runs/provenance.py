@@ -11,6 +11,7 @@ import platform
 import subprocess
 import sys
 import time
+import warnings
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -164,11 +165,22 @@ def environment(device: str) -> dict[str, Any]:
         "flags": {
             "deterministic": torch.are_deterministic_algorithms_enabled(),
             "cudnn_benchmark": torch.backends.cudnn.benchmark,
-            "tf32": torch.backends.cuda.matmul.allow_tf32,
-            "tf32_convolutions": torch.backends.cudnn.allow_tf32,
+            **_tf32(),
         },
         "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
     }
+
+
+def _tf32() -> dict[str, bool]:
+    """Return whether products and convolutions in float32 may be computed in TF32."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch 2.9 announces other names of these
+        return {
+            "tf32": torch.backends.cuda.matmul.allow_tf32,
+            "tf32_convolutions": torch.backends.cudnn.allow_tf32,
+        }
 
 
 def source_hash(cls: type) -> str:

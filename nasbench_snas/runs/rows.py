@@ -152,6 +152,7 @@ def setting_columns(text: str) -> Row:
         "preset": config.preset,
         "seed": config.seed,
         "level": config.search.level,
+        "theta_policy": config.search.theta_policy,
         "purpose": config.purpose,
         "settings_from": config.settings_from or None,
         "alpha_settings": config.search.alpha.model_dump(mode="json"),

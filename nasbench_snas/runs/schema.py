@@ -41,11 +41,12 @@ SCHEMA: dict[str, tuple[str, ...]] = {
         "finished".split()
     ),
     "further": tuple(
-        "comparison setting unconstrained_setting level alpha_settings images "
+        "comparison setting unconstrained_setting level theta_policy alpha_settings images "
         "space_params split protocol protocol_note "
+        "stopped_at stopped_by stop_reason architecture_epoch "
         "search_view derive_rule n_candidates n_distinct_candidates selection_images "
-        "selection_acc selection_s reporting_images child_valid_acc_recalibrated child_matrix "
-        "n_edges entropy "
+        "selection_acc selection_steps selection_s reporting_images "
+        "child_valid_acc_recalibrated child_matrix n_edges entropy "
         "parent_params mac_elements child_cost criterion_cost kernels suite_version "
         "estimator_source name "
         "selection num_classes resolution changed_settings label "
@@ -69,9 +70,10 @@ TYPES: dict[str, str] = {
     **dict.fromkeys(
         "run_id parent_id stage estimator estimator_params space dataset constraint preset "
         "config_hash status reason genotype point coord_set device_name precision torch cuda "
-        "git_sha host_id comparison setting unconstrained_setting level alpha_settings "
-        "images space_params split protocol "
-        "protocol_note search_view derive_rule child_matrix kernels suite_version "
+        "git_sha host_id comparison setting unconstrained_setting level theta_policy "
+        "alpha_settings images space_params split protocol "
+        "protocol_note stopped_by stop_reason "
+        "search_view derive_rule child_matrix kernels suite_version "
         "estimator_source name selection changed_settings label truth purpose "
         "settings_from command folder".split(),
         "object",
@@ -80,7 +82,8 @@ TYPES: dict[str, str] = {
         "estimator_version seed retrain_seed schema_version epochs_done epochs_planned "
         "n_child_samples n_edges_kept n_nodes_dropped n_edges peak_mem_bytes steps n_samples "
         "n_devices parent_params num_classes resolution n_candidates n_distinct_candidates "
-        "selection_images reporting_images".split(),
+        "selection_images selection_steps reporting_images stopped_at "
+        "architecture_epoch".split(),
         "Int64",
     ),
     **dict.fromkeys("truncated stale_source deterministic dirty".split(), "boolean"),
@@ -144,9 +147,11 @@ def migrate(result: Mapping[str, Any]) -> Row:
 
 def rule_in_words(result: Mapping[str, Any]) -> str:
     """Return how the child was derived: ``argmax``, or ``best of 100 on 143 images, 1.7 s``."""
-    if not result.get("n_candidates"):
+    number = result.get("n_candidates")
+    if not number:
         return str(result["derive_rule"])
-    return (
-        f"best of {result['n_candidates']} on {result['selection_images']} images, "
-        f"{result['selection_s']:.1f} s"
-    )
+    rule, images = result["derive_rule"], result["selection_images"]
+    found = f"best of {number}" if rule == "best-of-N" else f"{rule}, {number} measured"
+    steps = result.get("selection_steps")
+    training = f", {steps} steps of training" if steps else ""
+    return f"{found} on {images} images{training}, {result['selection_s']:.1f} s"

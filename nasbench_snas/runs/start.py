@@ -237,7 +237,7 @@ class _Runner:
         beat = Beat(self.folder, first, share, end) if self.world.is_main else None
         if work.step == 0:
             self._save()
-        while work.epoch < last:
+        while not work.ended and work.epoch < last:
             if not work.epoch_finished:
                 work.one_step()
                 event = work.step_event()
@@ -258,7 +258,7 @@ class _Runner:
                 if decision != _TIME_IS_UP:
                     raise InterruptedRunError(decision, self.job.again)
                 break
-        return work.epoch < work.epochs
+        return not work.ended
 
     def _decision(self, seconds: float, steps: int) -> int:
         """Return a signal's number, `_TIME_IS_UP` or 0: the same on every process.
@@ -306,7 +306,8 @@ class _Runner:
             self.work.deadline = Deadline(self.began + limit - began)
         result = self.job.finish(self.work, truncated)
         result["measurement_s"] = time.monotonic() - began
-        reason = f"stopped after epoch {self.work.epoch}" if truncated else ""
+        reason = result.get("stop_reason") or ""
+        reason = f"stopped after epoch {self.work.epoch}" if truncated else reason
         if self.world.highest(int(self.work.deadline.cut)):  # each process measures a part
             result["truncated"] = truncated = True
             reason = f"{reason or 'trained to the end'}; no time to measure on all images"

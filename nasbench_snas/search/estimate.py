@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from nasbench_snas.compute.launched import launch_number
 from nasbench_snas.errors import NasbenchError
 from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder, run_folders
@@ -29,12 +30,17 @@ REACH = 4.0
 """Largest ratio of work at which a finished run says something."""
 
 
+Kind = tuple[str, str, str]
+"""What two runs must share for their times to be compared."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """What a finished run took.
 
     Attributes:
-        kind: Its space, estimator and level.
+        kind: What it shares with those it is compared with: its space, estimator, and level with
+            the policy that trains theta.
         device: Its device.
         work: Multiply-adds of a step.
         seconds: Wall-clock seconds of a step, its share of the validation included.
@@ -59,9 +65,11 @@ class Expected:
     sources: tuple[Measured, ...]
 
 
-def kind_of(config: RunConfig) -> tuple[str, str, str]:
-    """Return what two runs must share for their times to be compared."""
-    return config.space.name, config.estimator.name, config.search.level
+def kind_of(config: RunConfig) -> Kind:
+    """Return what two searches must share for their times to be compared."""
+    level, policy = config.search.level, config.search.theta_policy
+    trained = level if policy == "estimator" else f"{level}, {policy}"
+    return config.space.name, config.estimator.name, trained
 
 
 def steps_of(config: RunConfig) -> int | None:
@@ -93,32 +101,81 @@ def work_of(registry: Registry, config: RunConfig) -> float | None:
     return float(one * config.search.batch_size)
 
 
-class Times:
-    """What the finished runs of a store took on a device.
+class Finished:
+    """What finished work of some kind took on a device.
+
+    Args:
+        device: The name of the device, as runs record it.
+        processes: How many share a run; by default as many as were started with this one.
+
+    Attributes:
+        measured: The finished work.
+    """
+
+    def __init__(self, device: str, processes: int | None = None) -> None:
+        self.device, self.measured = device, list[Measured]()
+        self.processes = processes or launch_number("WORLD_SIZE", 1)
+
+    def read(
+        self, run: RunFolder, look: Callable[[dict[str, Any]], tuple[Kind, float | None]]
+    ) -> None:
+        """Add a finished run of this device; damaged ones are left out.
+
+        Args:
+            run: Its folder.
+            look: From its result to its kind and the work of a step (None: unknown).
+        """
+        try:
+            result = run.result() or {}
+            steps, seconds = int(result["steps"]), float(result["wall_s"])
+            device = str(result.get("device_name"))
+            if (device, result.get("n_devices", 1)) != (self.device, self.processes):
+                return
+            kind, work = look(result)
+        except (NasbenchError, KeyError, TypeError, ValueError):
+            return
+        if work is not None and steps > 0 and seconds > 0:
+            self.measured.append(Measured(kind, device, work, seconds / steps))
+
+    def near(self, kind: Kind, work: float | None, steps: int | None) -> Expected | None:
+        """Return what ``steps`` steps of some work will take, or None if nothing near is known."""
+        alike = [m for m in self.measured if m.kind == kind]
+        if steps is None or work is None or not alike:
+            return None
+        found = _seconds_of(work, alike)
+        return None if found is None else Expected(found[0] * steps, found[1])
+
+    @property
+    def days(self) -> str:
+        """The unit of days of work on this device."""
+        return "CPU-days" if self.device.startswith("cpu") else "GPU-days"
+
+    def in_words(self, found: Expected | None) -> str:
+        """Return an estimate in words."""
+        if found is None:
+            return f"time unknown (no finished run near it on {self.device}; --measure times steps)"
+        return f"about {duration(found.seconds)} ({told(found.sources)})"
+
+
+class Times(Finished):
+    """What the finished searches of a store took on a device.
 
     Args:
         registry: Where spaces come from.
-        root: The store; damaged runs are left out.
+        root: The store.
         device: The name of the device, as runs record it.
     """
 
     def __init__(self, registry: Registry, root: Path, device: str) -> None:
-        self.registry, self.device = registry, device
+        super().__init__(device)
+        self.registry = registry
         self._works: dict[str, float | None] = {}
-        self.measured = [m for folder in run_folders(root) if (m := self._read(folder))]
+        for run in run_folders(root):
+            self.read(run, lambda _, file=run.config_file: self._look(file))  # type: ignore[misc]
 
-    def _read(self, run: RunFolder) -> Measured | None:
-        try:
-            result = run.result() or {}
-            config = load_config(run.config_file)
-            steps, seconds = int(result["steps"]), float(result["wall_s"])
-            device = str(result.get("device_name"))
-            work = self.work(config) if device == self.device else None
-        except (NasbenchError, KeyError, TypeError, ValueError):
-            return None
-        if work is None or not (steps > 0 and seconds > 0):
-            return None
-        return Measured(kind_of(config), device, work, seconds / steps)
+    def _look(self, file: Path) -> tuple[Kind, float | None]:
+        config = load_config(file)
+        return kind_of(config), self.work(config)
 
     def work(self, config: RunConfig) -> float | None:
         """Return :func:`work_of`, counted once for equal networks."""
@@ -130,28 +187,13 @@ class Times:
 
     def expected(self, plan: PlannedRun) -> Expected | None:
         """Return what ``plan`` will take, or None if nothing near it has finished."""
-        steps, work = steps_of(plan.config), self.work(plan.config)
-        kind = kind_of(plan.config)
-        near = [m for m in self.measured if m.kind == kind]
-        if steps is None or work is None or not near:
-            return None
-        found = _seconds_of(work, near)
-        if found is None:
-            return None
-        seconds, sources = found
-        return Expected(seconds * steps * plan.config.search.epochs, sources)
-
-    @property
-    def days(self) -> str:
-        """The unit of days of work on this device."""
-        return "CPU-days" if self.device.startswith("cpu") else "GPU-days"
+        config, steps = plan.config, steps_of(plan.config)
+        steps = None if steps is None else steps * config.search.epochs
+        return self.near(kind_of(config), self.work(config), steps)
 
     def told(self, plan: PlannedRun) -> str:
         """Return the estimate in words."""
-        found = self.expected(plan)
-        if found is None:
-            return f"time unknown (no finished run near it on {self.device}; --measure times steps)"
-        return f"about {duration(found.seconds)} ({told(found.sources)})"
+        return self.in_words(self.expected(plan))
 
 
 def _seconds_of(work: float, near: list[Measured]) -> tuple[float, tuple[Measured, ...]] | None:

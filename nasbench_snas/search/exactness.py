@@ -44,14 +44,15 @@ def exactness(search: Search) -> dict[str, Any]:
     training = parent.training
     parent.train()
     try:
-        found = GradientTracker(1, search.seed, draws=DRAWS).measure(
-            search.step,
-            search.estimator,
-            search.dist,
-            search.learner.make_loss(batch),
-            parent,
-            batch,
-        )
+        with search.as_children():
+            found = GradientTracker(1, search.seed, draws=DRAWS).measure(
+                search.step,
+                search.estimator,
+                search.dist,
+                search.learner.make_loss(batch),
+                parent,
+                batch,
+            )
     finally:
         parent.train(training)
     search.ranking.seconds += time.perf_counter() - began

@@ -19,7 +19,7 @@ class SearchImages:
         config: The search's settings.
 
     Attributes:
-        selection: The part of ``search_valid`` that best-of-N selects by; None: there is none.
+        selection: The part of ``search_valid`` that a rule which compares selects by; None: none.
         reporting: The part that every accuracy of the search is measured on.
     """
 

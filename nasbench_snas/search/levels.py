@@ -4,7 +4,8 @@
 ``bilevel`` (DARTS first order, arXiv:1806.09055): alpha on the architecture split, then theta on
 the training split. ``unrolled`` (DARTS second order, its eqs. 6-8): as ``bilevel``, but alpha's
 loss is evaluated at ``theta - xi grad_theta L_train``; the Hessian-vector product comes from
-autograd, or from the finite difference of eq. 8.
+autograd, or from the finite difference of eq. 8. Where theta has a pass of its own, a policy
+(:mod:`nasbench_snas.search.policies`) may draw the architectures that train it.
 
 A level transforms the loss closure and says when optimisers step; it knows no estimator. Objective
 transformers (:mod:`nasbench_snas.search.transform`) change the closure that a level makes.
@@ -19,9 +20,10 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from nasbench_snas.api import Distribution, Estimator, Loss
+from nasbench_snas.api import Distribution, Estimator, Loss, one_hot
 from nasbench_snas.errors import ConfigError, DivergedError
 from nasbench_snas.search.objective import SupernetLoss
+from nasbench_snas.search.policies import ThetaPolicy
 from nasbench_snas.search.transform import Role, Transformers
 from nasbench_snas.search.unrolled import UnrolledLoss
 
@@ -32,8 +34,16 @@ Batch = tuple[Tensor, Tensor]
 class LossFactory(Protocol):
     """Builds the loss closure of a batch."""
 
-    def __call__(self, batch: Batch, *, theta: bool = True) -> SupernetLoss:
-        """Return the loss; ``theta``: whether its gradient for theta will be asked for."""
+    def __call__(
+        self, batch: Batch, *, theta: bool = True, single_path: bool = False
+    ) -> SupernetLoss:
+        """Return the loss.
+
+        Args:
+            batch: Images and labels.
+            theta: Whether its gradient for theta will be asked for.
+            single_path: Whether it is of one operation an edge, whatever the estimator draws.
+        """
 
 
 def check_finite(value: Tensor) -> None:
@@ -65,6 +75,8 @@ class Learner:
         reduce: Averages gradients over processes; called before clipping.
         share: Averages a value over processes, differentiably.
         transformers: Change the loss closure of every step, or add a penalty to alpha's objective.
+        policy: Draws the architectures that train theta, where that is a pass of its own; None:
+            the estimator does.
         check: Is handed every loss before it is used; raises where one is not finite (now, or
             where reading it back would make every step wait: later).
     """
@@ -82,6 +94,7 @@ class Learner:
     reduce: Callable[[Iterable[Tensor]], None] = lambda parameters: None
     share: Callable[[Tensor], Tensor] = lambda value: value
     transformers: Transformers | None = None
+    policy: ThetaPolicy | None = None
     check: Callable[[Tensor], None] = check_finite
 
     def loss(self, loss: Loss, role: Role) -> Recorded:
@@ -156,9 +169,11 @@ def search_step(
 
     Raises:
         DivergedError: The loss is not finite; nothing was changed by this step's optimisers.
-        ConfigError: ``arch_batch`` is missing.
+        ConfigError: ``arch_batch`` is missing, or a policy is to draw at the level ``joint``.
     """
     if level == "joint":
+        if learner.policy is not None:
+            raise ConfigError("level 'joint' has no step of theta's own that a policy could draw.")
         return _joint(learner, train_batch, train_alpha)
     if arch_batch is None:
         raise ConfigError(f"level {level!r} needs a batch of the architecture split.")
@@ -204,10 +219,15 @@ def _alpha_step(learner: Learner, loss: Loss) -> Tensor | None:
     noise = learner.estimator.noise(learner.dist, 1, learner.generator)
     value, cost = _surrogate(learner, learner.loss(loss, "alpha"), noise, "alpha")
     inputs = learner.alpha() + learner.control()
-    zero_gradients(inputs)
+    watch = None if learner.transformers is None else learner.transformers.watch
+    watched: list[nn.Parameter] = [] if watch is None else watch.parameters()
+    zero_gradients([*inputs, *watched])
     control = _control_gradients(learner, value)
     if value.requires_grad:
-        value.backward(inputs=inputs)
+        value.backward(inputs=[*inputs, *watched])
+    if watch is not None:
+        learner.reduce(watched)
+        watch.after_alpha()
     for parameter, gradient in zip(learner.control(), control, strict=True):
         parameter.grad = gradient
     _finish_alpha(learner)
@@ -215,15 +235,23 @@ def _alpha_step(learner: Learner, loss: Loss) -> Tensor | None:
 
 
 def _theta_step(learner: Learner, batch: Batch, cost: Tensor | None) -> StepResult:
-    loss = learner.loss(learner.make_loss(batch), "theta")
-    with torch.no_grad():
-        noise = learner.estimator.noise(learner.dist, 1, learner.generator)
-        weights = learner.estimator.weights(learner.dist, noise)
-    value = loss(weights).mean()
+    if learner.policy is None:
+        loss = learner.loss(learner.make_loss(batch), "theta")
+        with torch.no_grad():
+            noise = learner.estimator.noise(learner.dist, 1, learner.generator)
+            weights = learner.estimator.weights(learner.dist, noise)
+        value = loss(weights).mean()
+    else:
+        loss = learner.loss(learner.make_loss(batch, single_path=True), "theta")
+        drawn = learner.policy.draw().to(next(learner.dist.parameters()).device)
+        weights = one_hot(drawn, learner.dist.num_operations, learner.dist.dtype)
+        value = loss(weights[None]).sum()
     learner.check(value)
     zero_gradients(learner.theta())
     value.backward()
     finish_step(learner.theta(), learner.theta_optimizer, learner.theta_clip, learner.reduce)
+    if learner.transformers is not None and learner.transformers.watch is not None:
+        learner.transformers.watch.after_theta()
     return StepResult(loss.measured(cost))
 
 

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from nasbench_snas.api import LossTransformer
 from nasbench_snas.data.fingerprint import with_content
 from nasbench_snas.data.settings import Part
 from nasbench_snas.errors import ConfigError, suggest
-from nasbench_snas.registry import Registry
+from nasbench_snas.registry import Kind, Registry
 from nasbench_snas.runs.folder import RunFolder
 from nasbench_snas.runs.plugins import own_operations
 from nasbench_snas.runs.provenance import source_hash
 from nasbench_snas.search.criterion import completed
 from nasbench_snas.search.optimizers import alpha_defaults
+from nasbench_snas.search.policies import check_policy
 from nasbench_snas.search.rules import rule_class
 from nasbench_snas.settings.parameters import resolve_parameters
 from nasbench_snas.settings.run import Choice, RunConfig, recorded, resolve
@@ -107,6 +109,7 @@ def complete(registry: Registry, config: RunConfig, sources: dict[str, str]) -> 
         ConfigError: A setting is wrong.
         PluginError: A plug-in is unknown or broken.
     """
+    check_policy(config.search)
     estimator_class = registry.estimator(config.estimator.name)
     space_class = registry.space(config.space.name)
     estimator = _choice(config.estimator, estimator_class, "estimator")
@@ -137,7 +140,7 @@ def complete(registry: Registry, config: RunConfig, sources: dict[str, str]) -> 
 
 
 def of_plugins(registry: Registry, config: RunConfig) -> dict[str, Any]:
-    """Return the settings of derive rule and transformers, written out, and all their versions.
+    """Return the settings of derive rule, transformers and stops, written out, and their versions.
 
     Raises:
         ConfigError: A setting is wrong, or belongs to none of them.
@@ -159,27 +162,51 @@ def of_plugins(registry: Registry, config: RunConfig) -> dict[str, Any]:
     if criterion is not None and registry.is_plugin("criterion", criterion):
         versions[f"criterion {criterion}"] = registry.criterion(criterion).version
     refuse_repeated(config)
-    settings: dict[str, Any] = {}
     for name in config.transformers:
-        cls = registry.transformer(name)
-        given = config.transformer.get(name, {})
-        if written := _set(resolve_parameters(cls, given, f"transformer.{name}")):
-            settings[name] = written
-        versions[f"transformer {name}"] = cls.version
-    return {"child": child, "transformer": settings, "versions": versions}
+        refuse_level(registry.transformer(name), config)
+    updates: dict[str, Any] = {"child": child}
+    of_kind: tuple[tuple[Kind, tuple[str, ...], dict[str, Any]], ...] = (
+        ("transformer", config.transformers, config.transformer),
+        ("stop", config.stops, config.stop),
+    )
+    for kind, names, given in of_kind:
+        updates[kind] = settings = {}
+        for name in names:
+            cls = registry.plugin(kind, name)
+            if written := _set(resolve_parameters(cls, given.get(name, {}), f"{kind}.{name}")):
+                settings[name] = written
+            versions[f"{kind} {name}"] = cls.version
+    return {**updates, "versions": versions}
+
+
+def refuse_level(cls: type[LossTransformer], config: RunConfig) -> None:
+    """Raise :class:`ConfigError` for a transformer that is not defined at the level of the run."""
+    level = config.search.level
+    if level not in cls.levels:
+        raise ConfigError(
+            f"transformer {cls.name!r} is not defined at the level {level}.",
+            "It changes the loss of theta or of alpha alone; at the level joint one loss trains "
+            "both."
+            if level == "joint"
+            else "",
+            f"Choose --level {cls.levels[0]}, or leave the transformer out.",
+        )
 
 
 def refuse_repeated(config: RunConfig) -> None:
-    """Raise :class:`ConfigError` for a transformer named twice, or settings of one that is not."""
-    names = config.transformers
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise ConfigError(f"transformer {twice!r} is named twice.", fix="Name each once.")
-    if other := next((name for name in config.transformer if name not in names), None):
-        raise ConfigError(
-            f"transformer.{other} has settings, and no transformer {other!r} is applied.",
-            suggest(other, names) if names else "",
-            f"Apply it: --transform {other}",
-        )
+    """Raise :class:`ConfigError` for what is named twice, or has settings and is not named."""
+    for kind, option, names, settings in (
+        ("transformer", "--transform", config.transformers, config.transformer),
+        ("stop", "--stop", config.stops, config.stop),
+    ):
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ConfigError(f"{kind} {twice!r} is named twice.", fix="Name each once.")
+        if other := next((name for name in settings if name not in names), None):
+            raise ConfigError(
+                f"{kind}.{other} has settings, and no {kind} {other!r} is applied.",
+                suggest(other, names) if names else "",
+                f"Apply it: {option} {other}",
+            )
 
 
 def _set(values: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ Reference: Yu et al. 2020, arXiv:1902.08142, section 4.1 (Kendall's tau of share
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import torch
@@ -49,6 +50,9 @@ class Searched(Protocol):
     @property
     def images(self) -> SearchImages:
         """The images that measure the search."""
+
+    def as_children(self) -> AbstractContextManager[None]:
+        """While children are measured inside the parent: it has nothing that they have not."""
 
 
 class Ranking:
@@ -118,7 +122,8 @@ class Ranking:
     def _measure(self) -> dict[str, Any]:
         size = self._search.dist.num_operations
         z = one_hot(self._sample, size, torch.float32)
-        values = accuracies(self._search.parent, z, self._batches).tolist()
+        with self._search.as_children():
+            values = accuracies(self._search.parent, z, self._batches).tolist()
         compared = {
             name: agreement(values, self.known.accuracies(name, self._sample))
             for name in self.known.datasets

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nasbench_snas.api import Distribution, SearchState
+from nasbench_snas.api import Distribution, LossTransformer, SearchState
 from nasbench_snas.architecture.space import Space
-from nasbench_snas.errors import NasbenchError, PluginError
+from nasbench_snas.errors import ConfigError, NasbenchError, PluginError
 from nasbench_snas.registry import Registry
 from nasbench_snas.search.plan import PlannedRun
 from nasbench_snas.search.rules import derive_by, make_rule
@@ -38,7 +38,7 @@ class _NoNetwork:
     def __call__(self, z: Tensor, run: Tensor | None = None) -> Tensor:
         """Return the loss of each architecture, shape ``(R, n)``."""
         slope = torch.linspace(0.0, 1.0, z.shape[-1], device=z.device, dtype=z.dtype)
-        return functional.softplus((z * slope).mean(dim=(-1, -2)))
+        return functional.softplus((z * slope).flatten(2).mean(dim=-1))
 
     def error(self, z: Tensor) -> Tensor:
         """Return an error of one half for each architecture, shape ``(R, n)``."""
@@ -84,12 +84,31 @@ def _check_rule(config: RunConfig, registry: Registry, space: Space, dist: Distr
     )
     with _blamed("derivation rule", name):
         derive_by(rule, state)
+        announced = rule.work(space, config.child.candidates).steps
+    if state.tuned > announced:
+        raise PluginError(
+            f"derivation rule {name!r} trains the parent for {state.tuned} steps.",
+            f"Its method work() announces {announced}.",
+            "Return all steps from work(): RuleWork(measured, steps).",
+        )
 
 
 def _check_transformer(
     name: str, config: RunConfig, registry: Registry, space: Space, dist: Distribution
 ) -> None:
     cls = registry.transformer(name)
+    estimator = registry.estimator(config.estimator.name)
+    only_penalty = (
+        cls.transform is LossTransformer.transform
+        and cls.penalty is not LossTransformer.penalty
+        and not (cls.auxiliary_skip or cls.watches_operations)
+    )
+    if only_penalty and not estimator.has_alpha_gradient:
+        raise ConfigError(
+            f"transformer {name!r} is a penalty on alpha, which {estimator.name} does not train.",
+            "It would change nothing.",
+            "Leave it out, or choose an estimator with a gradient.",
+        )
     made = create(cls, config.transformer.get(name, {}), f"transformer.{name}")
     where = next(dist.parameters()).device
     one = Transformers([made], {name: stream(0, "trial", where)}, space)

@@ -40,7 +40,8 @@ def search_result(
     """
     config, estimator = search.config, search.estimator
     last = events[-1] if events else {}
-    if last.get("step") != search.step or "search_acc" not in last:  # stopped early on purpose
+    known = last.get("step") == search.step and "search_acc" in last
+    if not known or (search.stops is not None and search.stops.went_back):
         last |= search.measure()
     matrix = search.child_matrix()
     child = _pick(matrix, search.derive_rule, "inherited")
@@ -65,6 +66,7 @@ def search_result(
         "dataset": config.data.dataset,
         "images": config.data.content or NOT_RECORDED,
         "level": config.search.level,
+        "theta_policy": config.search.theta_policy,
         "protocol": config.data.protocol,
         "protocol_note": search.splits.label,
         "split": search.splits.fingerprint,
@@ -76,6 +78,7 @@ def search_result(
         "truncated": truncated,
         "epochs_done": search.epoch,
         "epochs_planned": config.search.epochs,
+        **({} if search.stops is None else search.stops.result()),
         "search_view": estimator.search_view,
         "derive_rule": search.derive_rule,
         "reporting_images": len(search.images.reporting),
@@ -126,12 +129,13 @@ def _truth(search: Search) -> dict[str, Any] | None:
 def _selection(chosen: Selection | None) -> dict[str, Any]:
     """Return what a selection was made by and what it took; nothing without one."""
     if chosen is None:
-        return {"n_candidates": 0, "selection_images": 0, "selection_s": 0.0}
+        return {"n_candidates": 0, "selection_images": 0, "selection_steps": 0, "selection_s": 0.0}
     return {
         "n_candidates": chosen.candidates,
         "n_distinct_candidates": chosen.distinct,
         "selection_images": chosen.images,
         "selection_acc": chosen.accuracy,
+        "selection_steps": chosen.steps,
         "selection_s": chosen.seconds,
     }
 

@@ -5,7 +5,7 @@ node, without ``none`` (DARTS, arXiv:1806.09055, section 2.4). ``sample``: one d
 of N draws the one that validates best on images set apart (Li and Talwalkar 2019, arXiv:1902.07638,
 section 3.2; Pham et al. 2018, arXiv:1802.03268, section 2.2; deviation from both: the whole
 selection part instead of one minibatch, and the parent's running batch-norm statistics instead of
-the minibatch's own).
+the minibatch's own). ``perturbation`` and ``shapley`` have modules of their own.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ import torch
 from torch import Tensor
 
 from nasbench_snas.api import RULES, DerivationRule, SearchState
-from nasbench_snas.architecture.space import Space
 from nasbench_snas.errors import PluginError
 from nasbench_snas.registry import Registry
+from nasbench_snas.search.perturbation import Perturbation
+from nasbench_snas.search.shapley import Shapley
+from nasbench_snas.search.topology import strongest
 from nasbench_snas.settings.parameters import create
 
 
@@ -43,7 +45,7 @@ class Top2(DerivationRule):
 
     def derive(self, state: SearchState) -> Tensor:
         """Return the kept edges' best operations, shape ``(E, K)``."""
-        return top2(state.space, state.strengths)
+        return strongest(state.space, state.strengths)
 
 
 class Sample(DerivationRule):
@@ -70,7 +72,7 @@ class BestOfN(DerivationRule):
         return drawn[int(state.accuracy(drawn).argmax())]
 
 
-_BUILT_IN = {rule.name: rule for rule in (Argmax, Top2, Sample, BestOfN)}
+_BUILT_IN = {rule.name: rule for rule in (Argmax, Top2, Sample, BestOfN, Perturbation, Shapley)}
 VIEWED = ("soft", "hard", "mean")
 """Views of the parent that no rule derives; a rule of that name would be reported as the view."""
 
@@ -105,32 +107,6 @@ def rule_class(registry: Registry, name: str) -> type[DerivationRule]:
     return registry.rule(name) if registry.is_plugin("rule", name) else _BUILT_IN[name]
 
 
-def top2(space: Space, strengths: Tensor, edges_per_node: int = 2) -> Tensor:
-    """Return DARTS' derivation: one-hot rows on the kept edges, zero rows elsewhere.
-
-    Args:
-        space: The space.
-        strengths: What edges and operations are ranked by, such as probabilities, ``(E, K)``.
-        edges_per_node: Incoming edges that each node keeps.
-
-    Returns:
-        Weights, shape ``(E, K)``.
-    """
-    allowed = strengths.clone()
-    if "none" in space.operations:
-        allowed[:, space.operations.index("none")] = -1.0
-    strength, choice = allowed.max(dim=-1)
-    weights = torch.zeros_like(strengths)
-    for cell in space.cells:
-        first = space.rows[cell.name].start
-        for node in range(cell.num_inputs, cell.num_inputs + cell.num_nodes):
-            rows = [first + e for e, (_, target) in enumerate(cell.edges) if target == node]
-            kept = sorted(rows, key=lambda row: (-float(strength[row]), row))[:edges_per_node]
-            for row in kept:
-                weights[row, choice[row]] = 1.0
-    return weights
-
-
 @torch.no_grad()
 def derive_by(rule: DerivationRule, state: SearchState) -> Tensor:
     """Return what ``rule`` derives, checked, shape ``(E, K)``.
@@ -148,8 +124,14 @@ def derive_by(rule: DerivationRule, state: SearchState) -> Tensor:
             f"{what} returned rows that choose no single operation.",
             "Expected one-hot rows, or rows of zeros for edges that are dropped.",
         )
-    if not rule.keeps_none and "none" in space.operations:
-        if bool((z[:, space.operations.index("none")] == 1).any()):
+    if space.absent and bool(z.cpu()[torch.tensor(space.absent)].any()):
+        raise PluginError(
+            f"{what} chose an operation that its edge does not have.",
+            "The edges of this space have different numbers of operations (state.space.absent).",
+            "Leave those places out.",
+        )
+    if not rule.keeps_none:
+        if any(float(z[place]) == 1 for place in space.places("none")):
             raise PluginError(
                 f"{what} chose the operation none.",
                 "Its class says keeps_none = False.",

@@ -50,7 +50,8 @@ class SearchWork(Search):
         passes = 3 + child.samples
         selected = 0
         if self.rule.uses_images and images.selection is not None:
-            selected = child.candidates * len(images.selection)
+            work = self.rule_work  # a step of training: a pass forward, two backward
+            selected = work.measured * len(images.selection) + 3 * work.steps * self.batch_size
         return passes * len(images.reporting) + child.recalibration_images + selected
 
     def step_event(self) -> dict[str, Any]:
@@ -83,6 +84,7 @@ def _genotype(search: SearchWork, config: RunConfig, name: str) -> Genotype:
         "in_channels": search.space.in_channels,
         "num_classes": search.space.num_classes,
         "resolution": search.space.resolution,
+        **({"auxiliary_skip": True} if search.space.auxiliary_skip else {}),
     }
     genotype = from_choices(search.space, search.derived().tolist(), name)
     return replace(genotype, space=space)

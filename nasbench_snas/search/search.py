@@ -7,7 +7,6 @@ never stopped.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -23,25 +22,28 @@ from nasbench_snas.compute.training import (
     sgd,
 )
 from nasbench_snas.cost.size import check_memory
-from nasbench_snas.data import load_splits, make_augmenter, stream_of
+from nasbench_snas.data import Split, load_splits, make_augmenter, stream_of
 from nasbench_snas.data.shards import ShardAugment, ShardedStream
 from nasbench_snas.oracle.tracking import GradientTracker
 from nasbench_snas.registry import Registry
 from nasbench_snas.search.captured import Captured, CapturedLoss, capturable
+from nasbench_snas.search.composed import Composed
 from nasbench_snas.search.criterion import cost_of
 from nasbench_snas.search.derivation import Derives
 from nasbench_snas.search.images import SearchImages
 from nasbench_snas.search.levels import Batch, Learner, search_step
 from nasbench_snas.search.objective import SupernetLoss, losses_and_errors
 from nasbench_snas.search.optimizers import alpha_optimizer
+from nasbench_snas.search.path_dropout import path_dropout
+from nasbench_snas.search.policies import make_policy
 from nasbench_snas.search.ranking import Ranking
 from nasbench_snas.search.resource import ResourceTerm
 from nasbench_snas.search.rules import make_rule
 from nasbench_snas.search.state import restore, state_of
 from nasbench_snas.search.temperatures import check_temperatures
 from nasbench_snas.search.totals import StepTotals
-from nasbench_snas.search.transform import Transformers
-from nasbench_snas.search.views import view_weights
+from nasbench_snas.search.unrolled import refuse_noisy_differences
+from nasbench_snas.search.views import spread, view_weights
 from nasbench_snas.seeding import stream
 from nasbench_snas.settings.parameters import create
 from nasbench_snas.settings.run import RunConfig, SearchSettings
@@ -90,6 +92,7 @@ class Search(Derives):
         family = create(registry.space(config.space.name), config.space.parameters, "space")
         self.space: Space = family.build(channels, self.splits.num_classes, width)
         check_memory(self.space)
+        refuse_noisy_differences(self.space, self.settings)
         known = family.known() if self.settings.track_truth else None
         estimator_class = registry.estimator(config.estimator.name)
         self.estimator: Estimator = create(
@@ -98,7 +101,7 @@ class Search(Derives):
         check_temperatures(config.estimator.parameters, torch.float32)
         self.rule = make_rule(registry, self.derive_rule, config.child.parameters)
         if self.rule.uses_images:
-            self.selection_part()  # refused now, not after the training
+            self.check_rule()  # refused now, not after the training
         alpha_init = stream(self.seed, "alpha-init")
         self.dist: Distribution = self.estimator.make_distribution(self.space, alpha_init)
         # With several processes, gradients are averaged where the network is.
@@ -106,10 +109,7 @@ class Search(Derives):
         self.home = torch.device("cpu") if on_host else self.device
         self.estimator.to(self.home)
         self.dist.to(self.home)
-        members = [
-            create(registry.transformer(name), config.transformer.get(name, {}), "transformer")
-            for name in config.transformers
-        ]
+        composed = Composed(config, registry, self.space, self.home)
         parent, self.note = build_parent(
             self.space,
             stream(self.seed, "theta-init"),
@@ -119,7 +119,9 @@ class Search(Derives):
             partial_channels=self.estimator.partial_channels,
             double_backward=self.settings.level == "unrolled"
             or self.estimator.needs_double_backward
-            or any(member.needs_double_backward for member in members),
+            or composed.double_backward,
+            plain_as=composed.plain,
+            auxiliary_skip=composed.auxiliary_skip,
             synchronised=self.settings.sync_batchnorm,
             autocast=self.settings.amp != "off",
             batch_size=self.settings.batch_size,
@@ -134,25 +136,27 @@ class Search(Derives):
             self.note += "; the control variate is not tuned at this level"
         self.generators = {name: stream(self.seed, name, self.home) for name in _STREAMS}
         self.generators["path-dropout"] = stream(self.seed, "path-dropout", self.device)
-        sources = {
-            name: stream(self.seed, f"transformer {name}", self.home)
-            for name in config.transformers
-        }
-        self.generators |= {f"transformer {name}": one for name, one in sources.items()}
-        self.transformers = Transformers(members, sources, self.space) if members else None
+        self.generators |= composed.generators
+        self.transformers = composed.transformers()
+        if self.transformers is not None:
+            self.transformers.attach(parent)
         self.dense = self.estimator.dense and self.device.type == "cuda"
         self.captured = None
-        if all(m.captures for m in members) and capturable(parent, self.estimator, self.device):
+        if composed.captures and capturable(parent, self.estimator, self.device):
             self.captured = Captured(parent)
             self.note += "; steps are captured as CUDA graphs"
         self.totals = StepTotals(self.device)
         own = cost_of(registry, config.cost, self.space)
         self.resource = ResourceTerm(self.space, config.cost, self.generators["cost"], own)
+        self.policy = make_policy(self.settings, self.space, self.resource.model.unit, self.seed)
+        if self.policy is not None:
+            self.generators["theta-policy"] = self.policy.generator
         self._build_learner()
         self.tracker = GradientTracker(self.settings.track_gradients, self.seed)
         self.epoch = self.step = 0
         self.elapsed = 0.0
         self.history: list[Tensor] = []
+        self.stops = composed.watching(self)
         self.ranking = None if known is None else Ranking(known, self, self.settings.epochs)
 
     @property
@@ -181,21 +185,20 @@ class Search(Derives):
         self.splits = splits.to(self.device)
         self.augment = make_augmenter(config.data, splits.statistics, splits.image_shape)
         self.images = SearchImages(self.splits, self.augment, config)
-        size = self.settings.batch_size
-        rows = self.world.rows(size)
+        self.train_stream = self.batches_of(self.splits.train, "data")
+        self.arch_stream = self.batches_of(self.splits.arch, "arch") if self.splits.arch else None
 
-        def batches(split: Any, name: str) -> ShardedStream:
-            whole = stream_of(
-                split,
-                size,
-                stream(self.seed, f"{name}-order", self.device),
-                ShardAugment(self.augment, rows, self.device),
-                augment_generator=stream(self.seed, f"{name}-augment", self.device),
-            )
-            return ShardedStream(whole, rows, self.device)
-
-        self.train_stream = batches(self.splits.train, "data")
-        self.arch_stream = batches(self.splits.arch, "arch") if self.splits.arch else None
+    def batches_of(self, split: Split, name: str) -> ShardedStream:
+        """Return the training batches of a split, by random streams called after ``name``."""
+        size, rows = self.settings.batch_size, self.world.rows(self.settings.batch_size)
+        whole = stream_of(
+            split,
+            size,
+            stream(self.seed, f"{name}-order", self.device),
+            ShardAugment(self.augment, rows, self.device),
+            augment_generator=stream(self.seed, f"{name}-augment", self.device),
+        )
+        return ShardedStream(whole, rows, self.device)
 
     def _build_learner(self) -> None:
         theta = self.settings.theta
@@ -213,39 +216,47 @@ class Search(Derives):
             reduce=self.world.average_gradients,
             share=self.world.mean,
             transformers=self.transformers,
+            policy=self.policy,
             check=self.totals.check,
         )
 
     def _make_loss(
-        self, batch: Batch, *, theta: bool = True, path_dropout: bool = True
+        self,
+        batch: Batch,
+        *,
+        theta: bool = True,
+        path_dropout: bool = True,
+        single_path: bool = False,
     ) -> SupernetLoss:
         images, labels = batch
+        every = self.estimator.needs_all_operations or self.dense
         options: dict[str, Any] = {
-            "all_operations": self.estimator.needs_all_operations or self.dense,
+            "all_operations": every and not single_path,
             "edge_mask": self._path_dropout(len(labels)) if path_dropout else None,
             "autocast": self.settings.amp == "bf16",
             "share": self.world.mean if self.world.size > 1 else None,
         }
-        if self.captured is not None and path_dropout:
+        if self.captured is not None and path_dropout and not single_path:
             return CapturedLoss(self.captured, images, labels, theta, **options)
         return SupernetLoss(self.parent, images, labels, **options)
 
     def _path_dropout(self, batch: int) -> Tensor | None:
-        """Return factors 0 or 1/keep of each edge and own image, ``(cells, edges, B)``, or None."""
-        drop = self.settings.drop_path
-        if drop == 0:
-            return None
-        cells = sum(layer.kind == "cell" for layer in self.space.layers)
-        edges = max(len(cell.edges) for cell in self.space.cells)
-        whole = batch * self.world.size
-        keep = torch.full((cells, edges, whole), 1 - drop, device=self.device)
-        mask = torch.bernoulli(keep, generator=self.generators["path-dropout"]) / (1 - drop)
-        return mask[..., self.world.rows(whole)]
+        """Return the factors of path dropout for a batch, or None; see :func:`path_dropout`."""
+        generator = self.generators["path-dropout"]
+        return path_dropout(self.space, self.settings.drop_path, batch, self.world, generator)
 
     def theta_rate(self) -> float:
         """Return theta's learning rate of the current epoch: a cosine from ``lr`` to ``lr_min``."""
         theta = self.settings.theta
         return cosine_rate(theta.lr, theta.lr_min, self.epoch, self.settings.epochs)
+
+    def tell_progress(self, step: int) -> None:
+        """Set everything that moves over the run to where it is in ``step``."""
+        progress = step / max(self.total_steps - 1, 1)
+        self.estimator.set_progress(progress)
+        if self.transformers is not None:
+            self.transformers.progress = progress
+        self.set_auxiliary(shown=True)
 
     @own_modes()
     def one_step(self) -> None:
@@ -256,10 +267,7 @@ class Search(Derives):
         """
         for group in self.learner.theta_optimizer.param_groups:
             group["lr"] = self.theta_rate()
-        progress = self.step / max(self.total_steps - 1, 1)
-        self.estimator.set_progress(progress)
-        if self.transformers is not None:
-            self.transformers.progress = progress
+        self.tell_progress(self.step)
         self.parent.train()
         self.estimator.train()
         train_batch = self.train_stream.next_batch()
@@ -309,7 +317,17 @@ class Search(Derives):
         if self.ranking is not None:
             event["truth"] = self.ranking.epoch()
             self.apart = self.ranking.seconds
+        if self.transformers is not None:
+            event |= self.transformers.values()
+        if self.stops is not None:
+            event |= self.stops.after_epoch()
         return event
+
+    @property
+    def ended(self) -> bool:
+        """Whether the search is over: its epochs are done, or a stop has ended it."""
+        stopped = self.stops is not None and self.stops.stopped is not None
+        return stopped or super().ended
 
     @own_modes()
     def measure(self, validated: bool = True) -> dict[str, Any]:
@@ -322,15 +340,8 @@ class Search(Derives):
     def _architecture_metrics(self) -> dict[str, Any]:
         probs = self.dist.marginals(self.generators["report"])[0]
         self.history.append(probs.detach().cpu().float())
-        entropy = torch.special.entr(probs).sum(dim=-1)
-        by_cell = {
-            f"entropy_{name}": float(entropy[rows].mean()) for name, rows in self.space.rows.items()
-        }
         return {
-            "entropy": float(entropy.mean()),
-            **by_cell,
-            "entropy_edges": [float(e) for e in entropy],
-            "max_prob": float(probs.max(dim=-1).values.mean()),
+            **spread(self.space, probs),
             "expected_cost": self.resource.expected(probs),
             **self.resource.values(),
             **self.estimator.progress_values(),
@@ -359,10 +370,6 @@ class Search(Derives):
                 sums += len(labels) * means.double()
         right, loss, seen = self.world.total(sums).tolist()
         return 100.0 * right / seen, loss / seen
-
-    def valid_batches(self) -> Iterator[Batch]:
-        """Yield all normalised batches of ``search_valid``, both parts, in fixed order."""
-        return self.images.batches(self.splits.search_valid)
 
     def peak_memory(self) -> int:
         """Return the largest memory in use so far, in bytes (of the device, or of the process)."""

@@ -27,6 +27,7 @@ class Selection:
         candidates: Architectures whose accuracy was asked for.
         distinct: Different ones among them, all measured but where the time was up.
         images: Images that each was measured on.
+        steps: Steps for which the rule trained the parent.
         seconds: Wall-clock seconds.
     """
 
@@ -35,6 +36,7 @@ class Selection:
     candidates: int
     distinct: int
     images: int
+    steps: int
     seconds: float
 
 
@@ -58,5 +60,6 @@ def select(rule: DerivationRule, state: SearchState, images: int) -> Selection:
         candidates=state.asked,
         distinct=state.distinct,
         images=images,
+        steps=state.tuned,
         seconds=time.perf_counter() - began,
     )

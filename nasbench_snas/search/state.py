@@ -21,6 +21,8 @@ def state_of(search: Any) -> dict[str, Any]:
     canonical = search.parent.canonical
     transformers = search.transformers
     changing = {} if transformers is None else {"transformers": transformers.state_dict()}
+    if search.stops is not None:
+        changing["stops"] = search.stops.state_dict()
     return {
         **changing,
         "parent": canonical(search.parent.state_dict()),
@@ -61,6 +63,8 @@ def restore(search: Any, state: dict[str, Any]) -> None:
         restore_generator(generator, state["generators"][name])
     if search.transformers is not None:
         search.transformers.load_state_dict(state["transformers"])
+    if search.stops is not None:
+        search.stops.load_state_dict(state["stops"])
     search.train_stream.load_state_dict(state["train_stream"])
     if search.arch_stream:
         search.arch_stream.load_state_dict(state["arch_stream"])
@@ -71,4 +75,4 @@ def restore(search: Any, state: dict[str, Any]) -> None:
         search.apart = search.ranking.seconds
     search.totals.begin(state["sums"])
     search.history = [probs.cpu() for probs in state["history"]]
-    search.estimator.set_progress(max(search.step - 1, 0) / max(search.total_steps - 1, 1))
+    search.tell_progress(max(search.step - 1, 0))

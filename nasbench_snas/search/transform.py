@@ -10,16 +10,20 @@ term.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nasbench_snas.api import Distribution, Loss, LossStep, LossTransformer
 from nasbench_snas.architecture.space import Space
 from nasbench_snas.errors import PluginError
+from nasbench_snas.search.operations import OperationWatch
 
+_FROZEN = " frozen operations"
+"""Key of what is frozen in the state, beside the names of transformers."""
 Role = Literal["joint", "theta", "alpha"]
 
 
@@ -59,6 +63,7 @@ class Transformers:
 
     Attributes:
         progress: Fraction of the run.
+        watch: What shows gradients of operations to those that watch them; None: nobody does.
     """
 
     def __init__(
@@ -69,6 +74,7 @@ class Transformers:
     ) -> None:
         self.members, self._generators, self._space = tuple(members), generators, space
         self.progress = 0.0
+        self.watch: OperationWatch | None = None
 
     def loss(self, loss: Loss, role: Role) -> Loss:
         """Return the transformed loss of a step."""
@@ -104,14 +110,42 @@ class Transformers:
             total = term.reshape(()) if total is None else total + term.reshape(())
         return total
 
+    @property
+    def adds_auxiliary_skip(self) -> bool:
+        """Whether the parent has auxiliary skip connections for one of them."""
+        return any(member.auxiliary_skip for member in self.members)
+
+    @property
+    def auxiliary_weight(self) -> float:
+        """The weight of auxiliary skip connections now: the product of all that set one."""
+        weights = [m.auxiliary_weight(self.progress) for m in self.members if m.auxiliary_skip]
+        return math.prod(weights)
+
+    def values(self) -> dict[str, float]:
+        """Return what belongs in the event of an epoch."""
+        values: dict[str, float] = {}
+        if self.adds_auxiliary_skip:
+            values["auxiliary_weight"] = self.auxiliary_weight
+        if self.watch is not None:
+            values["frozen_operations"] = float(len(self.watch.frozen))
+        return values
+
+    def attach(self, parent: nn.Module) -> None:
+        """Let those that watch operations watch those of ``parent``."""
+        watching = [member for member in self.members if member.watches_operations]
+        self.watch = OperationWatch(parent, watching) if watching else None
+
     def _step(self, member: LossTransformer, role: Role) -> LossStep:
         return LossStep(role, self.progress, self._space, self._generators[member.name])
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of each by name."""
-        return {member.name: member.state_dict() for member in self.members}
+        """Return the state of each by name, and what is frozen."""
+        own = {} if self.watch is None else {_FROZEN: self.watch.state_dict()}
+        return {member.name: member.state_dict() for member in self.members} | own
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned."""
         for member in self.members:
             member.load_state_dict(state[member.name])
+        if self.watch is not None:
+            self.watch.load_state_dict(state[_FROZEN])

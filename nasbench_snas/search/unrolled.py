@@ -9,7 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from nasbench_snas.architecture.space import Space
+from nasbench_snas.errors import ConfigError
 from nasbench_snas.search.objective import SupernetLoss, losses_and_errors
+from nasbench_snas.settings.run import SearchSettings
 
 
 class UnrolledLoss:
@@ -132,3 +135,18 @@ def _moved(
     """Return ``theta + factor * direction``; a missing direction is zero."""
     pairs = zip(theta.items(), direction, strict=True)
     return {name: p if d is None else p + factor * d for (name, p), d in pairs}
+
+
+def refuse_noisy_differences(space: Space, settings: SearchSettings) -> None:
+    """Refuse differences of losses where an operation draws new random numbers at every pass.
+
+    Raises:
+        ConfigError: The level takes such differences in such a space.
+    """
+    noisy = [spec.name for spec in space.operation_specs if spec.kind == "noise"]
+    if noisy and settings.level == "unrolled" and settings.unrolled_hessian != "exact":
+        raise ConfigError(
+            f"unrolled_hessian = 'finite-difference' is not possible with {noisy[0]!r}.",
+            "The two losses of a difference would have different noise.",
+            "Use --set search.unrolled_hessian=exact.",
+        )

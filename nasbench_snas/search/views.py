@@ -9,14 +9,14 @@ other than ``none``), and what another rule derives, where that is the rule (see
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from nasbench_snas.api import Distribution, Estimator
 from nasbench_snas.architecture.space import Space
-from nasbench_snas.search.rules import top2
+from nasbench_snas.search.topology import strongest
 
 ViewName = Literal["soft", "hard", "mean", "argmax", "top2"]
 VIEWS: tuple[ViewName, ...] = ("soft", "hard", "mean", "argmax", "top2")
@@ -57,4 +57,20 @@ def view_weights(
         return dist.marginals(generator)[0]
     if view == "argmax":
         return dist.mode()[0]
-    return top2(space, dist.strengths(generator)[0])
+    return strongest(space, dist.strengths(generator)[0])
+
+
+def spread(space: Space, probs: Tensor) -> dict[str, Any]:
+    """Return how far a distribution is from a decision: entropies in nats, largest probabilities.
+
+    Args:
+        space: The space.
+        probs: Shape ``(E, K)``.
+    """
+    entropy = torch.special.entr(probs).sum(dim=-1)
+    return {
+        "entropy": float(entropy.mean()),
+        **{f"entropy_{name}": float(entropy[rows].mean()) for name, rows in space.rows.items()},
+        "entropy_edges": [float(e) for e in entropy],
+        "max_prob": float(probs.max(dim=-1).values.mean()),
+    }

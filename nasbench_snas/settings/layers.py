@@ -16,7 +16,7 @@ from nasbench_snas.settings.values import check_values
 
 OF_PLUGINS = (
     *("estimator.", "space.", "cost.parameters.", "cost.places."),
-    *("data.parameters.", "child.parameters.", "transformer.", "versions."),
+    *("data.parameters.", "child.parameters.", "transformer.", "stop.", "versions."),
 )
 """Beginnings of the keys that plug-ins check."""
 

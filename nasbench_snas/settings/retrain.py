@@ -31,7 +31,7 @@ _PREFIX = "retrain-"
 _CHOSEN = (
     *("genotype", "seed", "space", "data.dataset", "data.parameters", "data.fake"),
     *("data.content", "data.fingerprint"),
-    "network.skeleton",
+    *("network.skeleton", "network.auxiliary_skip"),
     *("training.amp", "training.eval_batch_size", "training.sync_batchnorm"),
 )
 """What a retraining chooses without leaving its preset."""
@@ -69,6 +69,11 @@ class NetworkSettings(BaseModel):
     )
     dropped_nodes: Literal["keep", "remove"] = Field(
         default="keep", description="Nodes without input stay as zero maps, or are removed."
+    )
+    auxiliary_skip: bool = Field(
+        default=False,
+        description="Auxiliary skip connection beside every edge; from the search, where its space "
+        "has them.",
     )
     max_macs: float | None = Field(
         default=None,
@@ -186,6 +191,8 @@ class RetrainConfig(BaseModel):
         values["data"] = self.data.identity()
         values["training"].pop("test_every")
         values["network"].pop("max_macs")
+        if not self.network.auxiliary_skip:
+            values["network"].pop("auxiliary_skip")
         if not self.training.sync_batchnorm:
             values["training"].pop("sync_batchnorm")
         return values

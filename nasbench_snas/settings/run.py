@@ -30,6 +30,9 @@ _STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 _OF_SELECTION = ("candidates", "selection_fraction")
 _RECORDS = {"preset", "checkpoint_seconds", "purpose", "settings_from"}
 """Settings that do not decide the result."""
+THETA_RANDOM = 2
+"""Uniform architectures of the theta policy ``sandwich``, by default (BigNAS: 2)."""
+ThetaPolicyName = Literal["estimator", "uniform", "strict-fairness", "sandwich"]
 Purpose = Literal["not recorded", "tuning", "exploratory", "confirmatory"]
 
 
@@ -96,6 +99,14 @@ class SearchSettings(BaseModel):
     unrolled_hessian: Literal["exact", "finite-difference"] = Field(
         default="exact", description="Hessian-vector product of the level `unrolled`."
     )
+    theta_policy: ThetaPolicyName = Field(
+        default="estimator",
+        description="What trains theta at the levels bilevel and unrolled: the estimator's draws, "
+        "or uniform, strict-fairness, sandwich.",
+    )
+    theta_random: int = Field(
+        default=THETA_RANDOM, ge=0, description="Uniform architectures of the policy sandwich."
+    )
     drop_path: float = Field(
         default=0.0,
         ge=0,
@@ -136,11 +147,11 @@ class ChildSettings(BaseModel):
 
     rule: str = Field(
         default="declared",
-        description="How the child is derived: argmax, top2, sample, best-of-N, or a plug-in; "
-        "declared: as the estimator says.",
+        description="How the child is derived: argmax, top2, sample, best-of-N, perturbation, "
+        "shapley, or a plug-in; declared: as the estimator says.",
     )
     parameters: dict[str, Any] = Field(
-        default_factory=dict, description="Settings of a derive rule that is a plug-in."
+        default_factory=dict, description="Settings of the derive rule."
     )
     candidates: int = Field(
         default=100, ge=1, description="N of best-of-N: architectures drawn from the distribution."
@@ -149,8 +160,8 @@ class ChildSettings(BaseModel):
         default=0.5,
         ge=0,
         lt=1,
-        description="Share of search_valid that best-of-N selects by; all accuracies are measured "
-        "on the rest. 0: all of it measures, nothing selects.",
+        description="Share of search_valid that rules which compare select by; all accuracies are "
+        "measured on the rest. 0: all of it measures, nothing selects.",
     )
     samples: int = Field(default=8, ge=1, description="Architectures for each sampled view.")
     recalibration_images: int = Field(
@@ -196,15 +207,19 @@ class RunConfig(BaseModel):
     cost: CostSettings = Field(default_factory=CostSettings, description="Resource term.")
     child: ChildSettings = Field(default_factory=ChildSettings, description="Child validation.")
     transformers: tuple[str, ...] = Field(
-        default=(), description="Objective transformers, the first innermost; plug-ins."
+        default=(), description="Objective transformers, the first innermost."
     )
     transformer: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Their settings, by name."
     )
+    stops: tuple[str, ...] = Field(default=(), description="Early stops, in order.")
+    stop: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Their settings, by name."
+    )
     versions: dict[str, int] = Field(
         default_factory=dict,
-        description="Versions of plug-ins (rule, criterion, transformers, operations), filled in "
-        "when a run is planned.",
+        description="Versions of plug-ins (rule, criterion, transformers, stops, operations), "
+        "filled in when a run is planned.",
     )
     checkpoint_seconds: float = Field(
         default=60.0, ge=0, description="Seconds between checkpoints within an epoch."
@@ -227,6 +242,7 @@ class RunConfig(BaseModel):
             ("dataset", self.data.dataset),
             *(rule if self.child.rule != "declared" else []),
             *(("transformer", name) for name in self.transformers),
+            *(("stop", name) for name in self.stops),
         ]
 
     def identity(self, estimator_version: int) -> dict[str, Any]:
@@ -241,7 +257,11 @@ class RunConfig(BaseModel):
             values["search"].pop(watching)
         if not self.search.sync_batchnorm:
             values["search"].pop("sync_batchnorm")
-        for plugins in ("transformers", "transformer", "versions"):
+        if self.search.theta_policy == "estimator":
+            values["search"].pop("theta_policy")
+        if self.search.theta_policy != "sandwich":
+            values["search"].pop("theta_random")
+        for plugins in ("transformers", "transformer", "stops", "stop", "versions"):
             if not values[plugins]:
                 values.pop(plugins)
         values["estimator_version"] = estimator_version

@@ -40,6 +40,7 @@ from nasbench_snas.stats.means import mean_interval
 from nasbench_snas.stats.median import median_interval, smallest_sample
 from nasbench_snas.stats.moments import GradientMoments
 from nasbench_snas.stats.paired import PairedComparison, compare_family, holm, sign_test
+from nasbench_snas.stats.pareto import bootstrap_mean, hypervolume, pareto_front
 from nasbench_snas.stats.power import hotelling_power, required_draws, required_noncentrality
 from nasbench_snas.stats.profiles import PerformanceProfile, normalise_scores, performance_profile
 from nasbench_snas.stats.ranks import detectable_difference, max_min_p, told_from_best
@@ -66,6 +67,7 @@ __all__ = [
     "agreement",
     "bold",
     "bold_rows",
+    "bootstrap_mean",
     "break_even_budget",
     "budget",
     "cells",
@@ -86,6 +88,7 @@ __all__ = [
     "hotelling_from_draws",
     "hotelling_power",
     "hotelling_test",
+    "hypervolume",
     "interquartile_mean",
     "interval",
     "jackknife",
@@ -99,6 +102,8 @@ __all__ = [
     "normalise_scores",
     "paired",
     "paired_hotelling",
+    "pareto",
+    "pareto_front",
     "performance_profile",
     "probability_greater",
     "probability_of_improvement",

@@ -130,7 +130,7 @@ def run_point(root: Path, run: str, registry: Registry) -> Point:
 
     search = load_search(find_run(root, run), registry)
     parent = ReferenceParent(search.space, stream(search.seed, "theta-init"))
-    parent.load_state_dict(search.parent.canonical(search.parent.state_dict()))
+    parent.load_canonical(search.parent.canonical(search.parent.state_dict()))
     probs = search.dist.marginals(stream(search.seed, "report"))[0].double()
     return Point(run, float("nan"), parent.double(), probs / probs.sum(dim=-1, keepdim=True))
 

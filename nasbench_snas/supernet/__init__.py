@@ -5,6 +5,7 @@ __all__ = [
     "child",
     "fast",
     "modules",
+    "noise",
     "reference",
     "skeleton",
 ]

@@ -9,6 +9,7 @@ and a continued run asks for what it ran on (``kernels_name``).
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import torch
 
@@ -39,6 +40,8 @@ def build_parent(
     dtype: torch.dtype = torch.float32,
     partial_channels: int = 1,
     double_backward: bool = False,
+    plain_as: str = "",
+    auxiliary_skip: bool = False,
     synchronised: bool = False,
     autocast: bool = False,
     recompute: bool = False,
@@ -48,7 +51,8 @@ def build_parent(
     """Return a parent of ``space`` and one line that says which network and kernels run, and why.
 
     Args:
-        space: The declaration.
+        space: The declaration. One whose operations differ from edge to edge, with auxiliary skip
+            connections or operations that draw random numbers needs the reference parent.
         generator: Source of the initial weights, which are the same for every choice.
         kernels: ``auto``, ``reference``, ``cpu`` or ``triton`` (see ``select_backend``), or
             ``plain``: the reference parent.
@@ -56,6 +60,9 @@ def build_parent(
         dtype: Its type.
         partial_channels: PC-DARTS's ``k``; more than 1 needs the reference parent.
         double_backward: Whether gradients of gradients will be taken; needs the reference parent.
+        plain_as: Why else the reference parent is needed, in words; empty: it is not.
+        auxiliary_skip: Whether every edge has an auxiliary skip connection that children of the
+            space have not; needs the reference parent.
         synchronised: Whether batch norms will be synchronised over processes; needs the reference
             parent, whose batch norms are modules.
         autocast: Whether it is to compute in bfloat16. Triton's kernels store activations in it;
@@ -69,6 +76,9 @@ def build_parent(
         "as synchronised batch norms need it": synchronised,
         "as partial channels need it": partial_channels > 1,
         "as gradients of gradients need it": double_backward,
+        plain_as: bool(plain_as),
+        "as auxiliary skip connections need it": auxiliary_skip,
+        space.unfused: bool(space.unfused),
         "as autocast needs it": autocast and not _stores(kernels, device, dtype),
     }
     if any(needs.values()):
@@ -88,7 +98,9 @@ def build_parent(
             return fast.to(device=device, dtype=dtype), f"parent: fused cells; {note}"
         why = note.split("; ", 1)[-1]
         reason = f"the faster one for nodes of this size; {why}"
-    plain = ReferenceParent(space, generator, partial_channels=partial_channels)
+    built = replace(space, auxiliary_skip=True) if auxiliary_skip else space
+    plain = ReferenceParent(built, generator, partial_channels=partial_channels)
+    plain.space = space  # what children are built of
     note = f"parent: one module per operation (plain PyTorch), {reason}"
     return plain.to(device=device, dtype=dtype), note
 

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from nasbench_snas.architecture.operations import Conv, Operation, OwnModule
+from nasbench_snas.architecture.operations import OPERATIONS, Conv, Operation, OwnModule
 from nasbench_snas.errors import PluginError
+from nasbench_snas.supernet.noise import Noise
 
 
 class Zero(nn.Module):
@@ -111,6 +112,8 @@ def build_operation(
         return Zero(stride)
     if operation.kind == "skip":
         return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, affine)
+    if operation.kind == "noise":
+        return Noise(stride)
     if operation.own is not None:
         return _own_module(operation.name, operation.own, channels, stride, affine)
     if operation.kind == "pool":
@@ -164,6 +167,17 @@ def apart(module: nn.Module, x: Tensor) -> Tensor:
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
     result: Tensor = functional_call(module, buffers, (x,))
     return result
+
+
+def auxiliary_skip(channels: int, stride: int, affine: bool) -> nn.Module:
+    """Return the auxiliary skip connection of an edge, whose output is added without a weight.
+
+    It is what ``skip_connect`` is there, with weights of its own: the identity, or a factorised
+    reduction (Jha et al. 2025, arXiv:2507.16533; without the decay of DARTS-, arXiv:2009.01027).
+    Parents (:class:`~nasbench_snas.supernet.reference.MixedEdge`) and children have it of here.
+    """
+    skip = OPERATIONS["skip_connect"]
+    return build_operation(skip, channels, stride, affine=affine, pool_norm=False)
 
 
 def build_preprocess(c_in: int, c_out: int, reduces: bool, affine: bool) -> nn.Module:

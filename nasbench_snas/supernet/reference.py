@@ -11,16 +11,18 @@ of ``z``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nasbench_snas.architecture.operations import Operation
 from nasbench_snas.architecture.space import Space
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.seeding import seeded_init
-from nasbench_snas.supernet.modules import build_operation, build_preprocess
+from nasbench_snas.supernet.modules import auxiliary_skip, build_operation, build_preprocess
 from nasbench_snas.supernet.skeleton import (
     CellPosition,
     Head,
@@ -48,16 +50,24 @@ class Parent(Protocol):
 
 # Implements SNAS (2).
 class MixedEdge(nn.Module):
-    """All candidate operations of one edge.
+    """All candidate operations of one edge, and its auxiliary skip connection if the space has one.
 
     Args:
-        space: The space, for the operations and the batch-norm settings.
+        space: The space, for the batch-norm settings.
+        specs: The edge's candidates.
         channels: Channels of a node.
         stride: Stride of the edge.
         partial_channels: ``k``; 1 sends all channels through the operations.
     """
 
-    def __init__(self, space: Space, channels: int, stride: int, partial_channels: int) -> None:
+    def __init__(
+        self,
+        space: Space,
+        specs: Sequence[Operation],
+        channels: int,
+        stride: int,
+        partial_channels: int,
+    ) -> None:
         super().__init__()
         if channels % partial_channels:
             raise ConfigError(
@@ -74,18 +84,40 @@ class MixedEdge(nn.Module):
                     affine=space.affine,
                     pool_norm=space.pool_norm,
                 )
-                for spec in space.operation_specs
+                for spec in specs
             }
         )
+        self.silent = {k for k, spec in enumerate(specs) if spec.kind == "zero"}
+        self.auxiliary: nn.Module | None = None
+        self.auxiliary_weight = 1.0
+        if space.auxiliary_skip:
+            self.auxiliary = auxiliary_skip(channels, stride, space.affine)
 
     def forward(self, x: Tensor, row: Tensor, selected: list[int]) -> Tensor:
-        """Return ``sum_k row[k] O_k(x)`` over the ``selected`` operations.
+        """Return ``sum_k row[k] O_k(x)`` over the ``selected`` operations, plus the auxiliary skip.
+
+        The auxiliary skip connection is added with the weight that the parent was told (1 if it
+        was not), unless ``none`` alone has one: an edge that chose ``none`` is dropped, in the
+        child, too.
 
         Args:
             x: Source node, shape ``(B, C, H, W)``.
             row: Weights of the operations, shape ``(K,)``.
             selected: Indices of the operations to run; not empty.
         """
+        out = self._mixed(x, row, selected)
+        if self.auxiliary is None or self.auxiliary_weight == 0 or not self._kept(row):
+            return out
+        skipped: Tensor = self.auxiliary(x)
+        return out + self.auxiliary_weight * skipped
+
+    def _kept(self, row: Tensor) -> bool:
+        """Whether an operation other than ``none`` has a weight."""
+        return any(
+            weight != 0 and k not in self.silent for k, weight in enumerate(row.detach().tolist())
+        )
+
+    def _mixed(self, x: Tensor, row: Tensor, selected: list[int]) -> Tensor:
         modules = list(self.operations.values())
         active = x[:, : x.shape[1] // self.partial_channels]
         out = torch.stack([row[k] * modules[k](active) for k in selected]).sum(dim=0)
@@ -114,10 +146,11 @@ class ReferenceCell(nn.Module):
             )
         else:
             self.preprocess = nn.ModuleList([nn.Identity() for _ in position.input_channels])
+        candidates = space.candidate_specs[space.rows[position.cell.name]]
         self.edges = nn.ModuleList(
             [
-                MixedEdge(space, channels, position.stride(source), partial_channels)
-                for source, _ in position.cell.edges
+                MixedEdge(space, specs, channels, position.stride(source), partial_channels)
+                for (source, _), specs in zip(position.cell.edges, candidates, strict=True)
             ]
         )
 
@@ -144,6 +177,25 @@ class ReferenceCell(nn.Module):
                     incoming[target].append(out)
             nodes.append(torch.stack(incoming[target]).sum(dim=0) if incoming[target] else blank)
         return torch.cat(nodes[cell.num_inputs :], dim=1) if cell.output == "concat" else nodes[-1]
+
+
+def present(space: Space, used: Tensor, z: Tensor) -> Tensor:
+    """Return the mask ``used``, ``(…, E, K)``, without the operations that an edge does not have.
+
+    Raises:
+        ConfigError: One of those has a weight in ``z``, of the same shape.
+    """
+    if not space.absent:
+        return used
+    absent = torch.tensor(space.absent, device=z.device)
+    if bool((z.detach()[..., absent] != 0).any()):
+        raise ConfigError(
+            f"space {space.name!r}: an architecture uses an operation that its edge does not have.",
+            "The edges of this space have different numbers of operations.",
+            "Use an estimator that draws from the default distribution (Categorical), or give "
+            "every edge the same number of operations.",
+        )
+    return used & ~absent
 
 
 class ReferenceParent(nn.Module):
@@ -183,25 +235,28 @@ class ReferenceParent(nn.Module):
 
         Args:
             images: Normalised images, shape ``(B, in_channels, resolution, resolution)``.
-            z: Weights of the operations, shape ``(S, E, K)``; any real values.
+            z: Weights of the operations, shape ``(S, E, K)``; any real values. With the shape
+                ``(S, C, E, K)`` each of the ``C`` cells has weights of its own, of which it reads
+                the rows of its type.
             all_operations: Run operations of weight zero as well, so that their ``dL/dz`` is
                 known. Otherwise they are skipped: the logits are the same, their ``dL/dz`` is zero,
-                and their batch norms see nothing. A mask ``(S, E, K)`` names those that run.
+                and their batch norms see nothing. A mask of the shape of ``z`` names those that
+                run.
             edge_mask: Factors of every edge's output, shape ``(cells, edges, B)`` (path dropout),
                 or None.
 
         Returns:
             Logits, shape ``(S, B, classes)``.
-        """
-        used = all_operations | (z.detach() != 0)
-        chosen = [[[k for k, on in enumerate(row) if on] for row in draw] for draw in used.tolist()]
-        return torch.stack(
-            [self._one(images, z[s], chosen[s], edge_mask) for s in range(z.shape[0])]
-        )
 
-    def _one(
-        self, images: Tensor, z: Tensor, selected: list[list[int]], edge_mask: Tensor | None
-    ) -> Tensor:
+        Raises:
+            ConfigError: An operation has a weight on an edge that does not have it.
+        """
+        used = present(self.space, all_operations | (z.detach() != 0), z)
+        return torch.stack([self._one(images, z[s], used[s], edge_mask) for s in range(z.shape[0])])
+
+    def _one(self, images: Tensor, z: Tensor, used: Tensor, edge_mask: Tensor | None) -> Tensor:
+        apart = z.dim() == 3
+        chosen = [[k for k, on in enumerate(row) if on] for row in used.flatten(0, -2).tolist()]
         x = self.stem(images)
         history, seen = [x, x], 0
         for index, layer in enumerate(self.space.layers):
@@ -209,12 +264,21 @@ class ReferenceParent(nn.Module):
                 cell, rows = self.cells[str(index)], self.space.rows[layer.cell]
                 inputs = history[-self.space.cell(layer.cell).num_inputs :]
                 mask = None if edge_mask is None else edge_mask[seen, : rows.stop - rows.start]
-                x, seen = cell(inputs, z[rows], selected[rows], mask), seen + 1
+                own = z[seen, rows] if apart else z[rows]
+                first = rows.start + (seen * self.space.num_edges if apart else 0)
+                selected = chosen[first : first + rows.stop - rows.start]
+                x, seen = cell(inputs, own, selected, mask), seen + 1
             else:
                 x = self.blocks[str(index)](x)
             history = [history[-1], x]
         logits: Tensor = self.head(x)
         return logits
+
+    def set_auxiliary_weight(self, weight: float) -> None:
+        """Set the weight of the auxiliary skip connections of all edges; 1 unless it is set."""
+        for module in self.modules():
+            if isinstance(module, MixedEdge):
+                module.auxiliary_weight = weight
 
     def cell(self, index: int) -> ReferenceCell:
         """Return the cell at layer ``index``."""
@@ -222,6 +286,17 @@ class ReferenceParent(nn.Module):
         if not isinstance(found, ReferenceCell):
             raise TypeError("cells are ReferenceCells")
         return found
+
+    def load_canonical(self, tensors: dict[str, Tensor]) -> None:
+        """Load a trained parent's tensors by canonical names.
+
+        Those of auxiliary skip connections that this parent has not (they were there for the
+        search alone) are left out.
+        """
+        own = self.state_dict()
+        self.load_state_dict(
+            {name: t for name, t in tensors.items() if name in own or ".auxiliary." not in name}
+        )
 
     def canonical(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return ``tensors`` (this parent's parameters, buffers or momenta) by their canonical

@@ -12,6 +12,7 @@ from nasbench_snas.testing.estimator_conformance import EstimatorConformance
 from nasbench_snas.testing.operation_conformance import OperationConformance
 from nasbench_snas.testing.rule_conformance import RuleConformance
 from nasbench_snas.testing.space_conformance import SpaceConformance
+from nasbench_snas.testing.stop_conformance import StopConformance
 from nasbench_snas.testing.transformer_conformance import TransformerConformance
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "OperationConformance",
     "RuleConformance",
     "SpaceConformance",
+    "StopConformance",
     "TransformerConformance",
     "target",
 ]

@@ -93,6 +93,8 @@ class RuleConformance(DocumentationChecks, Conformance):
         """With ``uses_images`` it asks for accuracies; without it nothing is asked for."""
         state = self.state()
         derive_by(self.made(), state)
+        announced = self.made().work(state.space, _CANDIDATES).steps
+        assert state.tuned <= announced, f"{state.tuned} steps of training, work() says {announced}"
         if self.rule.uses_images:
             assert state.asked, "uses_images = True, and no accuracy was asked for"
         else:

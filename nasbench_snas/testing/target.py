@@ -17,6 +17,7 @@ from nasbench_snas.testing.estimator_conformance import EstimatorConformance
 from nasbench_snas.testing.operation_conformance import OperationConformance
 from nasbench_snas.testing.rule_conformance import RuleConformance
 from nasbench_snas.testing.space_conformance import SpaceConformance
+from nasbench_snas.testing.stop_conformance import StopConformance
 from nasbench_snas.testing.transformer_conformance import TransformerConformance
 
 KITS: dict[Kind, type[Conformance]] = {
@@ -27,6 +28,7 @@ KITS: dict[Kind, type[Conformance]] = {
     "criterion": CriterionConformance,
     "rule": RuleConformance,
     "transformer": TransformerConformance,
+    "stop": StopConformance,
 }
 """The kit of each kind."""
 

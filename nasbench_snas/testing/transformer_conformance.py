@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -18,26 +19,9 @@ from nasbench_snas.settings.parameters import create
 from nasbench_snas.testing.conformance import Conformance
 from nasbench_snas.testing.documentation import DocumentationChecks
 from nasbench_snas.testing.globals import global_generators_rest
-from nasbench_snas.testing.toy import toy_space
+from nasbench_snas.testing.toy import SmoothLoss, toy_space
 
 _R, _N = 2, 3
-
-
-class _Smooth:
-    """A smooth loss of the weights, with an interaction of the edges; remembers the last mask."""
-
-    def __init__(self) -> None:
-        self.run: Tensor | None = None
-        self.asked = 0
-
-    def __call__(self, z: Tensor, run: Tensor | None = None) -> Tensor:
-        self.run, self.asked = run, self.asked + 1
-        slope = torch.linspace(0.5, 2.0, z.shape[-2] * z.shape[-1], dtype=z.dtype)
-        each = (z.flatten(-2) * slope.to(z.device)).sin()
-        return 1.0 + each.mean(dim=-1) + each.sum(dim=-1).square() / 50
-
-    def error(self, z: Tensor) -> Tensor:
-        return torch.full(z.shape[:2], 0.25, dtype=z.dtype, device=z.device)
 
 
 class TransformerConformance(DocumentationChecks, Conformance):
@@ -60,11 +44,17 @@ class TransformerConformance(DocumentationChecks, Conformance):
 
     def steps(self) -> Iterator[LossStep]:
         """Yield steps of every role, at the start, on the way and at the end of a run."""
-        for role in ("joint", "theta", "alpha"):
+        for role in self.roles():
             for progress in (0.0, 0.5, 1.0):
                 yield self.step(role, progress)
 
-    def step(self, role: Any = "joint", progress: float = 0.5) -> LossStep:
+    def roles(self) -> tuple[str, ...]:
+        """Return the roles of the levels at which it is defined."""
+        levels = self.transformer.levels
+        joint = ("joint",) if "joint" in levels else ()
+        return joint + (("theta", "alpha") if {"bilevel", "unrolled"} & set(levels) else ())
+
+    def step(self, role: Any = "theta", progress: float = 0.5) -> LossStep:
         """Return one step, its generator in a fixed state."""
         return LossStep(role, progress, toy_space(), stream(0, "conformance"))
 
@@ -82,7 +72,7 @@ class TransformerConformance(DocumentationChecks, Conformance):
         """Losses and errors have the shape ``(R, n)``, and are finite."""
         z = self.weights()
         for step in self.steps():
-            loss = self.made().transform(_Smooth(), step)
+            loss = self.made().transform(SmoothLoss(), step)
             for what, values in (("losses", loss(z)), ("errors", loss.error(z))):
                 assert values.shape == (_R, _N), f"{what} have shape {tuple(values.shape)}"
                 assert values.isfinite().all(), f"{what} are not finite"
@@ -91,7 +81,7 @@ class TransformerConformance(DocumentationChecks, Conformance):
         """Equal weights have equal losses: evaluated again, alone, or in another place."""
         z = self.weights()
         for step in self.steps():
-            loss = self.made().transform(_Smooth(), step)
+            loss = self.made().transform(SmoothLoss(), step)
             whole = loss(z)
             assert torch.equal(loss(z), whole), "evaluated again it is another loss: draw earlier"
             for r in range(_R):
@@ -105,9 +95,11 @@ class TransformerConformance(DocumentationChecks, Conformance):
         """The same generator gives the same loss; an evaluation draws nothing."""
         z = self.weights()
         with global_generators_rest():
-            for role in ("joint", "theta", "alpha"):
+            for role in self.roles():
                 first, second = self.step(role), self.step(role)
-                losses: list[Loss] = [self.made().transform(_Smooth(), s) for s in (first, second)]
+                losses: list[Loss] = [
+                    self.made().transform(SmoothLoss(), s) for s in (first, second)
+                ]
                 state = first.generator.get_state()
                 assert torch.equal(losses[0](z), losses[1](z)), "the same step gave another loss"
                 assert torch.equal(first.generator.get_state(), state), "evaluating draws"
@@ -115,7 +107,7 @@ class TransformerConformance(DocumentationChecks, Conformance):
     def test_its_gradient_reaches_the_weights(self) -> None:
         """The gradient by ``z`` is that of the differences of the loss."""
         for step in self.steps():
-            loss, z = self.made().transform(_Smooth(), step), self.weights()[:1]
+            loss, z = self.made().transform(SmoothLoss(), step), self.weights()[:1]
             z = z.requires_grad_()
             (found,) = torch.autograd.grad(loss(z).sum(), z)
             move = torch.randn(z.shape, generator=stream(2, "conformance"), dtype=z.dtype)
@@ -128,14 +120,14 @@ class TransformerConformance(DocumentationChecks, Conformance):
 
     def test_masks_of_operations_are_passed_on(self) -> None:
         """The argument ``run`` reaches the loss, so that estimators get their ``dL/dz``."""
-        z, inner = self.weights(), _Smooth()
+        z, inner = self.weights(), SmoothLoss()
         mask = torch.ones(z.shape, dtype=torch.bool)
         self.made().transform(inner, self.step())(z, mask)
         assert inner.run is not None, "the mask of operations was lost: call loss(z, run)"
 
     def test_it_captures_only_what_is_evaluated_once(self) -> None:
         """With ``captures`` an evaluation is one evaluation of the loss."""
-        inner = _Smooth()
+        inner = SmoothLoss()
         self.made().transform(inner, self.step())(self.weights())
         assert inner.asked >= 1, "the loss is never evaluated"
         assert not (self.transformer.captures and inner.asked > 1), "say captures = False"
@@ -158,14 +150,16 @@ class TransformerConformance(DocumentationChecks, Conformance):
             assert found is not None, "its gradient does not reach the distribution"
 
     def test_it_changes_something(self) -> None:
-        """Some step has another loss or a penalty."""
+        """Some step has another loss or a penalty; or it acts on the network."""
+        if self.transformer.auxiliary_skip or self.transformer.watches_operations:
+            pytest.skip("it acts on the network")
         z, space = self.weights(), toy_space()
         dist = Categorical(torch.zeros(space.num_edges, space.num_operations))
-        plain = _Smooth()(z)
+        plain = SmoothLoss()(z)
         changed = False
         for step in self.steps():
             made = self.made()
-            changed |= not torch.equal(made.transform(_Smooth(), step)(z), plain)
+            changed |= not torch.equal(made.transform(SmoothLoss(), step)(z), plain)
             changed |= step.role != "theta" and made.penalty(dist, step) is not None
         assert changed, "no step has another loss, and there is no penalty"
 
@@ -173,7 +167,7 @@ class TransformerConformance(DocumentationChecks, Conformance):
         """A transformer continued from ``state_dict`` gives the same losses."""
         first, second, z = self.made(), self.made(), self.weights()
         for step in self.steps():
-            first.transform(_Smooth(), step)(z)
+            first.transform(SmoothLoss(), step)(z)
         second.load_state_dict(first.state_dict())
-        pair = [one.transform(_Smooth(), self.step())(z) for one in (first, second)]
+        pair = [one.transform(SmoothLoss(), self.step())(z) for one in (first, second)]
         assert torch.equal(*pair), "state_dict does not hold everything that changes"

@@ -133,16 +133,18 @@ def kinds_of(space: Space) -> tuple[int, ...] | None:
     """Return the kind of each operation of ``space``; None where cells are not compared.
 
     Compared are spaces of one type of cell with one input, whose edges keep the resolution and
-    whose pooling, if any, is an average without a batch norm, and whose operations are none of
-    one's own.
+    whose pooling, if any, is an average without a batch norm, and whose operations are the same on
+    every edge, none of one's own and no noise.
     """
     if len(space.cells) != 1 or space.cells[0].num_inputs != 1:
+        return None
+    if space.edge_operations or space.auxiliary_skip:
         return None
     if any(layer.kind == "cell" and layer.stride != 1 for layer in space.layers):
         return None
     kinds = []
     for number, spec in enumerate(space.operation_specs):
-        if spec.kind == "module":
+        if spec.kind in ("module", "noise"):
             return None
         if spec.kind == "pool" and (spec.pool != "avg" or space.pool_norm):
             return None

@@ -164,7 +164,7 @@ def _trainee(search: Search, choices: Tensor) -> _Alone | TogetherTraining:
     if len(choices) == 1:
         return _Alone(search, choices[0])
     parent = ReferenceParent(search.space, stream(search.seed, "theta-init"))
-    parent.load_state_dict(search.parent.canonical(search.parent.state_dict()))
+    parent.load_canonical(search.parent.canonical(search.parent.state_dict()))
     network = TogetherNetwork(parent.to(search.device), choices)
     theta = search.settings.theta
     return TogetherTraining(network, sgd(network.parameters(), theta), theta.clip)

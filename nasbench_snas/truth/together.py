@@ -32,6 +32,7 @@ def together_possible(space: Space) -> bool:
         and not space.preprocess
         and space.head == "linear"
         and all(spec.kind != "module" for spec in space.operation_specs)
+        and not space.unfused
     )
 
 

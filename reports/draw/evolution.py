@@ -40,6 +40,25 @@ def check_probabilities(
         )
 
 
+def by_operation(
+    probs: Probabilities, candidates: Sequence[Sequence[str]], operations: Sequence[str]
+) -> Probabilities:
+    """Return probabilities with one column for each operation, NaN where an edge does not have it.
+
+    Args:
+        probs: Shape ``(epochs, E, K)``; column ``k`` of an edge is its own k-th candidate.
+        candidates: Names of each edge's candidates.
+        operations: Names of all operations.
+    """
+    if all(tuple(row) == tuple(operations) for row in candidates):
+        return probs
+    result = np.full((*probs.shape[:2], len(operations)), np.nan)
+    for edge, row in enumerate(candidates):
+        for column, name in enumerate(row):
+            result[:, edge, operations.index(name)] = probs[:, edge, column]
+    return result
+
+
 def draw_evolution(
     probs: Probabilities, edge_names: Sequence[str], operations: Sequence[str]
 ) -> Figure:

@@ -17,6 +17,7 @@ from nasbench_snas.runs.folder import read_object
 from ..draw.cell import draw_frequencies, draw_genotype, save_figure
 from ..tables.model import slug
 from ..tables.selection import Comparable, Run, Variant
+from .pareto import pareto_fronts
 from .results import child_gap, constraint_strength, cost_and_error, several_spaces
 from .search import entropy, epoch_events, search_progress
 from .style import Drawing, watermark
@@ -92,6 +93,8 @@ def drawings(
             made.append(cost_and_error(group))
         if "cells" in kinds:
             made += [d for v in group.variants if v.runs for d in _cells(group, v)]
+    if "pareto" in kinds:
+        made += pareto_fronts(groups)
     if "constraints" in kinds:
         made += constraint_strength(groups)
     if {"profile", "improvement"} & set(kinds):

@@ -114,9 +114,14 @@ def panels(
 
 
 def percent_axis(axis: Axes, *, horizontal: bool = False) -> None:
-    """Let an axis of percentages end at 0 and at 100, whatever margins would add."""
+    """Let an axis of percentages end at 0 and at 100 where it passes or comes near them.
+
+    Near is a quarter of what the axis spans: an axis of 90 to 98 % ends at 100, and begins at 90.
+    """
     limits = axis.get_xlim() if horizontal else axis.get_ylim()
-    low, high = max(min(limits), 0.0), min(max(limits), 100.0)
+    low, high = min(limits), max(limits)
+    near = _NEAR * (high - low)
+    low, high = 0.0 if low < near else low, 100.0 if high > 100.0 - near else high
     (axis.set_xlim if horizontal else axis.set_ylim)(low, high)
 
 
@@ -155,6 +160,8 @@ def not_positive(axis: Axes, xs: Sequence[float], colour: Any) -> None:
         )
 
 
+_NEAR = 0.25
+"""Share of the span of an axis of percentages within which it is drawn out to 0 or to 100."""
 _WIDE = 30.0
 """Largest ratio of the ends of a log axis that is widened to whole powers of ten."""
 

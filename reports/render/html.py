@@ -34,8 +34,10 @@ from ..tables.selection import Comparable, Exclusion, Run
 
 _COMPANIONS = ("table1-best-", "table1-differences-", "table1-child-matrix-")
 _NARROW = ("4", "gap", "pareto", "constraints", "profile", "improvement", "cells")
-_PAGE, _PADDING, _CHARACTER, _LABEL, _WORDS = 1190.0, 22.0, 7.2, 192.0, 24
+_PAGE, _PADDING, _CHARACTER, _LABEL, _WORDS = 1186.0, 22.0, 7.2, 192.0, 24
 """Pixels: a table on a window of 1280, padding, a character, first column; characters of words."""
+_BOLD = 1.13
+"""How much wider a bold letter is."""
 _SECTIONS = (
     ("tables", "Tables"),
     ("figures", "Figures"),
@@ -216,11 +218,12 @@ def _pixels(table: Table, index: int) -> float:
     """Return about how wide a column is: its longest piece, or its title in two or three lines."""
     column = table.columns[index]
     head = max(max(map(len, column.head.split()), default=1), len(column.head) / 3)
-    texts = [row[index].text for row in table.rows]
+    values = [row[index] for row in table.rows]
     if column.numeric:
-        body = max((len(piece) for text in texts for piece in pieces(text)), default=1)
+        pairs = [(value, piece) for value in values for piece in pieces(value.text)]
+        body = max((len(p) * (_BOLD if v.bold else 1) for v, p in pairs), default=1)
     else:
-        body = min(max(map(len, texts), default=1), _WORDS)
+        body = min(max((len(value.text) for value in values), default=1), _WORDS)
     return max(_PADDING + _CHARACTER * max(head + 2, body), 0 if index else _LABEL)
 
 

@@ -3,6 +3,7 @@
 __all__ = [
     "ablation",
     "baselines",
+    "bench",
     "checklist",
     "columns",
     "cost",
@@ -14,6 +15,7 @@ __all__ = [
     "legend",
     "measure",
     "model",
+    "pareto",
     "retrained",
     "rules",
     "selection",

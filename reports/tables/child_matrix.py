@@ -17,6 +17,8 @@ _VIEWS = {
     "top2": "DARTS top 2",
     "sample": "one draw",
     "best-of-N": "best of N",
+    "perturbation": "perturbation",
+    "shapley": "Shapley values",
 }
 
 

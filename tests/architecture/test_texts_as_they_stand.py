@@ -163,7 +163,6 @@ def test_files_of_other_encodings_and_standard_input_are_read(encoding, tmp_path
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("noise", "S4 of R-DARTS"),
         ("nor_conv_3x3", "The same operation is 'conv_3x3'"),
         ("SepConv_3x3", "The same operation is 'sep_conv_3x3'"),
         ("identity", "The same operation is 'skip_connect'"),

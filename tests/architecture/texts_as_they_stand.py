@@ -280,5 +280,9 @@ LAYOUTS = {
     "Windows line ends": lambda b: f"epoch 49\r\ngenotype = {_lines(b)}\r\n".replace("\n", "\r\n"),
     "colours": lambda b: f"\x1b[32m12:00:01\x1b[0m \x1b[1mgenotype\x1b[0m = {b}\x1b[0m\n",
     "a printed list": lambda b: f"[{b}]\n",
+    "a returned value": lambda b: f"def best():\n    return {b}\n",
+    "a field of a data class": lambda b: f"@dataclass\nclass Args:\n    genotype: str = {b!r}\n",
+    "a diff": lambda b: f"--- a/cells.py\n+++ b/cells.py\n@@ -3,0 +4 @@\n+SNAS_mild = {b}\n",
+    "a TOML string": lambda b: f'[model]\ngenotype = """{b}"""\nlayers = 20\n',
     "a trailing comma": lambda b: f"  genotype={b},\n",
 }

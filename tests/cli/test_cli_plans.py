@@ -22,6 +22,8 @@ REFUSED = {
     "too few pixels": [*SNAS, "--set", "space.cells=20", "--set", "data.resolution=2"],
     "no such backend": [*SNAS, "--kernels", "triton"],
     "no such device": [*SNAS, "--device", "cuda:63"],
+    "a policy where one pass trains all": [*SNAS, "--theta-policy", "uniform"],
+    "nothing to select by": [*SNAS, "--derive", "shapley", "--set", "child.selection_fraction=0"],
     "a batch above the images": [*SNAS, "--set", "search.batch_size=4096"],
     "above the budget": ["retrain", "snas-mild", "--set", "network.max_macs=1000"],
     "cells of no published network": ["retrain", "|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|"],

@@ -156,3 +156,12 @@ def test_tables_on_the_terminal_need_neither_pandas_nor_matplotlib(tmp_path: Pat
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("set()")
+
+
+@pytest.mark.parametrize("option", ["--columns", "--figure", "--format"])
+@pytest.mark.parametrize("value", ["", " , "])
+def test_a_list_that_names_nothing_is_refused(tmp_path: Path, option: str, value: str) -> None:
+    make_run(tmp_path, "snas")
+    result = call(tmp_path, option, value)
+    assert result.exit_code == 2 and "names nothing" in result.output
+    assert not (tmp_path / "_reports").exists()

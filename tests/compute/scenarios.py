@@ -25,6 +25,7 @@ SCENARIOS: dict[str, tuple[str, dict[str, Any]]] = {
     "reinforce-joint": ("reinforce", {}),
     "relax-joint": ("relax", {}),
     "darts-bilevel": ("darts", {"level": "bilevel"}),
+    "snas-fair": ("snas", {"level": "bilevel", "theta_policy": "strict-fairness"}),
     "darts-unrolled": ("darts", {"level": "unrolled"}),
     "darts-difference": (
         "darts",

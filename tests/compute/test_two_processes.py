@@ -20,6 +20,7 @@ NAMES = (
     "reinforce-joint",
     "relax-joint",
     "darts-bilevel",
+    "snas-fair",
     "darts-unrolled",
     "darts-difference",
 )

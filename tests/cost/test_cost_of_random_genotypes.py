@@ -16,7 +16,7 @@ from nasbench_snas.supernet.child.network import ChildNetwork
 from nasbench_snas.supernet.child.plan import ChildSettings, plan_child
 from nasbench_snas.supernet.skeleton import parameter_count
 
-KEPT = [name for name in OPERATIONS if name != "none"]
+KEPT = [name for name, spec in OPERATIONS.items() if spec.kind not in ("zero", "noise")]
 
 
 def random_cell(rng: random.Random) -> CellGenotype:

@@ -257,6 +257,11 @@ class Last(api.DerivationRule):
 class Twice(api.LossTransformer):
     name = "twice"
     summary = "doubles"
+
+
+class Soon(api.EarlyStop):
+    name = "soon"
+    summary = "ends at once"
 '''
 NEW = {
     "operation": "wide",
@@ -264,6 +269,7 @@ NEW = {
     "criterion": "things",
     "rule": "last",
     "transformer": "twice",
+    "stop": "soon",
 }
 
 

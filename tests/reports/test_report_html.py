@@ -14,6 +14,8 @@ import pytest
 from report_runs import make_run
 
 from nasbench_snas.reports.build import ReportOptions, build_report
+from nasbench_snas.reports.render.html import _pixels
+from nasbench_snas.reports.tables.model import Column, Table, Value
 from nasbench_snas.reports.write import write_report
 
 HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>"
@@ -115,6 +117,17 @@ def test_figures_are_inline_vectors_with_a_description_and_a_watermark(page: Pat
 def test_equal_runs_give_equal_bytes(store: Path, page: Path, tmp_path: Path) -> None:
     again = write(store, tmp_path, "3", "4", "gap")
     assert again.read_bytes() == page.read_bytes()
+
+
+def test_the_width_of_a_column_counts_bold_letters_as_wider() -> None:
+    def part(bold: bool) -> Table:
+        text = "95.36 ± 0.27 (6); median's 95 % CI [95.00, 95.71]"
+        columns = (Column("a", "A", numeric=False), Column("b", "B"))
+        return Table("x", "X", columns, ((Value("snas"), Value(text, bold=bold)),))
+
+    plain, bold = (_pixels(part(b), 1) for b in (False, True))
+    assert plain == pytest.approx(22 + 7.2 * 31)
+    assert bold == pytest.approx(22 + 8.1 * 31, rel=0.01)  # 272 pixels, as a browser draws it
 
 
 HARNESS = """<!DOCTYPE html><body>

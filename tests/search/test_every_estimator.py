@@ -11,6 +11,7 @@ from nasbench_snas.registry import Registry
 from nasbench_snas.runs.folder import RunFolder
 from nasbench_snas.search.plan import plan_run
 from nasbench_snas.search.runner import RunOptions, run_search
+from nasbench_snas.search.search import Search
 
 NAMES = [entry.name for entry in Registry().estimators()]
 TINY = [
@@ -43,3 +44,24 @@ def test_an_estimator_completes_a_search(tmp_path: Path, name: str, level: str) 
     (event,) = [e for e in folder.events() if e["kind"] == "epoch"]
     for key in ("train_loss", "search_loss", "entropy", "expected_cost", "max_prob"):
         assert math.isfinite(event[key]), key
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_rules_that_compare_and_theta_policies_go_with_it(name: str) -> None:
+    joint = ["search.level=joint", "child.selection_fraction=0.5"]
+    kinds = {
+        "perturbation": [*joint, "child.parameters.tune_steps=1"],
+        "shapley": [*joint, "child.parameters.samples=1"],
+        "uniform": ["search.level=bilevel"],
+        "strict-fairness": ["search.level=bilevel"],
+        "sandwich": ["search.level=bilevel"],
+    }
+    for kind, more in kinds.items():
+        key = "child.rule" if kind in ("perturbation", "shapley") else "search.theta_policy"
+        assignments = [*TINY, *SMALLER.get(name, []), *more, f"{key}={kind}"]
+        config = plan_run(Registry(), name, "snas-unit", assignments=assignments).config
+        search = Search(config, Registry(), kernels="reference")
+        search.one_step()
+        if search.rule.uses_images:
+            assert search.selected().z.sum(dim=-1).max() == 1, kind

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -95,7 +96,9 @@ class Parent(torch.nn.Module):
 
 def test_a_parent_that_ranks_as_known_has_tau_one_and_images_are_as_planned() -> None:
     dist = SimpleNamespace(num_operations=3, mode=lambda: torch.eye(3)[torch.tensor([[2, 0]])])
-    search = SimpleNamespace(dist=dist, parent=Parent(), images=Images(), epoch=0)
+    search = SimpleNamespace(
+        dist=dist, parent=Parent(), images=Images(), epoch=0, as_children=nullcontext
+    )
     ranking = Ranking(Toy(), search, epochs=4)
     assert ranking.when == {1, 2, 3, 4}
     search.epoch = 1

@@ -63,6 +63,14 @@ class Crash(DerivationRule):
     def derive(self, state):
         return state.nothing
 
+class Restless(DerivationRule):
+    name = "restless"
+    summary = "trains without saying so"
+    uses_images = True
+    def derive(self, state):
+        state.tune(state.probs, 3)
+        return state.sample(1)[0]
+
 class Odd(DerivationRule):
     name = "odd"
     summary = "asserts what does not hold"
@@ -170,6 +178,7 @@ def test_rule_settings_and_version_are_part_of_the_identity() -> None:
         ("void", "keeps_none"),
         ("peeping", "uses_images = True"),
         ("crash", "'crash' failed when it was tried: AttributeError"),
+        ("restless", "trains the parent for 3 steps"),
         ("odd", "'odd' failed when it was tried: AssertionError"),
     ],
 )

@@ -12,7 +12,9 @@ import torch
 from nasbench_snas.api import DerivationRule, ImageDataset, LossTransformer, loss_at, loss_plus
 from nasbench_snas.data import from_arrays
 from nasbench_snas.registry import Registry
+from nasbench_snas.search.perturbation import Perturbation
 from nasbench_snas.search.rules import Argmax, BestOfN, Sample, Top2
+from nasbench_snas.search.shapley import Shapley
 from nasbench_snas.testing import DatasetConformance, RuleConformance, TransformerConformance
 from nasbench_snas.testing.conformance import PREFIX
 from nasbench_snas.testing.target import test_class as made_test_class
@@ -51,7 +53,7 @@ def test_the_examples_pass(file: str) -> None:
         assert failed(registry.plugin(entry.kind, entry.name), texts=True) == set(), entry.name
 
 
-@pytest.mark.parametrize("rule", [Argmax, Top2, Sample, BestOfN])
+@pytest.mark.parametrize("rule", [Argmax, Top2, Sample, BestOfN, Perturbation, Shapley])
 def test_the_rules_of_the_suite_pass(rule: type[DerivationRule]) -> None:
     assert failed(rule) == set()
 

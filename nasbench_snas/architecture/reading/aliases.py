@@ -25,7 +25,6 @@ _SAME = {
 """Letters and digits of another name of the same operation."""
 
 _ELSEWHERE = (
-    (r"noise", "space S4 of R-DARTS (Zela et al. 2020)"),
     (r"tanh|relu|sigmoid", "the recurrent cells of DARTS, for language models"),
     (r"conv[13]x[13]-bn-relu|maxpool3x3|input|output", "NAS-Bench-101"),
     (

@@ -129,7 +129,7 @@ class _Scan:
         head = _HEAD.match(self.text, after)
         typed = kind.lower().endswith(("genotype", "fairdarts"))
         if head is None and not (typed and _OPEN.match(self.text, after)):
-            return after
+            return after - self.text[after - 2].isspace()  # ``return (…``: no call, nested pairs
         if head is not None and not self._is_data(head.end(), typed):
             return after  # code that makes a genotype of variables
         start = match.start()

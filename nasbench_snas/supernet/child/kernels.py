@@ -264,7 +264,7 @@ def fuse_child(network: ChildNetwork, kernels: Kernels) -> int:
         if not isinstance(cell, ChildCell):
             continue
         names = [edge.operation for edge in cell.plan.cell.edges]
-        for place in (cell.preprocess, cell.edges, cell.reduced):
+        for place in (cell.preprocess, cell.edges, cell.skips, cell.reduced):
             for number, (name, plain) in enumerate(list(place.named_children())):
                 units = _chain_of(plain, names[number] if place is cell.edges else "")
                 if units:

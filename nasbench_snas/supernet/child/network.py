@@ -3,7 +3,8 @@
 ``ChildNetwork(genotype, settings, generator)`` is the evaluation network of sections 3.2 and 3.3
 (SNAS, arXiv:1812.09926), built as the released DARTS and SNAS code builds it; see
 :mod:`nasbench_snas.supernet.child.plan` for the recipes and options. Path dropout follows DARTS:
-one Bernoulli mask per edge and image, scaled by the inverse keep probability, identities spared.
+one Bernoulli mask per edge and image, scaled by the inverse keep probability, identities spared
+(where edges have auxiliary skip connections, the mask is of the sum and spares none).
 
 :func:`child_from_parent` derives the child inside a trained parent and inherits its weights; its
 logits equal the parent's under the one-hot ``z`` of the genotype.
@@ -40,6 +41,7 @@ from nasbench_snas.supernet.child.plan import (
 from nasbench_snas.supernet.modules import (
     FactorizedReduce,
     ResidualReduction,
+    auxiliary_skip,
     build_operation,
     build_preprocess,
 )
@@ -80,9 +82,10 @@ class ChildCell(nn.Module):
         plan: What it consists of.
         affine: Whether batch norms have a learnt scale and shift.
         pool_norm: Whether pooling is followed by a batch norm.
+        skips: Whether every edge has an auxiliary skip connection beside it.
     """
 
-    def __init__(self, plan: CellPlan, affine: bool, pool_norm: bool) -> None:
+    def __init__(self, plan: CellPlan, affine: bool, pool_norm: bool, skips: bool = False) -> None:
         super().__init__()
         self.plan = plan
         inputs = zip(plan.input_channels, plan.input_reduces, plan.preprocess, strict=True)
@@ -102,6 +105,13 @@ class ChildCell(nn.Module):
                     pool_norm=pool_norm,
                 )
                 for edge in plan.cell.edges
+            ]
+        )
+        self.skips = nn.ModuleList(
+            [
+                auxiliary_skip(plan.channels, plan.edge_stride(edge.source), affine)
+                for edge in plan.cell.edges
+                if skips
             ]
         )
         self.reduced = nn.ModuleDict(
@@ -138,7 +148,10 @@ class ChildCell(nn.Module):
     def _edge(self, index: int, nodes: list[Tensor], mask: Tensor | None) -> Tensor:
         edge = self.plan.cell.edges[index]
         out: Tensor = self.edges[index](nodes[edge.source])
-        if mask is None or keeps_identity(edge.operation, self.plan.edge_stride(edge.source)):
+        if self.skips:
+            out = out + self.skips[index](nodes[edge.source])
+        identity = keeps_identity(edge.operation, self.plan.edge_stride(edge.source))
+        if mask is None or (identity and not self.skips):
             return out
         return out * mask[index].to(out.dtype).view(-1, 1, 1, 1)
 
@@ -217,7 +230,10 @@ class ChildNetwork(nn.Module):
         with seeded_init(generator):
             self.stem = _stem(plan)
             self.cells = nn.ModuleDict(
-                {str(p.index): ChildCell(p, plan.affine, plan.pool_norm) for p in plan.cells}
+                {
+                    str(p.index): ChildCell(p, plan.affine, plan.pool_norm, plan.auxiliary_skip)
+                    for p in plan.cells
+                }
             )
             self.blocks = nn.ModuleDict(
                 {
@@ -330,14 +346,15 @@ def child_from_parent(parent: TrainedParent, genotype: Genotype) -> ChildNetwork
 def _parent_name(name: str, plan: ChildPlan, space: Space) -> str:
     """Return the canonical name, in the parent, of the child's tensor ``name``."""
     parts = name.split(".")
-    if parts[0] != "cells" or parts[2] != "edges":
+    if parts[0] != "cells" or parts[2] not in ("edges", "skips"):
         return name
     cell = plan.layers[int(parts[1])]
     if not isinstance(cell, CellPlan):
         return name
     edge = cell.cell.edges[int(parts[3])]
     row = space.cell(cell.kind).edges.index((edge.source, edge.target))
-    return ".".join((*parts[:3], str(row), "operations", edge.operation, *parts[4:]))
+    part = ("auxiliary",) if parts[2] == "skips" else ("operations", edge.operation)
+    return ".".join((*parts[:2], "edges", str(row), *part, *parts[4:]))
 
 
 def _stem(plan: ChildPlan) -> nn.Sequential:

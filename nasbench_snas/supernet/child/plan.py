@@ -46,6 +46,8 @@ class ChildSettings:
             bare pools).
         dropped_nodes: Nodes without input are kept as zero maps in the concatenation (``keep``,
             the SNAS code) or removed together with everything only they feed (``remove``).
+        auxiliary_skip: Whether every kept edge has an auxiliary skip connection beside it, as in
+            parents of spaces that have them.
     """
 
     recipe: Literal["cifar", "imagenet"] = "cifar"
@@ -60,6 +62,7 @@ class ChildSettings:
     affine: bool = True
     pool_norm: bool = False
     dropped_nodes: Literal["keep", "remove"] = "keep"
+    auxiliary_skip: bool = False
 
     def __post_init__(self) -> None:
         """Check the settings by themselves."""
@@ -175,6 +178,7 @@ class ChildPlan:
     affine: bool
     pool_norm: bool
     auxiliary: AuxiliaryPlan | None = None
+    auxiliary_skip: bool = False
 
     @property
     def cells(self) -> tuple[CellPlan, ...]:
@@ -237,6 +241,7 @@ def plan_child(genotype: Genotype, settings: ChildSettings) -> ChildPlan:
         affine=settings.affine,
         pool_norm=settings.pool_norm,
         auxiliary=auxiliary,
+        auxiliary_skip=settings.auxiliary_skip,
     )
 
 
@@ -264,6 +269,7 @@ def plan_in_space(genotype: Genotype, space: Space) -> ChildPlan:
         resolution=space.resolution,
         affine=space.affine,
         pool_norm=space.pool_norm,
+        auxiliary_skip=space.auxiliary_skip,
     )
 
 
@@ -277,14 +283,15 @@ def _check_fits(found: CellGenotype, cell: CellType, space: Space) -> None:
             f"{cell.width}."
         )
     seen: set[tuple[int, int]] = set()
+    own = dict(zip(cell.edges, space.candidates[space.rows[cell.name]], strict=True))
     for position, edge in enumerate(found.edges):
         pair = (edge.source, edge.target)
-        if pair not in cell.edges or edge.operation not in space.operations or pair in seen:
+        if edge.operation not in own.get(pair, ()) or pair in seen:
             again = " a second time" if pair in seen else ""
             raise GenotypeError(
                 f"cells.{cell.name}.edges[{position}]: {edge.operation} "
                 f"{edge.source} -> {edge.target}{again} is not in space {space.name!r}.",
-                f"Operations: {', '.join(space.operations)}",
+                f"Operations: {', '.join(own.get(pair, space.operations))}",
             )
         seen.add(pair)
 

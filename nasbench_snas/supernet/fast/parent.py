@@ -66,6 +66,11 @@ class FastParent(nn.Module):
         storage: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        if space.unfused:
+            raise ConfigError(
+                f"space {space.name!r} has no fused parent: the reference parent runs, "
+                f"{space.unfused}."
+            )
         if storage is not None and kernels.sources is None:
             raise ConfigError(
                 f"kernels {kernels.name!r} cannot store activations in {storage}.",
