@@ -129,12 +129,18 @@ class LSTMController(Distribution):
     ) -> tuple[Tensor, Tensor]:
         """Return log-probabilities and chosen one-hot rows of all edges, both ``(R, n, E, K)``.
 
+        In the controller's own number type, also inside an outer autocast region: rounding would
+        pile up along the edges, and there is nothing to gain in a network this small.
+
         Args:
             choose: Given an edge and its log-probabilities ``(R, n, K)``, returns one-hot rows.
             replicates: ``R``.
             n: Architectures per replicate.
         """
-        x = self.start.expand(replicates, n, -1)
+        with torch.autocast(self.start.device.type, enabled=False):
+            return self._steps(choose, self.start.expand(replicates, n, -1))
+
+    def _steps(self, choose: Callable[[int, Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
         hidden = cell = torch.zeros_like(x)
         log_probs, rows = [], []
         for edge in range(self.num_edges):

@@ -46,6 +46,15 @@ def test_later_decisions_depend_on_earlier_ones():
     assert (steps[0, 1] - steps[8, 1]).abs().max() > 1e-3
 
 
+def test_an_outer_autocast_region_changes_nothing():
+    dist = controller(6, 3).float()
+    z = dist.hard(dist.noise(1, 4, stream(1, "noise")))
+    plain = torch.autograd.grad(dist.log_prob(z).sum(), dist.lstm)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        value = dist.log_prob(z).sum()
+    assert torch.equal(torch.autograd.grad(value, dist.lstm)[0], plain)
+
+
 def test_recurrence_is_that_of_torch():
     dist = controller(3, 3)
     cell = torch.nn.LSTMCell(4, 4, bias=False, dtype=torch.float64)
