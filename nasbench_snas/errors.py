@@ -145,10 +145,12 @@ class ReportRefusedError(NasbenchError):
 def suggest(word: str, known: Iterable[str]) -> str:
     """Return ``"Did you mean 'x'?  Known: …"`` for a misspelt ``word``.
 
-    Of names that begin as the word does, whatever its capitals, the first is meant.
+    Of names that begin as the word does, whatever its capitals, the one with the fewest parts is
+    meant, the first of several.
     """
     names = sorted(known)
     begun = [name for name in names if name.lower().startswith(word.lower())] if word else []
+    begun.sort(key=lambda name: name.count("-"))
     close = begun or difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     start = f"Did you mean {close[0]!r}?  " if close else ""
     return f"{start}{_KNOWN}{', '.join(names) or '(none)'}"

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 _EXAMPLES = """\b
 Examples:
   nasbench sweep --estimators snas,darts --seeds 0-4 --dry-run
-  nasbench sweep --estimators snas,random --constraints none,mild --jobs 2
   nasbench sweep table1.toml --executor slurm --executor-config slurm.toml
   nasbench sweep --suite darts-bench --estimators snas,darts --dry-run"""
 
