@@ -17,6 +17,7 @@ from nasbench_snas.truth.unit import unit_table
 
 HERE = Path(__file__).resolve().parent
 BUDGET = 100.0  # forward equivalents
+TRAJECTORIES = {1000, 1001, 1002}
 PROGRESS = {"init": 0.0, "mid": 1 / 3, "late": 1.0}
 
 
@@ -101,7 +102,20 @@ def read_errors() -> pd.DataFrame:
     rows["mse"] = (
         rows["bias"].clip(lower=0) + rows["variance"] * rows["forward_equivalents"] / BUDGET
     )
+    rows.loc[rows["bias_sq_ci_lo"].isna(), ["bias", "mse"]] = math.nan
     return pd.concat(_nearest(rows)) if len(rows) else rows
+
+
+def late_errors(errors: pd.DataFrame) -> pd.DataFrame:
+    """Return bias² and MSE of every estimator at ``late``, means over the trajectories.
+
+    NaN where one has no interval of the bias; no row until all trajectories are there.
+    """
+    late = errors[errors["point"] == "late"]
+    if len(late) and set(late["trajectory"]) != TRAJECTORIES:
+        late = late.iloc[:0]
+    grouped = late.groupby("estimator")[["bias", "mse"]]
+    return grouped.mean().where(grouped.count().eq(grouped.size(), axis=0))
 
 
 def _nearest(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
