@@ -76,7 +76,12 @@ def test_a_failure_counts_as_guessing_and_an_unfinished_cell_has_no_mean(tmp_pat
     retrained(tmp_path, one, [*[10] * 8, None])
     two = make_run(tmp_path, space="darts-bench-deep-all-skip").name
     retrained(tmp_path, two, [10] * 7)
+    early = make_run(tmp_path, space="darts-bench-deep").name
+    retrained(tmp_path, early, [10] * 9)
+    for file in (tmp_path / "_retrain").glob(f"{early}*/result.json"):
+        file.write_text(json.dumps({**json.loads(file.read_text()), "truncated": True}))
     found = table(tmp_path)
+    assert not [row for row in found.rows if row[0].text == "deep †"], "stopped early"
     assert cell(found, "deep-no-skip", "mean").number == pytest.approx((8 * 90 + 10) / 9)
     assert cell(found, "deep-no-skip", "best").number == pytest.approx(90)
     assert cell(found, "deep-all-skip", "settings").text == "7/9"
