@@ -77,7 +77,7 @@ def bench_tables(rows: Sequence[Run], *, confidence: float = 0.95) -> list[Table
             continue
         key = tuple(str(v) for v in (row["preset"], row["dataset"], row["retrain_seed"] or 0))
         names = _Group._fields[:-1]
-        own = _Group(*(str(search[n]) for n in names), str(row["selection"] or "each seed"))
+        own = _Group._make([*(str(search[n]) for n in names), str(row["selection"] or "each seed")])
         cells = tables.setdefault(key, {}).setdefault(own, {})
         cells.setdefault(str(row["parent_id"]), []).append(row)
     made = (_table(key, groups, searches, confidence) for key, groups in sorted(tables.items()))
