@@ -26,42 +26,21 @@ NO_SKIP = tuple(name for name in DARTS_OPERATIONS if name != "skip_connect")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Bench(SpaceFamily):
-    """Settings of every space of the suite.
+class _Bench(DartsCNN, SpaceFamily):
+    """Settings of every space of the suite: those of DARTS' space, and one more.
 
     Attributes:
-        nodes: Intermediate nodes of a cell.
-        cells: Cells of the network.
-        channels: Channels of the first cell's nodes; each reduction doubles them.
-        stem_multiplier: Channels of the stem in multiples of ``channels``.
-        operations: Names of the candidate operations, the same on each edge.
         auxiliary_skip: Whether a skip connection is added to every edge.
     """
 
-    nodes: int = 4
     cells: int = 4
     channels: int = 18
-    stem_multiplier: int = 3
-    operations: tuple[str, ...] = DARTS_OPERATIONS
     auxiliary_skip: bool = False
-
-    def _whole(self) -> DartsCNN:
-        return DartsCNN(
-            nodes=self.nodes,
-            cells=self.cells,
-            channels=self.channels,
-            stem_multiplier=self.stem_multiplier,
-            operations=self.operations,
-        )
-
-    def __post_init__(self) -> None:
-        """Check the settings by themselves."""
-        self._whole()
 
     def build(self, in_channels: int, num_classes: int, resolution: int) -> Space:
         """Return the space; see :meth:`SpaceFamily.build`."""
-        space = self._whole().build(in_channels, num_classes, resolution)
-        return replace(space, name=self.name, auxiliary_skip=self.auxiliary_skip)
+        space = super().build(in_channels, num_classes, resolution)
+        return replace(space, auxiliary_skip=self.auxiliary_skip)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +53,7 @@ class DartsBenchWide(_Bench):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DartsBenchWideNoSkip(_Bench):
+class DartsBenchWideNoSkip(DartsBenchWide):
     """The wide network, no skip connection."""
 
     name = "darts-bench-wide-no-skip"
@@ -85,7 +64,7 @@ class DartsBenchWideNoSkip(_Bench):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DartsBenchWideAllSkip(_Bench):
+class DartsBenchWideAllSkip(DartsBenchWide):
     """The wide network, auxiliary skip connections."""
 
     name = "darts-bench-wide-all-skip"
@@ -108,28 +87,24 @@ class DartsBenchDeep(_Bench):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DartsBenchDeepNoSkip(_Bench):
+class DartsBenchDeepNoSkip(DartsBenchDeep):
     """The deep network, no skip connection."""
 
     name = "darts-bench-deep-no-skip"
     summary = "DARTS-Bench-Suite: C7 L18, no skip connection"
     reference = "jha2025confopt"
 
-    cells: int = 18
-    channels: int = 7
     operations: tuple[str, ...] = NO_SKIP
 
 
 @dataclass(frozen=True, kw_only=True)
-class DartsBenchDeepAllSkip(_Bench):
+class DartsBenchDeepAllSkip(DartsBenchDeep):
     """The deep network, auxiliary skip connections."""
 
     name = "darts-bench-deep-all-skip"
     summary = "DARTS-Bench-Suite: C7 L18, auxiliary skip connections"
     reference = "jha2025confopt"
 
-    cells: int = 18
-    channels: int = 7
     auxiliary_skip: bool = True
 
 
@@ -147,28 +122,22 @@ class DartsBenchSingleCell(_Bench):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DartsBenchSingleCellNoSkip(_Bench):
+class DartsBenchSingleCellNoSkip(DartsBenchSingleCell):
     """The single cell network, no skip connection."""
 
     name = "darts-bench-single-cell-no-skip"
     summary = "DARTS-Bench-Suite: C26 L1, 8 nodes, no skip connection"
     reference = "jha2025confopt"
 
-    nodes: int = 8
-    cells: int = 1
-    channels: int = 26
     operations: tuple[str, ...] = NO_SKIP
 
 
 @dataclass(frozen=True, kw_only=True)
-class DartsBenchSingleCellAllSkip(_Bench):
+class DartsBenchSingleCellAllSkip(DartsBenchSingleCell):
     """The single cell network, auxiliary skip connections."""
 
     name = "darts-bench-single-cell-all-skip"
     summary = "DARTS-Bench-Suite: C26 L1, 8 nodes, auxiliary skip connections"
     reference = "jha2025confopt"
 
-    nodes: int = 8
-    cells: int = 1
-    channels: int = 26
     auxiliary_skip: bool = True

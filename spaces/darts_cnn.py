@@ -23,30 +23,23 @@ from nasbench_snas.architecture.space import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class DartsCNN(SpaceFamily):
-    """Settings of the DARTS space.
+class DartsNetwork(SpaceFamily):
+    """Sizes of a network of DARTS' cells; subclasses say which operations its edges have.
 
     Attributes:
         nodes: Intermediate nodes of a cell.
         cells: Cells of the network.
         channels: Channels of the first cell's nodes; each reduction doubles them.
         stem_multiplier: Channels of the stem in multiples of ``channels``.
-        operations: Names of the candidate operations, the same on each edge.
     """
-
-    name = "darts-cnn"
-    summary = "DARTS/SNAS cells: 4 nodes, 14 edges, 8 operations, normal and reduction cells"
-    reference = "liu2019darts"
 
     nodes: int = 4
     cells: int = 8
     channels: int = 16
     stem_multiplier: int = 3
-    operations: tuple[str, ...] = DARTS_OPERATIONS
 
     def __post_init__(self) -> None:
         """Check the settings by themselves."""
-        operations(self.operations)
         check_sizes(
             nodes=self.nodes,
             cells=self.cells,
@@ -54,8 +47,10 @@ class DartsCNN(SpaceFamily):
             stem_multiplier=self.stem_multiplier,
         )
 
-    def build(self, in_channels: int, num_classes: int, resolution: int) -> Space:
-        """Return the space; see :meth:`SpaceFamily.build`."""
+    def network(
+        self, operations: tuple[str, ...], in_channels: int, num_classes: int, resolution: int
+    ) -> Space:
+        """Return the space with ``operations`` on each edge; see :meth:`SpaceFamily.build`."""
         reductions = (
             {self.cells // 3, 2 * self.cells // 3} if self.cells >= 3 else {self.cells // 2}
         )
@@ -70,7 +65,7 @@ class DartsCNN(SpaceFamily):
         used = {layer.cell for layer in layers}
         return Space(
             name=self.name,
-            operations=self.operations,
+            operations=operations,
             cells=tuple(
                 CellType.dense(n, 2, self.nodes) for n in ("normal", "reduce") if n in used
             ),
@@ -80,3 +75,27 @@ class DartsCNN(SpaceFamily):
             num_classes=num_classes,
             resolution=resolution,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DartsCNN(DartsNetwork):
+    """Settings of the DARTS space; its sizes are those of :class:`DartsNetwork`.
+
+    Attributes:
+        operations: Names of the candidate operations, the same on each edge.
+    """
+
+    name = "darts-cnn"
+    summary = "DARTS/SNAS cells: 4 nodes, 14 edges, 8 operations, normal and reduction cells"
+    reference = "liu2019darts"
+
+    operations: tuple[str, ...] = DARTS_OPERATIONS
+
+    def __post_init__(self) -> None:
+        """Check the settings by themselves."""
+        operations(self.operations)
+        super().__post_init__()
+
+    def build(self, in_channels: int, num_classes: int, resolution: int) -> Space:
+        """Return the space; see :meth:`SpaceFamily.build`."""
+        return self.network(self.operations, in_channels, num_classes, resolution)

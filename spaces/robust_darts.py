@@ -17,10 +17,11 @@ is derived by its own operations.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from nasbench_snas.architecture.space import Space, SpaceFamily
 from nasbench_snas.errors import ConfigError
-from nasbench_snas.spaces.darts_cnn import DartsCNN
+from nasbench_snas.spaces.darts_cnn import DartsNetwork
 
 _SKIP3, _SKIP5 = ("skip_connect", "dil_conv_3x3"), ("skip_connect", "dil_conv_5x5")
 _SKIPS = ("skip_connect", "sep_conv_3x3")
@@ -47,43 +48,18 @@ _MOST_NODES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Reduced(SpaceFamily):
-    """Settings of every reduced space.
+class _Uniform(DartsNetwork, SpaceFamily):
+    """A reduced space whose edges all have the same operations."""
 
-    Attributes:
-        nodes: Intermediate nodes of a cell.
-        cells: Cells of the network.
-        channels: Channels of the first cell's nodes; each reduction doubles them.
-        stem_multiplier: Channels of the stem in multiples of ``channels``.
-    """
+    candidates: ClassVar[tuple[str, ...]]
 
-    nodes: int = 4
-    cells: int = 8
-    channels: int = 16
-    stem_multiplier: int = 3
-
-    def __post_init__(self) -> None:
-        self._whole(("skip_connect",))
-
-    def _whole(self, operations: tuple[str, ...]) -> DartsCNN:
-        return DartsCNN(
-            nodes=self.nodes,
-            cells=self.cells,
-            channels=self.channels,
-            stem_multiplier=self.stem_multiplier,
-            operations=operations,
-        )
-
-    def _built(
-        self, operations: tuple[str, ...], in_channels: int, num_classes: int, resolution: int
-    ) -> Space:
-        """Return the space of DARTS with other operations, under the name of this family."""
-        space = self._whole(operations).build(in_channels, num_classes, resolution)
-        return replace(space, name=self.name)
+    def build(self, in_channels: int, num_classes: int, resolution: int) -> Space:
+        """Return the space; see :meth:`SpaceFamily.build`."""
+        return self.network(self.candidates, in_channels, num_classes, resolution)
 
 
 @dataclass(frozen=True, kw_only=True)
-class DartsS1(_Reduced):
+class DartsS1(DartsNetwork, SpaceFamily):
     """Two operations on every edge, others from edge to edge; at most 4 ``nodes``."""
 
     name = "darts-s1"
@@ -101,49 +77,42 @@ class DartsS1(_Reduced):
 
     def build(self, in_channels: int, num_classes: int, resolution: int) -> Space:
         """Return the space; see :meth:`SpaceFamily.build`."""
-        edges = sum(range(2, self.nodes + 2))
         names = dict.fromkeys(n for rows in S1.values() for row in rows for n in row)
-        space = self._built(tuple(names), in_channels, num_classes, resolution)
-        rows = tuple(row for cell in space.cells for row in S1[cell.name][:edges])
+        space = self.network(tuple(names), in_channels, num_classes, resolution)
+        rows = tuple(row for cell in space.cells for row in S1[cell.name][: len(cell.edges)])
         used = {name for row in rows for name in row}
         operations = tuple(name for name in names if name in used)
         return replace(space, operations=operations, edge_operations=rows)
 
 
 @dataclass(frozen=True, kw_only=True)
-class DartsS2(_Reduced):
+class DartsS2(_Uniform):
     """Skip connection or separable convolution on every edge."""
 
     name = "darts-s2"
     summary = "RobustDARTS S2: DARTS cells, skip connection or separable convolution"
     reference = "zela2020rdarts"
 
-    def build(self, in_channels: int, num_classes: int, resolution: int) -> Space:
-        """Return the space; see :meth:`SpaceFamily.build`."""
-        return self._built(_SKIPS, in_channels, num_classes, resolution)
+    candidates = _SKIPS
 
 
 @dataclass(frozen=True, kw_only=True)
-class DartsS3(_Reduced):
+class DartsS3(_Uniform):
     """Skip connection, separable convolution or ``none`` on every edge."""
 
     name = "darts-s3"
     summary = "RobustDARTS S3: as S2, with none"
     reference = "zela2020rdarts"
 
-    def build(self, in_channels: int, num_classes: int, resolution: int) -> Space:
-        """Return the space; see :meth:`SpaceFamily.build`."""
-        return self._built(("none", *_SKIPS), in_channels, num_classes, resolution)
+    candidates = ("none", *_SKIPS)
 
 
 @dataclass(frozen=True, kw_only=True)
-class DartsS4(_Reduced):
+class DartsS4(_Uniform):
     """Noise or separable convolution on every edge."""
 
     name = "darts-s4"
     summary = "RobustDARTS S4: DARTS cells, noise or separable convolution"
     reference = "zela2020rdarts"
 
-    def build(self, in_channels: int, num_classes: int, resolution: int) -> Space:
-        """Return the space; see :meth:`SpaceFamily.build`."""
-        return self._built(("noise", "sep_conv_3x3"), in_channels, num_classes, resolution)
+    candidates = ("noise", "sep_conv_3x3")

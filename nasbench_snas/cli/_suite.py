@@ -39,10 +39,10 @@ def summary(session: Session, suite: Suite) -> str:
     """Return one line: the retrainings of the suite, and how many of them are there."""
     from nasbench_snas.executors.suite import plan_retrainings
 
-    known, without = plan_retrainings(session.registry(), suite, session.root)
+    known, _ = plan_retrainings(session.registry(), suite, session.root)
     done = sum(one.is_done for one in known)
     begun = sum(one.status not in ("new", "done", "diverged") for one in known)
-    text = f"{suite.num_retrainings} retrainings of {suite.num_retrainings // 9} cells: {done} done"
+    text = f"{suite.num_retrainings} retrainings of {suite.num_cells} cells: {done} done"
     text += f", {begun} begun, {len(known) - done - begun} new"
     later = suite.num_retrainings - len(known)
     text += f", {later} wait for searches." if later else "."

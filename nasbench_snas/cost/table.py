@@ -196,21 +196,22 @@ def edge_cost(
         pool_norm: As there.
         convention: As there.
     """
-    cost = operation_cost(
-        operation,
-        channels,
-        stride,
-        resolution,
-        affine=affine,
-        pool_norm=pool_norm,
-        convention=convention,
-    )
+    run = [operation]
     if auxiliary_skip and operation.kind != "zero":
-        skip = OPERATIONS["skip_connect"]
-        cost += operation_cost(
-            skip, channels, stride, resolution, affine=affine, convention=convention
+        run.append(OPERATIONS["skip_connect"])
+    costs = (
+        operation_cost(
+            part,
+            channels,
+            stride,
+            resolution,
+            affine=affine,
+            pool_norm=pool_norm,
+            convention=convention,
         )
-    return cost
+        for part in run
+    )
+    return sum(costs, Cost())
 
 
 def _declared_cost(name: str, cost: object) -> OperationCost:

@@ -258,6 +258,12 @@ class DataSettings(BaseModel):
         return self.info.shape[0], self.info.classes, self.resolution or self.info.shape[1]
 
     @property
+    def declared_train_images(self) -> int | None:
+        """Training images that are used; None where only files or plug-ins know."""
+        count = self.fake.train_images if self.dataset == "fake" else self.info.train_images
+        return None if count is None else min(count, self.max_train_images or count)
+
+    @property
     def data_root(self) -> Path:
         """The folder to read from: `root`, or the default one."""
         return self.root if self.root is not None else default_root()

@@ -41,6 +41,8 @@ SPACES = tuple(f"darts-bench-{network}{own}" for network in _NETWORKS for own in
 """The nine spaces."""
 LEARNING_RATES = (0.025, 0.1, 0.01)
 WEIGHT_DECAYS = (1e-4, 3e-4, 1e-3)
+SETTINGS = tuple(itertools.product(LEARNING_RATES, WEIGHT_DECAYS))
+"""Learning rate and weight decay of each of the nine retrainings of a cell."""
 _SEARCH = ("search.level=bilevel", "child.rule=top2")
 _SEARCH_AT = {
     "paper": ("search.epochs=100",),
@@ -119,10 +121,14 @@ class Suite:
         return list(found.values())
 
     @property
+    def num_cells(self) -> int:
+        """Cells that are retrained if every search gives one."""
+        return len(self.groups) if self.cells == "best" else len(self.runs)
+
+    @property
     def num_retrainings(self) -> int:
         """Retrainings of the whole suite if every search gives a cell."""
-        cells = len(self.groups) if self.cells == "best" else len(self.runs)
-        return cells * len(LEARNING_RATES) * len(WEIGHT_DECAYS)
+        return self.num_cells * len(SETTINGS)
 
 
 def plan_suite(
@@ -218,7 +224,7 @@ def _nine(
         *_RETRAIN_AT.get(config.preset, ()),
     ]
     result = []
-    for rate, decay in itertools.product(LEARNING_RATES, WEIGHT_DECAYS):
+    for rate, decay in SETTINGS:
         own = [*common, f"training.lr={rate}", f"training.weight_decay={decay}"]
         settings = (*_without(own, suite.assignments), *suite.assignments)
         plan = plan_retraining(registry, target, preset=config.preset, assignments=settings)
@@ -227,9 +233,7 @@ def _nine(
         for assignment in settings:
             arguments += ["--set", assignment]
         arguments += ["--device", device] if device != "auto" else []
-        status = "new"
-        if folder.config_file.exists():
-            status = str(folder.status().get("status", "new"))
+        status = str(folder.status().get("status", "new"))
         task = Task(folder.run_id, folder.path, tuple(arguments))
         result.append(Retraining(folder.run_id, folder, status, task))
     return result

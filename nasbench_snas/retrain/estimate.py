@@ -24,11 +24,9 @@ def kind_of(config: RetrainConfig) -> Kind:
 
 def steps_of(config: RetrainConfig) -> int | None:
     """Return all steps, or None if the settings do not say how many images there are."""
-    data = config.data
-    images = data.fake.train_images if data.dataset == "fake" else data.info.train_images
+    images = config.data.declared_train_images
     if images is None:
         return None
-    images = min(images, data.max_train_images or images)
     return images // config.training.batch_size * config.training.epochs
 
 

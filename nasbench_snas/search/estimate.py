@@ -78,10 +78,8 @@ def steps_of(config: RunConfig) -> int | None:
     See :mod:`nasbench_snas.data.splits` for who gets which images.
     """
     data = config.data
-    images = data.fake.train_images if data.dataset == "fake" else data.info.train_images
-    if images is None:
+    if (images := data.declared_train_images) is None:
         return None
-    images = min(images, data.max_train_images or images)
     bilevel = config.search.level != "joint"
     share = 1.0 if data.protocol == "paper" else 1.0 - data.validation_fraction
     if bilevel:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from nasbench_snas.errors import NasbenchError
 from nasbench_snas.settings.retrain import retraining_from_toml
@@ -17,11 +18,34 @@ from nasbench_snas.settings.retrain import retraining_from_toml
 from . import rules
 from .measure import mean_of, seeds_value
 from .model import EMPTY, MEASURED, Column, Table, Value, slug, text
-from .selection import FAILED, PROVISIONAL, Run, chance_level
+from .selection import FAILED, PROVISIONAL, Run, chance_level, labels
 
 PREFIX = "darts-bench-"
 Setting = tuple[float, float]
 """Learning rate and weight decay."""
+Row = tuple[Value, ...]
+
+
+class _Group(NamedTuple):
+    """What the searches of one row share, and how their cells were chosen."""
+
+    space: str
+    estimator: str
+    level: str
+    constraint: str
+    estimator_params: str
+    alpha_settings: str
+    setting: str
+    selection: str
+
+    @property
+    def method(self) -> tuple[str, ...]:
+        """What it shares with the same searches in other spaces."""
+        return self[1:6]
+
+
+Groups = Mapping[_Group, Mapping[str, Sequence[Run]]]
+"""Retrainings by row and by the id of their search."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +69,15 @@ def bench_tables(rows: Sequence[Run], *, confidence: float = 0.95) -> list[Table
         for row in rows
         if row["stage"] == "search" and str(row["space"] or "").startswith(PREFIX)
     }
-    tables: dict[tuple[str, ...], dict[tuple[str, ...], dict[str, list[Run]]]] = {}
+    tables: dict[tuple[str, ...], dict[_Group, dict[str, list[Run]]]] = {}
     for row in rows:
         search = searches.get(str(row["parent_id"]))
         ended = row["status"] == "done" or row["status"] in FAILED
         if row["stage"] != "retrain" or search is None or not ended or row["truncated"]:
             continue
         key = tuple(str(v) for v in (row["preset"], row["dataset"], row["retrain_seed"] or 0))
-        names = ("space", "estimator", "level", "constraint", "setting", "estimator_params")
-        own = (*(str(search[n]) for n in names), str(row["selection"] or "each seed"))
+        names = _Group._fields[:-1]
+        own = _Group._make([*(str(search[n]) for n in names), str(row["selection"] or "each seed")])
         cells = tables.setdefault(key, {}).setdefault(own, {})
         cells.setdefault(str(row["parent_id"]), []).append(row)
     made = (_table(key, groups, searches, confidence) for key, groups in sorted(tables.items()))
@@ -62,9 +86,9 @@ def bench_tables(rows: Sequence[Run], *, confidence: float = 0.95) -> list[Table
 
 def _settings() -> list[Setting]:
     """Return the nine settings of the suite."""
-    from nasbench_snas.executors.suite import LEARNING_RATES, WEIGHT_DECAYS
+    from nasbench_snas.executors.suite import SETTINGS
 
-    return [(rate, decay) for rate in LEARNING_RATES for decay in WEIGHT_DECAYS]
+    return list(SETTINGS)
 
 
 def _place(name: str) -> int:
@@ -73,12 +97,16 @@ def _place(name: str) -> int:
     return SPACES.index(name) if name in SPACES else len(SPACES)
 
 
+def _config_of(run: Run) -> str:
+    return (Path(str(run["folder"])) / "config.toml").read_text(encoding="utf-8")
+
+
 def _cell(search: Run, runs: Sequence[Run], nine: Sequence[Setting]) -> _Cell:
     kept: list[Run] = []
     accuracies: dict[Setting, float] = {}
     for run in sorted(runs, key=lambda r: str(r["run_id"])):
         try:
-            config = retraining_from_toml((Path(str(run["folder"])) / "config.toml").read_text())
+            config = retraining_from_toml(_config_of(run))
         except (NasbenchError, OSError, UnicodeDecodeError):
             continue
         setting = (config.training.lr, config.training.weight_decay)
@@ -92,27 +120,27 @@ def _cell(search: Run, runs: Sequence[Run], nine: Sequence[Setting]) -> _Cell:
 
 def _table(
     key: tuple[str, ...],
-    groups: Mapping[tuple[str, ...], Mapping[str, Sequence[Run]]],
+    groups: Groups,
     searches: Mapping[str, Run],
     confidence: float,
 ) -> Table | None:
     preset, dataset, seed = key
     nine, dagger = _settings(), " †" if preset in PROVISIONAL else ""
-    rows: list[tuple[Value, ...]] = []
-    means: dict[str, list[tuple[float, float]]] = {}
-    for own, found in sorted(groups.items(), key=lambda item: (_place(item[0][0]), item[0])):
+    names, rows = _labels(groups, searches), list[Row]()
+    means: dict[tuple[str, str], list[tuple[str, float, float]]] = {}
+    for own, found in sorted(groups.items(), key=lambda item: (_place(item[0].space), item[0])):
         cells = [_cell(searches[parent], runs, nine) for parent, runs in sorted(found.items())]
         cells = [cell for cell in cells if cell.runs]
         if not cells:
             continue
-        label = f"{own[1]} ({own[2]})" + ("" if own[3] == "none" else f", constraint {own[3]}")
-        rows.append(_row(own[0].removeprefix(PREFIX) + dagger, label, own[-1], cells, confidence))
+        label, name = names[own.method], own.space.removeprefix(PREFIX) + dagger
+        rows.append(_row(name, label, own.selection, cells, confidence))
         whole = [cell for cell in cells if len(cell.accuracies) == len(nine)]
         if whole:
             values = [list(cell.accuracies.values()) for cell in whole]
             mean = math.fsum(math.fsum(v) / len(v) for v in values) / len(values)
             best = math.fsum(max(v) for v in values) / len(values)
-            means.setdefault(f"{label}, {own[-1]}", []).append((mean, best))
+            means.setdefault((label, own.selection), []).append((own.space, mean, best))
     if not rows:
         return None
     rows += _overall(means, dagger)
@@ -151,9 +179,21 @@ def _table(
     )
 
 
+def _labels(groups: Groups, searches: Mapping[str, Run]) -> dict[tuple[str, ...], str]:
+    """Return the label of each method: estimator, level, constraint, and what else differs."""
+    one = {own.method: searches[parent] for own, found in groups.items() for parent in found}
+    result = {}
+    for level, constraint in {(own.level, own.constraint) for own in groups}:
+        alike = {method: run for method, run in one.items() if method[1:3] == (level, constraint)}
+        for method, name in zip(alike, labels(list(alike.values())), strict=True):
+            told = "" if constraint == "none" else f", constraint {constraint}"
+            result[method] = f"{name} ({level}){told}"
+    return result
+
+
 def _row(
     benchmark: str, label: str, selection: str, cells: Sequence[_Cell], confidence: float
-) -> tuple[Value, ...]:
+) -> Row:
     nine, ids = len(_settings()), tuple(dict.fromkeys(i for cell in cells for i in cell.ids))
     n = _searches(cells) if selection == "best of n" else len(cells)
     trained = min(len(cell.accuracies) for cell in cells)
@@ -181,8 +221,7 @@ def _searches(cells: Sequence[_Cell]) -> int:
     """Return how many finished searches the chosen cell was chosen among; 0 if not recorded."""
     for run in cells[0].runs:
         try:
-            content = (Path(str(run["folder"])) / "config.toml").read_text()
-            candidates = retraining_from_toml(content).candidates
+            candidates = retraining_from_toml(_config_of(run)).candidates
         except (NasbenchError, OSError, UnicodeDecodeError):
             continue
         return sum(_is_accuracy(line.rpartition(": ")[2]) for line in candidates)
@@ -196,20 +235,18 @@ def _is_accuracy(words: str) -> bool:
         return False
 
 
-def _overall(means: Mapping[str, Sequence[tuple[float, float]]], dagger: str) -> list[Row]:
+def _overall(
+    means: Mapping[tuple[str, str], Sequence[tuple[str, float, float]]], dagger: str
+) -> list[Row]:
     """Return the means over all nine benchmarks, of the estimators that have all of them."""
     from nasbench_snas.executors.suite import SPACES
 
     rows = []
-    for label, values in sorted(means.items()):
-        if len(values) == len(SPACES):
-            name, _, selection = label.rpartition(", ")
-            parts = [mean_of(dict(enumerate(part))) for part in zip(*values, strict=True)]
+    for (label, selection), found in sorted(means.items()):
+        spaces, *values = zip(*found, strict=True)
+        if sorted(spaces) == sorted(SPACES):
+            parts = [mean_of(dict(enumerate(part))) for part in values]
             shown = [Value(f"{v:.2f}", v, numbers={"mean": v}) for v in parts if v is not None]
-            head = (text("mean of the nine" + dagger), text(name), EMPTY, text(selection))
+            head = (text("mean of the nine" + dagger), text(label), EMPTY, text(selection))
             rows.append((*head, EMPTY, *shown, EMPTY))
     return rows
-
-
-Row = tuple[Value, ...]
-__all__ = ["bench_tables"]

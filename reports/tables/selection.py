@@ -249,9 +249,9 @@ def _variants(groups: list[list[Run]]) -> list[Variant]:
         for index, layer in enumerate(one_a_seed(part, lambda run: run["seed"]))
     ]
     groups = [layer for _, layer in layers]
-    labels = _labels([group[0] for group in groups])
+    names = labels([group[0] for group in groups])
     result = []
-    for (index, group), name in zip(layers, labels, strict=True):
+    for (index, group), name in zip(layers, names, strict=True):
         label = f"{name}, repeat {index + 1} of its seeds" if index else name
         ordered = sorted(group, key=lambda r: (r["seed"] is None, r["seed"] or 0, r["run_id"]))
         finished = tuple(r for r in ordered if r["status"] not in FAILED)
@@ -295,17 +295,18 @@ def _by_version(group: list[Run]) -> list[list[Run]]:
     ]
 
 
-def _labels(rows: list[Run]) -> list[str]:
+def labels(rows: Sequence[Run]) -> list[str]:
+    """Return a label for each search: its estimator, with what differs where one occurs twice."""
     names = [str(row["estimator"]) for row in rows]
     settings = [_flat(row) for row in rows]
-    labels = []
+    result = []
     for name, own in zip(names, settings, strict=True):
         rivals = [s for n, s in zip(names, settings, strict=True) if n == name]
         keys = sorted({key for s in rivals for key in s})
         differing = [k for k in keys if len({json.dumps(s.get(k)) for s in rivals}) > 1]
         words = ", ".join(f"{key}={own.get(key)}" for key in differing)
-        labels.append(f"{name} ({words})" if words else name)
-    return labels
+        result.append(f"{name} ({words})" if words else name)
+    return result
 
 
 def _hessian(row: Run) -> dict[str, str]:

@@ -93,7 +93,8 @@ def test_the_best_seeds_cell_is_retrained_nine_times_in_its_own_network(tmp_path
     sizes = suite.runs[0].plan.config.space.parameters
     for line, (rate, decay) in zip(lines, product(LEARNING_RATES, WEIGHT_DECAYS), strict=True):
         assert f"training.lr={rate} --set training.weight_decay={decay}" in line
-        assert f"network.channels={sizes['channels']}" in line
+        assert f"network.channels={sizes['channels']} --set network.cells={sizes['cells']}" in line
+        assert "network.auxiliary=0.0" in line
         assert f"--best-of {suite.runs[0].plan.run_id},{best}" in line
     each, _ = plan_retrainings(Registry(), planned(tmp_path, "each"), tmp_path)
     assert len(each) == 18

@@ -76,7 +76,12 @@ def test_a_failure_counts_as_guessing_and_an_unfinished_cell_has_no_mean(tmp_pat
     retrained(tmp_path, one, [*[10] * 8, None])
     two = make_run(tmp_path, space="darts-bench-deep-all-skip").name
     retrained(tmp_path, two, [10] * 7)
+    early = make_run(tmp_path, space="darts-bench-deep").name
+    retrained(tmp_path, early, [10] * 9)
+    for file in (tmp_path / "_retrain").glob(f"{early}*/result.json"):
+        file.write_text(json.dumps({**json.loads(file.read_text()), "truncated": True}))
     found = table(tmp_path)
+    assert not [row for row in found.rows if row[0].text == "deep †"], "stopped early"
     assert cell(found, "deep-no-skip", "mean").number == pytest.approx((8 * 90 + 10) / 9)
     assert cell(found, "deep-no-skip", "best").number == pytest.approx(90)
     assert cell(found, "deep-all-skip", "settings").text == "7/9"
@@ -102,3 +107,15 @@ def test_the_mean_over_benchmarks_needs_all_nine(tmp_path: Path) -> None:
     assert named[0][5].number == pytest.approx(90 - math.fsum(range(9)) / 9)
     order = [row[0].text.removesuffix(" †") for row in table(tmp_path).rows[:9]]
     assert order == [space.removeprefix("darts-bench-") for space in SPACES]
+
+
+def test_two_settings_of_an_estimator_have_rows_and_means_of_their_own(tmp_path: Path) -> None:
+    """Five benchmarks with one setting and four with another are no nine."""
+    for place, space in enumerate(SPACES):
+        more = ("estimator.tau_start=2.0",) if place > 4 else ()
+        retrained(tmp_path, make_run(tmp_path, space=space, settings=more).name, [10.0] * 9)
+    found = table(tmp_path)
+    assert [row[0].text for row in found.rows if row[0].text.startswith("mean of")] == []
+    names = [row[1].text for row in found.rows]
+    assert len(set(names[:5])) == len(set(names[5:])) == 1 and names[0] != names[-1]
+    assert names[-1] == "snas (tau_start=2.0) (joint)"

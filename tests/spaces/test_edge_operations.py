@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +15,10 @@ from nasbench_snas.architecture.distributions import Categorical, one_hot
 from nasbench_snas.architecture.genotype import from_choices
 from nasbench_snas.architecture.space import CellType, Layer, Space
 from nasbench_snas.cost.expected import CostModel
+from nasbench_snas.cost.file_table import FileTable
+from nasbench_snas.cost.latency import measure_latency
 from nasbench_snas.cost.listing import space_lines, space_summary
+from nasbench_snas.cost.own import own_cost
 from nasbench_snas.cost.settings import CostSettings
 from nasbench_snas.cost.table import cost_table
 from nasbench_snas.errors import ConfigError, GenotypeError, PluginError
@@ -186,6 +191,19 @@ def test_costs_are_those_of_each_edges_own_operations() -> None:
     assert summary["cheapest"]["parameters"] == 0 and summary["cheapest"]["access"] > 0
     lines = {line["what"]: line["parameters"] for line in space_lines(space)}
     assert lines["conv_3x3"] == 2 * conv
+
+
+@pytest.mark.parametrize("auxiliary", [False, True])
+def test_a_table_of_latencies_is_read_as_it_was_measured(tmp_path: Path, auxiliary: bool) -> None:
+    space = unequal(auxiliary_skip=auxiliary)
+    found = measure_latency(space, rounds=1)
+    file = tmp_path / "latency.json"
+    file.write_text(json.dumps(found.content()))
+    assert own_cost(FileTable(str(file)), space).table.tolist() == found.table()
+    timed = [[value > 0 for value in row] for row in found.table()]
+    assert timed == [[False, True, False], [True, False, False], [True, False, True]]
+    built = [one.part.build() for one in found.parts if one.part.chosen]
+    assert all(hasattr(module, "skip") == auxiliary for module in built)
 
 
 def test_children_are_derived_from_an_edges_own_operations() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch
 from nasbench_snas.architecture.distributions import one_hot
 from nasbench_snas.architecture.genotype import from_choices
 from nasbench_snas.architecture.space import Space
+from nasbench_snas.cost.conventions import tally
 from nasbench_snas.cost.network import network_parts, searched, total
 from nasbench_snas.cost.table import cost_table
 from nasbench_snas.errors import ConfigError
@@ -135,6 +137,27 @@ def test_auxiliary_skips_are_counted() -> None:
     assert searched(parts).parameters == float((z[..., None] * cost_table(space))[..., 0].sum())
     parent = ReferenceParent(space, stream(0, "theta"))
     assert sum(".auxiliary." in name for name, _ in parent.named_parameters()) == 4 * 2
+
+
+def test_counters_count_them() -> None:
+    """Ten additions of maps, and four factorised reductions of 8 channels to 4 x 4 pixels."""
+    space = helped()
+    genotype = from_choices(space, one_hot(torch.full((space.num_edges,), 4), 8, torch.float64))
+    plan = plan_in_space(genotype, space)
+    found, plain = tally(plan), tally(replace(plan, auxiliary_skip=False))
+    assert found.convolution - plain.convolution == 4 * 8 * 8 * 4 * 4
+    assert found.addition - plain.addition == 5 * (4 * 8 * 8 + 8 * 4 * 4)
+
+
+def test_path_dropout_drops_an_identity_with_an_auxiliary_skip() -> None:
+    space = helped()
+    genotype = from_choices(space, one_hot(torch.full((space.num_edges,), 3), 8, torch.float64))
+    for auxiliary_skip in (False, True):
+        plan = replace(plan_in_space(genotype, space), auxiliary_skip=auxiliary_skip)
+        child = ChildNetwork(genotype, plan, stream(0, "theta")).double()
+        x = child.stem(images())
+        out = child.cells["0"]([x, x], torch.zeros(5, 4))
+        assert bool(out.any()) == (not auxiliary_skip)
 
 
 @pytest.mark.parametrize("auxiliary_skip", [False, True])
