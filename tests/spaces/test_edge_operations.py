@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -192,6 +193,9 @@ def test_children_are_derived_from_an_edges_own_operations() -> None:
     space = unequal()
     strengths = torch.tensor([[0.9, 0.1, 0.0], [1.0, 0.0, 0.0], [0.2, 0.5, 0.3]])
     assert strongest(space, strengths).argmax(dim=-1).tolist() == [1, 0, 2]
+    idle = replace(space, edge_operations=(("none",), *space.edge_operations[1:]))
+    without = strongest(idle, torch.tensor([[1.0, 0.0, 0.0], *strengths[1:].tolist()]))
+    assert without.tolist() == [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
     genotype = from_choices(space, strongest(space, strengths).tolist())
     kept = [edge.operation for edge in genotype.cells["cell"].edges]
     assert kept == ["conv_3x3", "skip_connect", "conv_3x3"]
