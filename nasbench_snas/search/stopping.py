@@ -83,10 +83,12 @@ class Stops:
         state = {name: value.clone() for name, value in search.dist.state_dict().items()}
         self._past = [*self._past, state][-keep:]
         event: dict[str, Any] = {}
+        verdicts = []
         for member in self.members:
             seen = self._state(member)
-            verdict = member.decide(seen)
+            verdicts.append((member, member.decide(seen)))
             event |= seen.logged
+        for member, verdict in verdicts:  # only now: all have seen the same distribution
             if verdict is not None and self.stopped is None:
                 self._end(member, verdict)
         return event if self.stopped is None else event | {"stopped": dict(self.stopped)}
