@@ -91,6 +91,18 @@ def test_it_is_sgd_written_out_over_all_calls_and_is_undone() -> None:
     assert all(bool((p.grad == 3.0).all()) for p in network.parameters())
 
 
+def test_weights_that_the_search_has_frozen_do_not_move() -> None:
+    network = parent()
+    frozen = next(p for n, p in network.named_parameters() if ".operations." in n)
+    frozen.requires_grad_(False)
+    before = [p.detach().clone() for p in network.parameters()]
+    with tuning(network) as tune:
+        tune(WEIGHTS, 2)
+        moved = [not torch.equal(p, q) for p, q in zip(before, network.parameters(), strict=True)]
+        assert moved == [p is not frozen for p in network.parameters()]
+    assert frozen.grad is None and not frozen.requires_grad
+
+
 def test_a_loss_that_is_not_finite_ends_it_and_the_weights_are_put_back() -> None:
     network = parent()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
