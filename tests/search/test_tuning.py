@@ -6,26 +6,15 @@ import math
 
 import pytest
 import torch
+from small_cell import SPACE
 from torch import Tensor
 
-from nasbench_snas.architecture.space import CellType, Layer, Space
 from nasbench_snas.errors import DivergedError
 from nasbench_snas.search.objective import SupernetLoss
 from nasbench_snas.search.tuning import Tuning
 from nasbench_snas.settings.run import ThetaSettings
 from nasbench_snas.supernet.reference import ReferenceParent
 
-SPACE = Space(
-    name="tiny",
-    operations=("none", "skip_connect", "conv_1x1"),
-    cells=(CellType.dense("cell", 1, 2),),
-    layers=(Layer("cell", 2, 1, "cell"),),
-    stem_channels=2,
-    preprocess=False,
-    in_channels=1,
-    num_classes=3,
-    resolution=4,
-)
 THETA = ThetaSettings(lr=0.5, lr_min=0.01, momentum=0.9, weight_decay=1e-2, clip=0.0)
 WEIGHTS = torch.tensor([[0.0, 0.4, 0.6], [0.0, 0.0, 1.0], [0.2, 0.5, 0.3]]).double()
 
