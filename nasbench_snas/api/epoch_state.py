@@ -77,6 +77,18 @@ class EpochState(SearchState):
             )
         self.logged[name] = float(value)
 
+    def tune(self, z: Tensor, steps: int) -> None:
+        """Refuse: a stop only looks.
+
+        Raises:
+            PluginError: Always.
+        """
+        raise PluginError(
+            "a stop trained the parent.",
+            "It must change nothing of the search.",
+            "Leave state.tune to derivation rules.",
+        )
+
     def accuracy(self, z: Tensor) -> Tensor:
         """Refuse: no images are set apart for a stop to measure accuracies on.
 
