@@ -66,7 +66,7 @@ class EpochState(SearchState):
         return self._loss(images)
 
     def log(self, name: str, value: float) -> None:
-        """Add a measured number to the epoch's event.
+        """Add a measured number to the epoch's event, by a name that nothing else there has.
 
         Raises:
             PluginError: It is not finite.

@@ -52,6 +52,14 @@ class Sees(EarlyStop):
     def decide(self, state):
         state.log("seen", float(state.probs[0, 0]))
 
+class Takes(EarlyStop):
+    name = "takes"
+    summary = "logs by a name of the event"
+    def __init__(self, called: str = "entropy"):
+        self.called = called
+    def decide(self, state):
+        state.log(self.called, 1.0)
+
 class Far(EarlyStop):
     name = "far"
     summary = "goes back too far"
@@ -150,6 +158,16 @@ def test_a_stop_named_after_one_that_goes_back_sees_the_epoch_itself(registry: R
         seen.append(event["seen"])
         assert event["seen"] != float(search.dist.probs.detach()[0, 0, 0])
     assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("called", ["entropy", "seen", "stopped"])
+def test_a_number_of_the_event_is_not_overwritten(registry: Registry, called: str) -> None:
+    made = config(registry, "sees", "takes", more=[f"stop.takes.called={called}"])
+    search = Search(made, registry, kernels="reference")
+    while not search.epoch_finished:
+        search.one_step()
+    with pytest.raises(PluginError, match=f"'takes' logs '{called}'"):
+        search.finish_epoch()
 
 
 class Kill:
