@@ -24,7 +24,7 @@ from nasbench_snas.oracle.exact import Oracle
 from nasbench_snas.oracle.network import BatchedLoss, BatchedNetwork
 from nasbench_snas.reports.draw.evolution import by_operation
 from nasbench_snas.search.rules import derive_by
-from nasbench_snas.search.topology import strongest
+from nasbench_snas.search.topology import choosable, strongest
 from nasbench_snas.seeding import stream
 from nasbench_snas.spaces.robust_darts import S1, DartsS1, DartsS2, DartsS3, DartsS4
 from nasbench_snas.supernet.build import build_parent
@@ -187,6 +187,15 @@ def test_costs_are_those_of_each_edges_own_operations() -> None:
     assert summary["cheapest"]["parameters"] == 0 and summary["cheapest"]["access"] > 0
     lines = {line["what"]: line["parameters"] for line in space_lines(space)}
     assert lines["conv_3x3"] == 2 * conv
+
+
+def test_only_what_an_edge_has_can_be_chosen() -> None:
+    rows = (("none", "conv_3x3", "skip_connect"), ("none",), ("conv_3x3", "none"))
+    space = replace(unequal(), edge_operations=rows)
+    every = [[True, True, True], [True, False, False], [True, True, False]]
+    assert choosable(space, none=True).tolist() == every
+    without = [[False, True, True], [True, False, False], [True, False, False]]
+    assert choosable(space, none=False).tolist() == without
 
 
 def test_children_are_derived_from_an_edges_own_operations() -> None:
