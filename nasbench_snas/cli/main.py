@@ -114,9 +114,9 @@ def nasbench(
         os.environ["NO_COLOR"] = "1"
     _configure_logging(verbose, quiet, log_format)
     extra = tuple(p for p in os.environ.get("NASBENCH_PLUGINS", "").split(os.pathsep) if p)
-    root = _store(root, ctx.invoked_subcommand)
+    store = _store(root, ctx.invoked_subcommand)
     refuse_missing(plugins)
-    ctx.obj = Session(root, verbose, quiet, tuple(plugins), extra)
+    ctx.obj = Session(store, verbose, quiet, tuple(plugins), extra, source=root)
     if ctx.invoked_subcommand not in _WITHOUT_PLUGINS:
         registry = ctx.obj.registry()
         registry.load_named()
@@ -171,6 +171,7 @@ class Session:
         quiet: Number of ``-q``.
         plugins: Files or modules from ``--plugin``.
         environment_plugins: Files or modules from ``NASBENCH_PLUGINS``.
+        source: What ``--root`` named: ``root``, or the file of packed runs that is unpacked there.
 
     Attributes:
         silent: Whether this is one of several processes of a job, and not the one that speaks.
@@ -183,8 +184,10 @@ class Session:
         quiet: int,
         plugins: tuple[str, ...],
         environment_plugins: tuple[str, ...],
+        source: Path | None = None,
     ) -> None:
         self.root, self.verbose, self.quiet = root, verbose, quiet
+        self.source = source or root
         self.plugins, self.environment_plugins = plugins, environment_plugins
         self.silent = not is_main_process()
 

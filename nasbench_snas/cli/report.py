@@ -115,7 +115,7 @@ def command(session: Session, /, runs: tuple[str, ...], as_json: bool, **given: 
         published=given["published"],
         columns=given["columns"],
     )
-    roots, names = _stores(session.root, runs)
+    roots, names = _stores(session.source, runs)
     report = build_report(roots, options, names)
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=1))
@@ -132,8 +132,9 @@ def command(session: Session, /, runs: tuple[str, ...], as_json: bool, **given: 
             click.echo("how these numbers are made: nasbench -v report")
     if set(options.formats) - {"terminal"}:
         from nasbench_snas.reports.write import point_latest, report_folder, write_report
+        from nasbench_snas.runs.pack import store_of
 
-        out = given["out"] or report_folder(roots[0])
+        out = given["out"] or report_folder(store_of(roots[0]))
         files = write_report(report, out)
         latest = None if given["out"] else point_latest(out)
         page = out / "report.html"
@@ -142,18 +143,16 @@ def command(session: Session, /, runs: tuple[str, ...], as_json: bool, **given: 
 
 
 def _stores(root: Path, runs: tuple[str, ...]) -> tuple[list[Path], tuple[str, ...]]:
-    """Return the run stores and the names of runs among the arguments."""
+    """Return the run stores and packs, as they were named, and the names of runs."""
     from nasbench_snas.runs.folder import is_file
-    from nasbench_snas.runs.pack import is_pack, store_of
+    from nasbench_snas.runs.pack import is_pack
 
     given = [Path(name) for name in runs if name.strip()]
     stores = [p for p in given if p.is_dir() and not (p / "config.toml").exists()]
-    packs = [path for path in given if is_pack(path) and is_file(path)]
-    taken = [*stores, *packs]
-    names = tuple(name for name in runs if not name.strip() or Path(name) not in taken)
-    stores += [store_of(file) for file in packs]
-    folders = [p.resolve().parent for p in given if p.is_dir() and p not in taken]
-    if root.is_dir() or not (stores or folders):
+    stores += [path for path in given if is_pack(path) and is_file(path)]
+    names = tuple(name for name in runs if not name.strip() or Path(name) not in stores)
+    folders = [p.resolve().parent for p in given if p.is_dir() and p not in stores]
+    if root.exists() or not (stores or folders):
         stores = [root, *stores]
     known = {store.resolve() for store in stores}
     return stores + [f for f in dict.fromkeys(folders) if f not in known], names

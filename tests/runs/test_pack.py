@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import sys
 import tarfile
 from pathlib import Path
@@ -174,6 +175,17 @@ def test_commands_read_a_pack_and_do_not_write_into_it(store: Path, tmp_path: Pa
         nasbench, ["--root", str(tmp_path / "back"), "pack", "--unpack", str(file)]
     )
     assert back.exit_code == 0 and "3 runs unpacked" in back.output
+
+
+def test_a_report_says_how_to_make_it_again_from_the_pack(store: Path, tmp_path: Path) -> None:
+    file, other, out = tmp_path / "some.tar.xz", tmp_path / "other.tar.xz", tmp_path / "out"
+    pack(store, file)
+    pack(store, other, [next(store.glob("snas-*")).name])
+    words = ["--root", str(file), "report", str(other), "--table", "1", "--format", "csv"]
+    done = CliRunner().invoke(nasbench, [*words, "--out", str(out)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    command = json.loads((out / "manifest.json").read_text())["command"]
+    assert shlex.split(command) == ["nasbench", *words]
 
 
 def test_a_damaged_environment_is_packed_as_it_is(store: Path, tmp_path: Path) -> None:
