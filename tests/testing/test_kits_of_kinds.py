@@ -1,4 +1,4 @@
-"""The kits of data sets, rules, transformers and stops: what is right passes, a planted fault is found."""
+"""The kits of data sets, rules, transformers and stops: what is right passes, faults are found."""
 
 from __future__ import annotations
 
