@@ -27,7 +27,13 @@ if TYPE_CHECKING:
     from nasbench_snas.api.rule import RULES, DerivationRule, RuleWork
     from nasbench_snas.api.search_state import SearchState
     from nasbench_snas.api.stop import EarlyStop, Verdict
-    from nasbench_snas.api.transformer import LossStep, LossTransformer, loss_at, loss_plus
+    from nasbench_snas.api.transformer import (
+        LossStep,
+        LossTransformer,
+        Role,
+        loss_at,
+        loss_plus,
+    )
     from nasbench_snas.architecture.candidates import CandidateOperation
     from nasbench_snas.architecture.distributions import (
         Categorical,
@@ -57,7 +63,7 @@ _MODULES = {
     "api.rule": ("RULES", "DerivationRule", "RuleWork"),
     "api.search_state": ("SearchState",),
     "api.stop": ("EarlyStop", "Verdict"),
-    "api.transformer": ("LossStep", "LossTransformer", "loss_at", "loss_plus"),
+    "api.transformer": ("LossStep", "LossTransformer", "Role", "loss_at", "loss_plus"),
     "architecture.candidates": ("CandidateOperation",),
     "architecture.distributions": ("Categorical", "Distribution", "gumbel", "one_hot"),
     "architecture.genotype": ("Genotype",),
@@ -88,6 +94,7 @@ __all__ = [
     "LossTransformer",
     "OperationCost",
     "Pathwise",
+    "Role",
     "RuleWork",
     "ScheduleKind",
     "Score",

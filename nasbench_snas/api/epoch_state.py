@@ -66,7 +66,7 @@ class EpochState(SearchState):
         return self._loss(images)
 
     def log(self, name: str, value: float) -> None:
-        """Add a measured number to the epoch's event.
+        """Add a measured number to the epoch's event, by a name that nothing else there has.
 
         Raises:
             PluginError: It is not finite.
@@ -76,6 +76,18 @@ class EpochState(SearchState):
                 f"a stop measured {name} = {value}.", "Expected a finite number.", "Mend the stop."
             )
         self.logged[name] = float(value)
+
+    def tune(self, z: Tensor, steps: int) -> None:
+        """Refuse: a stop only looks.
+
+        Raises:
+            PluginError: Always.
+        """
+        raise PluginError(
+            "a stop trained the parent.",
+            "It must change nothing of the search.",
+            "Leave state.tune to derivation rules.",
+        )
 
     def accuracy(self, z: Tensor) -> Tensor:
         """Refuse: no images are set apart for a stop to measure accuracies on.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from nasbench_snas.architecture.space import Space
 
 Role = Literal["joint", "theta", "alpha"]
+"""What a step trains: theta and alpha, or one of them."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ They are made before the parent, which must fit what they need.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from nasbench_snas.api import EarlyStop, LossTransformer
@@ -48,11 +50,13 @@ class Composed:
         self.stops: list[EarlyStop] = [
             create(registry.stop(name), config.stop.get(name, {}), "stop") for name in config.stops
         ]
+        kinds: dict[str, Sequence[LossTransformer | EarlyStop]] = {
+            "transformer": self.members,
+            "stop": self.stops,
+        }
         self._own = {
-            "transformer": {n: self._stream(config, "transformer", n, home) for n in self._names()},
-            "stop": {
-                stop.name: self._stream(config, "stop", stop.name, home) for stop in self.stops
-            },
+            kind: {one.name: stream(config.seed, f"{kind} {one.name}", home) for one in made}
+            for kind, made in kinds.items()
         }
         if self.auxiliary_skip and config.search.track_gradients:
             raise ConfigError(
@@ -66,13 +70,6 @@ class Composed:
                 "Its children keep them; those that a transformer adds vanish with the search.",
                 "Leave the transformer out, or choose a space without them.",
             )
-
-    @staticmethod
-    def _stream(config: RunConfig, kind: str, name: str, home: torch.device) -> torch.Generator:
-        return stream(config.seed, f"{kind} {name}", home)
-
-    def _names(self) -> list[str]:
-        return [member.name for member in self.members]
 
     @property
     def generators(self) -> dict[str, torch.Generator]:

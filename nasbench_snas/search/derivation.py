@@ -89,10 +89,11 @@ class Derives(Progress):
 
     def set_auxiliary(self, *, shown: bool) -> None:
         """Set the weight of auxiliary skip connections that children have not: as now, or 0."""
-        added = self.transformers is not None and self.transformers.adds_auxiliary_skip
-        if added and self.transformers is not None and isinstance(self.parent, ReferenceParent):
-            weight = self.transformers.auxiliary_weight if shown else 0.0
-            self.parent.set_auxiliary_weight(weight)
+        changed = self.transformers
+        if changed is None or not changed.adds_auxiliary_skip:
+            return
+        if isinstance(self.parent, ReferenceParent):  # no other has them
+            self.parent.set_auxiliary_weight(changed.auxiliary_weight if shown else 0.0)
 
     @contextmanager
     def as_children(self) -> Iterator[None]:

@@ -29,7 +29,6 @@ from nasbench_snas.settings.run import RunConfig
 REACH = 4.0
 """Largest ratio of work at which a finished run says something."""
 
-
 Kind = tuple[str, str, str]
 """What two runs must share for their times to be compared."""
 
@@ -46,7 +45,7 @@ class Measured:
         seconds: Wall-clock seconds of a step, its share of the validation included.
     """
 
-    kind: tuple[str, str, str]
+    kind: Kind
     device: str
     work: float
     seconds: float

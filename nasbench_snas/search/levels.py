@@ -20,11 +20,11 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from nasbench_snas.api import Distribution, Estimator, Loss, one_hot
+from nasbench_snas.api import Distribution, Estimator, Loss, Role, one_hot
 from nasbench_snas.errors import ConfigError, DivergedError
 from nasbench_snas.search.objective import SupernetLoss
 from nasbench_snas.search.policies import ThetaPolicy
-from nasbench_snas.search.transform import Role, Transformers
+from nasbench_snas.search.transform import Transformers
 from nasbench_snas.search.unrolled import UnrolledLoss
 
 LevelName = Literal["joint", "bilevel", "unrolled"]

@@ -79,7 +79,7 @@ class OperationWatch:
     def _gradients(self) -> dict[str, Tensor]:
         frozen = set(self.frozen)
         return {
-            name: torch.cat([_gradient(p).flatten() for p in own])
+            name: torch.cat([_gradient(p).flatten() for p in own])  # a copy
             for name, own in self._weights.items()
             if name not in frozen
         }
@@ -95,4 +95,4 @@ class OperationWatch:
 
 def _gradient(parameter: nn.Parameter) -> Tensor:
     gradient = parameter.grad
-    return torch.zeros_like(parameter) if gradient is None else gradient.detach().clone()
+    return torch.zeros_like(parameter) if gradient is None else gradient.detach()

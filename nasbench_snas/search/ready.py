@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nasbench_snas.api import Distribution, LossTransformer, SearchState
+from nasbench_snas.api import Distribution, LossTransformer, Role, SearchState
 from nasbench_snas.architecture.space import Space
 from nasbench_snas.errors import ConfigError, NasbenchError, PluginError
 from nasbench_snas.registry import Registry
 from nasbench_snas.search.plan import PlannedRun
 from nasbench_snas.search.rules import derive_by, make_rule
 from nasbench_snas.search.search import Search
-from nasbench_snas.search.transform import Role, Transformers
+from nasbench_snas.search.transform import Transformers
 from nasbench_snas.seeding import stream
 from nasbench_snas.settings.parameters import create
 from nasbench_snas.settings.run import RunConfig

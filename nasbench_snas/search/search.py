@@ -320,7 +320,7 @@ class Search(Derives):
         if self.transformers is not None:
             event |= self.transformers.values()
         if self.stops is not None:
-            event |= self.stops.after_epoch()
+            event |= self.stops.after_epoch(event)
         return event
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -71,10 +71,16 @@ class Stops:
                     "Choose another rule, such as --derive top2, or another stop.",
                 )
 
-    def after_epoch(self) -> dict[str, Any]:
+    def after_epoch(self, known: Iterable[str] = ()) -> dict[str, Any]:
         """Let all stops look at the search; return what belongs in the epoch's event.
 
         A verdict brings back the distribution of the epoch that it names; theta stays.
+
+        Args:
+            known: Names that the event has already.
+
+        Raises:
+            PluginError: A stop logs by a name that is taken, or goes back too far.
         """
         search = self._search
         if search.epoch <= search.config.search.alpha_from_epoch:
@@ -83,10 +89,18 @@ class Stops:
         state = {name: value.clone() for name, value in search.dist.state_dict().items()}
         self._past = [*self._past, state][-keep:]
         event: dict[str, Any] = {}
+        verdicts = []
         for member in self.members:
             seen = self._state(member)
-            verdict = member.decide(seen)
+            verdicts.append((member, member.decide(seen)))
+            if taken := seen.logged.keys() & {*known, *event, "stopped"}:
+                raise PluginError(
+                    f"stop {member.name!r} logs {min(taken)!r}, which the epoch's event has.",
+                    "One number would stand in the place of another.",
+                    "Log it by another name.",
+                )
             event |= seen.logged
+        for member, verdict in verdicts:  # only now: all have seen the same distribution
             if verdict is not None and self.stopped is None:
                 self._end(member, verdict)
         return event if self.stopped is None else event | {"stopped": dict(self.stopped)}

@@ -42,7 +42,8 @@ def strongest(space: Space, strengths: Tensor, edges_per_node: int = 2) -> Tenso
         space: The space.
         strengths: What edges and operations are ranked by, such as probabilities, ``(E, K)``.
         edges_per_node: Incoming edges that each node keeps, ranked by their best operation other
-            than ``none``; 0: all edges are kept, with their best operation, ``none`` included.
+            than ``none``; an edge that has nothing else is dropped. 0: all edges are kept, with
+            their best operation, ``none`` included.
 
     Returns:
         Weights, shape ``(E, K)``.
@@ -50,8 +51,9 @@ def strongest(space: Space, strengths: Tensor, edges_per_node: int = 2) -> Tenso
     allowed = choosable(space, none=not edges_per_node).to(strengths.device)
     strength, choice = strengths.masked_fill(~allowed, -math.inf).max(dim=-1)
     weights = torch.zeros_like(strengths)
+    idle = {row for row, own in enumerate(space.candidates) if edges_per_node and own == ("none",)}
     for rows in input_edges(space):
-        ranked = sorted(rows, key=lambda row: (-float(strength[row]), row))
+        ranked = sorted(set(rows) - idle, key=lambda row: (-float(strength[row]), row))
         for row in ranked[: edges_per_node or None]:
             weights[row, choice[row]] = 1.0
     return weights

@@ -12,19 +12,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nasbench_snas.api import Distribution, Loss, LossStep, LossTransformer
+from nasbench_snas.api import Distribution, Loss, LossStep, LossTransformer, Role
 from nasbench_snas.architecture.space import Space
 from nasbench_snas.errors import PluginError
 from nasbench_snas.search.operations import OperationWatch
 
 _FROZEN = " frozen operations"
 """Key of what is frozen in the state, beside the names of transformers."""
-Role = Literal["joint", "theta", "alpha"]
 
 
 class _Checked:

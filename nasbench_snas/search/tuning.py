@@ -27,7 +27,8 @@ SHARE_OF_RATE = 0.1
 class Tuning:
     """Trains a parent for a while; a context manager that puts it back at its end.
 
-    SGD with the settings of the search, from a tenth of its learning rate down a cosine.
+    SGD with the settings of the search, from a tenth of its learning rate down a cosine. Weights
+    that the search has frozen stay as they are.
 
     Args:
         parent: The network.
@@ -60,7 +61,7 @@ class Tuning:
             )
         optimizer, first = self._begun(), self._theta.lr * SHARE_OF_RATE
         training = self._parent.training
-        parameters: list[Tensor] = list(self._parent.parameters())
+        parameters: list[Tensor] = [*self._trained()]
         self._parent.train()
         with torch.enable_grad():
             for _ in range(steps):
@@ -75,9 +76,12 @@ class Tuning:
                 self._done += 1
         self._parent.train(training)
 
+    def _trained(self) -> list[nn.Parameter]:
+        return [p for p in self._parent.parameters() if p.requires_grad]
+
     def _begun(self) -> torch.optim.SGD:
         if self._optimizer is None:
-            parameters = list(self._parent.parameters())
+            parameters = self._trained()
             self._before = {k: v.clone() for k, v in self._parent.state_dict().items()}
             self._gradients = [parameter.grad for parameter in parameters]
             for parameter in parameters:
@@ -99,6 +103,6 @@ class Tuning:
         if self._before is None:
             return
         self._parent.load_state_dict(self._before)
-        for parameter, gradient in zip(self._parent.parameters(), self._gradients, strict=True):
+        for parameter, gradient in zip(self._trained(), self._gradients, strict=True):
             parameter.grad = gradient
         self._before, self._optimizer = None, None

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from nasbench_snas.api import LossTransformer
@@ -63,11 +64,11 @@ class Oles(LossTransformer):
     def freeze(self, train: Mapping[str, Tensor], valid: Mapping[str, Tensor]) -> Iterable[str]:
         """Return the operations that are frozen after this step."""
         found = []
-        for name, gradient in train.items():
-            norms = float(gradient.norm()) * float(valid[name].norm())
+        for name, (product, one, other) in _products(train, valid).items():
+            norms = one * other
             if norms == 0:
                 continue
-            cosine = float(gradient @ valid[name]) / norms
+            cosine = product / norms
             self._sums[name] = self._sums.get(name, 0.0) + cosine
             self._counts[name] = self._counts.get(name, 0) + 1
             if self._counts[name] < self.comparisons:
@@ -83,3 +84,13 @@ class Oles(LossTransformer):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore them."""
         self._sums, self._counts = dict(state["sums"]), dict(state["counts"])
+
+
+def _products(
+    train: Mapping[str, Tensor], valid: Mapping[str, Tensor]
+) -> dict[str, tuple[float, float, float]]:
+    """Return the scalar product and both norms of each pair of gradients, read back at once."""
+    if not train:
+        return {}
+    each = [torch.stack([g @ valid[n], g.norm(), valid[n].norm()]) for n, g in train.items()]
+    return dict(zip(train, map(tuple, torch.stack(each).tolist()), strict=True))

@@ -46,6 +46,7 @@ FOR_PLUG_INS = {
     "OperationCost",
     "Pathwise",
     "RULES",
+    "Role",
     "RuleWork",
     "ScheduleKind",
     "Score",

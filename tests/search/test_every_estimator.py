@@ -62,6 +62,8 @@ def test_rules_that_compare_and_theta_policies_go_with_it(name: str) -> None:
         assignments = [*TINY, *SMALLER.get(name, []), *more, f"{key}={kind}"]
         config = plan_run(Registry(), name, "snas-unit", assignments=assignments).config
         search = Search(config, Registry(), kernels="reference")
+        found = search.rule if search.policy is None else search.policy
+        assert found.name == kind
         search.one_step()
         if search.rule.uses_images:
             assert search.selected().z.sum(dim=-1).max() == 1, kind

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from small_cell import SPACE, batch, generator
 from torch import Tensor
 
 from nasbench_snas.api import Categorical
-from nasbench_snas.architecture.space import CellType, Layer, Space
 from nasbench_snas.errors import ConfigError, DivergedError
 from nasbench_snas.estimators.darts import DARTS
 from nasbench_snas.estimators.random import Random
@@ -20,28 +20,7 @@ from nasbench_snas.search.objective import SupernetLoss
 from nasbench_snas.search.unrolled import UnrolledLoss
 from nasbench_snas.supernet.reference import ReferenceParent
 
-SPACE = Space(
-    name="tiny",
-    operations=("none", "skip_connect", "conv_1x1"),
-    cells=(CellType.dense("cell", 1, 2),),
-    layers=(Layer("cell", 2, 1, "cell"),),
-    stem_channels=2,
-    preprocess=False,
-    in_channels=1,
-    num_classes=3,
-    resolution=4,
-)
 RATE = 0.1
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def batch(seed: int) -> tuple[Tensor, Tensor]:
-    g = generator(seed)
-    images = torch.randn(6, 1, 4, 4, generator=g, dtype=torch.float64)
-    return images, torch.randint(3, (6,), generator=g)
 
 
 def parent() -> ReferenceParent:

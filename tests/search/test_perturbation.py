@@ -85,7 +85,7 @@ def directly(measure: Any, start: Tensor, order: list[int], nodes: list[int]) ->
 
 
 def test_every_decision_is_the_one_of_a_direct_calculation() -> None:
-    found = set()
+    unlikely = 0
     for seed in range(8):
         measure, start = landscape(seed), logits(seed + 100)
         one = state(measure, start, seed)
@@ -95,10 +95,9 @@ def test_every_decision_is_the_one_of_a_direct_calculation() -> None:
         work = Perturbation(tune_steps=0).work(SPACE, 100)
         assert one.asked == work.measured == EDGES * (OPERATIONS - 1) + 3 and work.steps == 0
         assert int(z.sum()) == 4 and not z[:, NONE].any()
-        found.add(tuple(z.argmax(dim=-1).tolist()))
-    assert len(found) > 4  # it follows the accuracies
-    by_probability = [logits(s + 100)[:, 1:].argmax(dim=-1) + 1 for s in range(8)]
-    assert {tuple(one.tolist()) for one in by_probability} != found
+        by_probability = start[:, 1:].argmax(dim=-1) + 1
+        unlikely += int((z.argmax(dim=-1) != by_probability)[z.any(dim=-1)].sum())
+    assert unlikely > 8  # of 32 operations: it follows the accuracies
 
 
 def test_the_order_of_edges_is_random_and_matters() -> None:

@@ -46,6 +46,20 @@ class At(EarlyStop):
     def load_state_dict(self, state):
         self.seen = list(state["seen"])
 
+class Sees(EarlyStop):
+    name = "sees"
+    summary = "logs a probability"
+    def decide(self, state):
+        state.log("seen", float(state.probs[0, 0]))
+
+class Takes(EarlyStop):
+    name = "takes"
+    summary = "logs by a name of the event"
+    def __init__(self, called: str = "entropy"):
+        self.called = called
+    def decide(self, state):
+        state.log(self.called, 1.0)
+
 class Far(EarlyStop):
     name = "far"
     summary = "goes back too far"
@@ -129,6 +143,31 @@ def test_the_architecture_of_an_earlier_epoch_is_brought_back(
     assert (result["stopped_at"], result["architecture_epoch"]) == (4, 2)
     assert result["entropy"] == pytest.approx(events[1]["entropy"])
     assert result["entropy"] != pytest.approx(events[3]["entropy"])
+
+
+def test_a_stop_named_after_one_that_goes_back_sees_the_epoch_itself(registry: Registry) -> None:
+    seen = []
+    for names in (("sees", "at"), ("at", "sees")):
+        made = config(registry, *names, more=["stop.at.epoch=2", "stop.at.back=1"])
+        search = Search(made, registry, kernels="reference")
+        while not search.ended:
+            search.one_step()
+            if search.epoch_finished:
+                event = search.finish_epoch()
+        assert search.stops is not None and search.stops.went_back
+        seen.append(event["seen"])
+        assert event["seen"] != float(search.dist.probs.detach()[0, 0, 0])
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("called", ["entropy", "seen", "stopped"])
+def test_a_number_of_the_event_is_not_overwritten(registry: Registry, called: str) -> None:
+    made = config(registry, "sees", "takes", more=[f"stop.takes.called={called}"])
+    search = Search(made, registry, kernels="reference")
+    while not search.epoch_finished:
+        search.one_step()
+    with pytest.raises(PluginError, match=f"'takes' logs '{called}'"):
+        search.finish_epoch()
 
 
 class Kill:

@@ -263,6 +263,26 @@ def test_a_changed_loss_knows_its_error_without_another_evaluation() -> None:
     assert inner.asked == 1
 
 
+def test_penalties_are_added_and_weights_of_auxiliary_skips_multiplied() -> None:
+    class Has(LossTransformer):
+        auxiliary_skip = True
+
+        def __init__(self, value: float) -> None:
+            self.name, self.value = f"has-{value}", value  # type: ignore[misc]
+
+        def penalty(self, dist: Any, step: Any) -> torch.Tensor:
+            return torch.tensor(self.value)
+
+        def auxiliary_weight(self, progress: float) -> float:
+            return self.value
+
+    members = [Has(0.5), Has(0.25), Has(2.0)]
+    own = {member.name: stream(0, "x") for member in members}
+    both = Transformers(members, own, cast(Any, None))
+    assert both.penalty(cast(Any, None), "alpha") == torch.tensor(2.75)
+    assert both.auxiliary_weight == 0.25
+
+
 def test_a_penalty_must_be_a_scalar() -> None:
     class Vector(LossTransformer):
         name = "vector"

@@ -6,26 +6,15 @@ import math
 
 import pytest
 import torch
+from small_cell import SPACE
 from torch import Tensor
 
-from nasbench_snas.architecture.space import CellType, Layer, Space
 from nasbench_snas.errors import DivergedError
 from nasbench_snas.search.objective import SupernetLoss
 from nasbench_snas.search.tuning import Tuning
 from nasbench_snas.settings.run import ThetaSettings
 from nasbench_snas.supernet.reference import ReferenceParent
 
-SPACE = Space(
-    name="tiny",
-    operations=("none", "skip_connect", "conv_1x1"),
-    cells=(CellType.dense("cell", 1, 2),),
-    layers=(Layer("cell", 2, 1, "cell"),),
-    stem_channels=2,
-    preprocess=False,
-    in_channels=1,
-    num_classes=3,
-    resolution=4,
-)
 THETA = ThetaSettings(lr=0.5, lr_min=0.01, momentum=0.9, weight_decay=1e-2, clip=0.0)
 WEIGHTS = torch.tensor([[0.0, 0.4, 0.6], [0.0, 0.0, 1.0], [0.2, 0.5, 0.3]]).double()
 
@@ -89,6 +78,18 @@ def test_it_is_sgd_written_out_over_all_calls_and_is_undone() -> None:
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name]), name
     assert all(bool((p.grad == 3.0).all()) for p in network.parameters())
+
+
+def test_weights_that_the_search_has_frozen_do_not_move() -> None:
+    network = parent()
+    frozen = next(p for n, p in network.named_parameters() if ".operations." in n)
+    frozen.requires_grad_(False)
+    before = [p.detach().clone() for p in network.parameters()]
+    with tuning(network) as tune:
+        tune(WEIGHTS, 2)
+        moved = [not torch.equal(p, q) for p, q in zip(before, network.parameters(), strict=True)]
+        assert moved == [p is not frozen for p in network.parameters()]
+    assert frozen.grad is None and not frozen.requires_grad
 
 
 def test_a_loss_that_is_not_finite_ends_it_and_the_weights_are_put_back() -> None:

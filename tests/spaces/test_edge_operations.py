@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from nasbench_snas.oracle.exact import Oracle
 from nasbench_snas.oracle.network import BatchedLoss, BatchedNetwork
 from nasbench_snas.reports.draw.evolution import by_operation
 from nasbench_snas.search.rules import derive_by
-from nasbench_snas.search.topology import strongest
+from nasbench_snas.search.topology import choosable, strongest
 from nasbench_snas.seeding import stream
 from nasbench_snas.spaces.robust_darts import S1, DartsS1, DartsS2, DartsS3, DartsS4
 from nasbench_snas.supernet.build import build_parent
@@ -206,10 +207,22 @@ def test_a_table_of_latencies_is_read_as_it_was_measured(tmp_path: Path, auxilia
     assert all(hasattr(module, "skip") == auxiliary for module in built)
 
 
+def test_only_what_an_edge_has_can_be_chosen() -> None:
+    rows = (("none", "conv_3x3", "skip_connect"), ("none",), ("conv_3x3", "none"))
+    space = replace(unequal(), edge_operations=rows)
+    every = [[True, True, True], [True, False, False], [True, True, False]]
+    assert choosable(space, none=True).tolist() == every
+    without = [[False, True, True], [True, False, False], [True, False, False]]
+    assert choosable(space, none=False).tolist() == without
+
+
 def test_children_are_derived_from_an_edges_own_operations() -> None:
     space = unequal()
     strengths = torch.tensor([[0.9, 0.1, 0.0], [1.0, 0.0, 0.0], [0.2, 0.5, 0.3]])
     assert strongest(space, strengths).argmax(dim=-1).tolist() == [1, 0, 2]
+    idle = replace(space, edge_operations=(("none",), *space.edge_operations[1:]))
+    without = strongest(idle, torch.tensor([[1.0, 0.0, 0.0], *strengths[1:].tolist()]))
+    assert without.tolist() == [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
     genotype = from_choices(space, strongest(space, strengths).tolist())
     kept = [edge.operation for edge in genotype.cells["cell"].edges]
     assert kept == ["conv_3x3", "skip_connect", "conv_3x3"]

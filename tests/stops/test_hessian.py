@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nasbench_snas.api import Categorical, EpochState, Verdict
-from nasbench_snas.errors import ConfigError
+from nasbench_snas.errors import ConfigError, PluginError
 from nasbench_snas.registry import Registry
 from nasbench_snas.search.plan import plan_run
 from nasbench_snas.search.search import Search
@@ -84,6 +84,16 @@ def test_the_eigenvalue_is_that_of_the_whole_hessian_by_the_logits() -> None:
             matrix[i, j] = sides / (4 * step * step)
     assert found == pytest.approx(float(torch.linalg.eigvalsh(matrix)[-1]), abs=1e-5)
     assert error < 1e-6
+
+
+def test_a_stop_has_no_accuracies_and_trains_nothing() -> None:
+    one, z = state(torch.zeros(5, 4)), torch.zeros(5, 4)
+    with pytest.raises(PluginError, match="a stop asked for accuracies"):
+        one.accuracy(z[None])
+    with pytest.raises(PluginError, match="a stop trained the parent"):
+        one.tune(z, 1)
+    with pytest.raises(PluginError, match="measured x = nan"):
+        one.log("x", float("nan"))
 
 
 class Given(Hessian):
@@ -192,4 +202,5 @@ def test_the_loss_of_a_stop_is_the_network_s_on_the_first_images() -> None:
     found = float(loss(z).detach())
     search.parent.train()
     logits = search.parent(loss.images, z[0])[0]
-    assert found == pytest.approx(float(torch.nn.functional.cross_entropy(logits, loss.labels)))
+    right = torch.nn.functional.cross_entropy(logits, loss.labels).detach()
+    assert found == pytest.approx(float(right))

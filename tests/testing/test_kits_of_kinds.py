@@ -1,4 +1,4 @@
-"""The kits of data sets, rules and transformers: what is right passes, a planted fault is found."""
+"""The kits of data sets, rules, transformers and stops: what is right passes, faults are found."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from nasbench_snas.api import DerivationRule, ImageDataset, LossTransformer, loss_at, loss_plus
+from nasbench_snas.api import (
+    DerivationRule,
+    EarlyStop,
+    ImageDataset,
+    LossTransformer,
+    Verdict,
+    loss_at,
+    loss_plus,
+)
 from nasbench_snas.data import from_arrays
 from nasbench_snas.registry import Registry
 from nasbench_snas.search.perturbation import Perturbation
@@ -140,6 +148,14 @@ class Idle(Argmax):
     uses_images = True
 
 
+class Tireless(BestOfN):
+    name = "tireless"
+
+    def derive(self, state: Any) -> Any:
+        state.tune(state.probs, 3)
+        return super().derive(state)
+
+
 class Soft(Argmax):
     name = "soft"
 
@@ -156,6 +172,7 @@ ARCHITECTURE = "it_derives_an_architecture_whatever_the_logits"
         (Unsettled, {"the_same_state_gives_the_same_child"}),
         (Meddling, {"the_search_is_left_as_it_is"}),
         (Idle, {"it_looks_at_images_only_if_it_says_so"}),
+        (Tireless, {"it_looks_at_images_only_if_it_says_so"}),
     ],
 )
 def test_faults_of_a_rule_are_found(subject: type, found: set[str]) -> None:
@@ -233,6 +250,14 @@ class Apart(LossTransformer):
         return (dist.alpha.detach() * 2).sum().requires_grad_()
 
 
+class Twice(LossTransformer):
+    name = "twice"
+    captures = True
+
+    def transform(self, loss: Any, step: Any) -> Any:
+        return loss_plus(loss, lambda z: loss(z, z >= 0))
+
+
 FIXED = "the_loss_is_a_fixed_function_of_one_architecture"
 
 
@@ -245,6 +270,7 @@ FIXED = "the_loss_is_a_fixed_function_of_one_architecture"
         (Forgetful, {"masks_of_operations_are_passed_on"}),
         (Global, {"it_draws_when_the_step_begins_from_its_own_generator"}),
         (Nothing, {"it_changes_something"}),
+        (Twice, {"it_captures_only_what_is_evaluated_once"}),
         (Counting, {"its_state_survives_a_round_trip"}),
         (Apart, {"the_penalty_is_a_scalar_of_the_parameters"}),
     ],
@@ -252,6 +278,76 @@ FIXED = "the_loss_is_a_fixed_function_of_one_architecture"
 def test_faults_of_a_transformer_are_found(subject: type, found: set[str]) -> None:
     extra = {"its_gradient_reaches_the_weights", "its_state_survives_a_round_trip"}
     assert found <= failed(subject) <= found | extra
+
+
+class Looking(EarlyStop):
+    name = "looking"
+
+    def decide(self, state: Any) -> Any:
+        return None
+
+
+class Moving(Looking):
+    name = "moving"
+
+    def decide(self, state: Any) -> Any:
+        with torch.no_grad():
+            state.dist.alpha.add_(1.0)
+
+
+class Differentiating(Looking):
+    name = "differentiating"
+
+    def decide(self, state: Any) -> Any:
+        state.dist.alpha.sum().backward()
+
+
+class Chancy(Looking):
+    name = "chancy"
+
+    def decide(self, state: Any) -> Any:
+        state.log("drawn", float(torch.rand(1)))
+
+
+class Memoryless(Looking):
+    name = "memoryless"
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def decide(self, state: Any) -> Any:
+        self.seen += 1
+        return Verdict("enough") if self.seen > 10 else None
+
+
+class Backwards(Looking):
+    name = "backwards"
+
+    def decide(self, state: Any) -> Any:
+        return Verdict("long ago", 1)
+
+
+class Silent(Looking):
+    name = "silent"
+
+    def decide(self, state: Any) -> Any:
+        return Verdict("")
+
+
+@pytest.mark.parametrize(
+    ("subject", "found"),
+    [
+        (Looking, set()),
+        (Moving, {"the_search_is_left_as_it_is"}),
+        (Differentiating, {"the_search_is_left_as_it_is"}),
+        (Chancy, {"the_same_search_has_the_same_verdicts", "its_state_survives_a_round_trip"}),
+        (Memoryless, {"its_state_survives_a_round_trip"}),
+        (Backwards, {"it_returns_a_verdict_or_nothing"}),
+        (Silent, {"it_returns_a_verdict_or_nothing"}),
+    ],
+)
+def test_faults_of_a_stop_are_found(subject: type, found: set[str]) -> None:
+    assert failed(subject) == found
 
 
 def test_the_kits_are_public() -> None:

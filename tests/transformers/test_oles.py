@@ -128,9 +128,11 @@ def test_frozen_weights_stay_as_they_are_and_the_rest_moves() -> None:
 @pytest.mark.parametrize("estimator", ["snas", "rloo"])
 def test_other_estimators_are_watched_too(estimator: str) -> None:
     one = search("transformer.oles.comparisons=1", estimator=estimator)
+    assert one.transformers is not None and one.transformers.watch is not None
     for _ in range(3):
         one.one_step()
     assert "single operations" in one.note
+    assert one.transformers.watch.frozen
 
 
 @pytest.mark.parametrize(
