@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as vision
 
 from nasbench_snas.errors import DataError
 
@@ -111,6 +109,10 @@ def resize(images: Tensor, resolution: int) -> Tensor:
         return images
     if images.ndim == 4 and len(images) > _CHUNK:
         return torch.cat([resize(part, resolution) for part in torch.split(images, _CHUNK)])
+    # Imported here: it takes a second or two, and most searches resize nothing.
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.v2 import functional as vision
+
     small = vision.resize(images, [resolution], InterpolationMode.BILINEAR, antialias=True)
     middle: Tensor = vision.center_crop(small, [resolution, resolution])
     return middle.contiguous()

@@ -19,52 +19,29 @@ Deviation: gradients of gradients are not offered.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from nasbench_snas.architecture.operations import operation
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.kernels import select_backend
 from nasbench_snas.kernels.cpu.backend import CpuKernels
 from nasbench_snas.kernels.operands import (
-    EPS,
-    MOMENTUM,
     Candidate,
     Entries,
     Norm,
-    UnitSpec,
     Upstream,
 )
 from nasbench_snas.kernels.protocol import Kernels
+from nasbench_snas.supernet.child.cells import WholeCell
 from nasbench_snas.supernet.child.network import ChildCell, ChildNetwork
-from nasbench_snas.supernet.fast.units import unit_spec
-from nasbench_snas.supernet.modules import OWN, FactorizedReduce, ReLUConvBN
+from nasbench_snas.supernet.child.units import ChainUnit, chain_of
 
 CHILD_BACKENDS = ("auto", "reference", "cpu")
 """What ``nasbench retrain --kernels`` accepts."""
-
-
-@dataclass(frozen=True)
-class ChainUnit:
-    """One unit of a chain: its specification and the plain modules that hold its tensors."""
-
-    spec: UnitSpec
-    convs: tuple[nn.Conv2d, ...]
-    norm: nn.BatchNorm2d
-
-    def weights(self) -> list[Tensor]:
-        """Return the weights as kernels take them, one row, differentiable.
-
-        ``depthwise``: ``(1, k * k, C_in)`` and ``(1, C_in, C_out)``; else ``(1, C_in, C_out)``.
-        """
-        packed = [conv.weight.flatten(1).t() for conv in self.convs]
-        if self.spec.kind == "shifted":
-            packed = [torch.cat(packed, dim=1)]
-        return [weight.contiguous()[None] for weight in packed]
 
 
 @dataclass(frozen=True)
@@ -256,6 +233,9 @@ def _inner_upstream(run: Pass, norm: Norm, sums: Tensor, t: Tensor, gradients: A
 def fuse_child(network: ChildNetwork, kernels: Kernels) -> int:
     """Let ``network`` run its chains of units on ``kernels``, in place; return how many there are.
 
+    On compiled kernels, cells of nothing but chains, poolings and identities run as a whole
+    (:class:`~nasbench_snas.supernet.child.cells.WholeCell`), without their chains.
+
     Names, order and identity of parameters and buffers stay; stem, pooling, dense convolutions,
     auxiliary head and head stay plain. The network's tensors become channels-last inside.
     """
@@ -263,57 +243,17 @@ def fuse_child(network: ChildNetwork, kernels: Kernels) -> int:
     for cell in network.cells.children():
         if not isinstance(cell, ChildCell):
             continue
+        if isinstance(kernels, CpuKernels) and WholeCell.takes(cell):
+            cell.whole = WholeCell(cell, kernels)
         names = [edge.operation for edge in cell.plan.cell.edges]
         for place in (cell.preprocess, cell.edges, cell.skips, cell.reduced):
             for number, (name, plain) in enumerate(list(place.named_children())):
-                units = _chain_of(plain, names[number] if place is cell.edges else "")
+                units = chain_of(plain, names[number] if place is cell.edges else "")
                 if units:
                     setattr(place, name, FusedChain(plain, units, kernels))
                     fused += 1
     network.channels_last_inside = fused > 0
     return fused
-
-
-def _chain_of(plain: nn.Module, name: str) -> tuple[ChainUnit, ...]:
-    """Return the units of a module, or nothing if the kernels do not have them.
-
-    Args:
-        plain: An edge's operation or a cell's preprocessing.
-        name: The operation's name, or an empty string.
-    """
-    units: tuple[ChainUnit, ...] = ()
-    if hasattr(plain, OWN):
-        return units
-    if isinstance(plain, FactorizedReduce):
-        spec = UnitSpec("shifted", stride=2)
-        units = (ChainUnit(spec, (plain.conv_1, plain.conv_2), plain.bn),)
-    elif isinstance(plain, ReLUConvBN):
-        units = (_unit(plain, UnitSpec("point")),)
-    elif isinstance(plain, nn.Sequential) and name:
-        declared = operation(name).units
-        units = tuple(
-            _unit(module, unit_spec(convs))
-            for module, convs in zip(plain.children(), declared, strict=True)
-        )
-    usable = all(
-        unit.spec.kind != "dense"
-        and type(unit.norm) is nn.BatchNorm2d
-        and unit.norm.track_running_stats
-        and (unit.norm.eps, unit.norm.momentum) == (EPS, MOMENTUM)
-        for unit in units
-    )
-    return units if usable else ()
-
-
-def _unit(module: nn.Module, spec: UnitSpec) -> ChainUnit:
-    """Return a ReLU-convolutions-norm module as a unit, with the stride it was built with."""
-    _, *convs, norm = module.children()
-    first = convs[0]
-    if not isinstance(first, nn.Conv2d):
-        raise TypeError(f"expected a convolution, got {type(first).__name__}")
-    if spec.kind == "depthwise":
-        spec = replace(spec, stride=int(first.stride[0]))
-    return ChainUnit(spec, tuple(convs), norm)  # type: ignore[arg-type]
 
 
 def child_kernels(

@@ -62,6 +62,16 @@ class TrainedParent(Protocol):
         """Return ``tensors`` by the canonical names (those of ``ReferenceParent``)."""
 
 
+class Whole(Protocol):
+    """What runs a cell as a whole; see :mod:`nasbench_snas.supernet.child.cells`."""
+
+    def applies(self, inputs: list[Tensor]) -> bool:
+        """Whether it can take these inputs now."""
+
+    def __call__(self, inputs: list[Tensor], mask: Tensor | None) -> Tensor:
+        """Return what :meth:`ChildCell.forward` does."""
+
+
 class ChildOutput(NamedTuple):
     """What a child returns.
 
@@ -83,11 +93,17 @@ class ChildCell(nn.Module):
         affine: Whether batch norms have a learnt scale and shift.
         pool_norm: Whether pooling is followed by a batch norm.
         skips: Whether every edge has an auxiliary skip connection beside it.
+
+    Attributes:
+        whole: What runs the cell instead of its modules, where it applies; None: nothing does.
+            Copies and pickles lose it.
     """
+
+    whole: Whole | None
 
     def __init__(self, plan: CellPlan, affine: bool, pool_norm: bool, skips: bool = False) -> None:
         super().__init__()
-        self.plan = plan
+        self.plan, self.whole = plan, None
         inputs = zip(plan.input_channels, plan.input_reduces, plan.preprocess, strict=True)
         self.preprocess = nn.ModuleList(
             [
@@ -121,6 +137,10 @@ class ChildCell(nn.Module):
             }
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state without what runs the cell as a whole (compiled code)."""
+        return {**self.__dict__, "whole": None}
+
     def forward(self, inputs: list[Tensor], mask: Tensor | None) -> Tensor:
         """Return the cell's output, shape ``(B, output channels, H, W)``.
 
@@ -128,6 +148,9 @@ class ChildCell(nn.Module):
             inputs: The cell's inputs, oldest first, each ``(B, C_in, H, W)``.
             mask: Factors of each edge's output for each image, shape ``(edges, B)``, or None.
         """
+        if self.whole is not None and not torch.compiler.is_compiling():
+            if self.whole.applies(inputs):
+                return self.whole(inputs, mask)
         plan, cell = self.plan, self.plan.cell
         nodes = [adapt(x) for adapt, x in zip(self.preprocess, inputs, strict=True)]
         incoming: list[list[int]] = [[] for _ in range(cell.num_inputs + cell.num_nodes)]
