@@ -109,7 +109,8 @@ class Learner:
 
     def theta(self) -> list[Tensor]:
         """Return the trainable network weights."""
-        return [p for p in self.parent.parameters() if p.requires_grad]
+        groups = self.theta_optimizer.param_groups  # walking over the modules takes long
+        return [p for group in groups for p in group["params"] if p.requires_grad]
 
     def alpha(self) -> list[Tensor]:
         """Return the parameters of the distribution."""

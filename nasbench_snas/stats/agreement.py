@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+import scipy
 
 TOP = 0.1
 """Share of the architectures whose overlap is measured."""
@@ -21,7 +21,7 @@ def agreement(ours: Sequence[float], known: Sequence[float]) -> dict[str, float 
     best = [set(np.argsort(-np.asarray(v), kind="stable")[:top].tolist()) for v in (ours, known)]
     constant = np.ptp(ours) == 0 or np.ptp(known) == 0
     return {
-        "tau": None if constant else float(stats.kendalltau(ours, known).statistic),
-        "spearman": None if constant else float(stats.spearmanr(ours, known).statistic),
+        "tau": None if constant else float(scipy.stats.kendalltau(ours, known).statistic),
+        "spearman": None if constant else float(scipy.stats.spearmanr(ours, known).statistic),
         "overlap": len(best[0] & best[1]) / top,
     }

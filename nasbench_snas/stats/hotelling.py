@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+import scipy
 
 from nasbench_snas.errors import CheckpointError, DataError
 from nasbench_snas.stats.interval import FloatArray
@@ -246,16 +246,16 @@ def _log_survival(value: float, numerator: int, denominator: float) -> float:
     ``x = a / (a + b value)`` is ``x^a (1-x)^b 2F1(a+b, 1; a+1; x) / (a B(a, b))``
     (Abramowitz and Stegun, 26.5.4 and 6.6.8).
     """
-    direct = float(special.fdtrc(numerator, denominator, value))
+    direct = float(scipy.special.fdtrc(numerator, denominator, value))
     if direct > 0:
         return math.log(direct)
     a, b = denominator / 2, numerator / 2
     x = a / (a + b * value)
     if x == 0:
         return -math.inf
-    series = float(special.hyp2f1(a + b, 1.0, a + 1, x))
+    series = float(scipy.special.hyp2f1(a + b, 1.0, a + 1, x))
     power = a * math.log(x) + b * math.log1p(-x)
-    return power + math.log(series) - math.log(a) - float(special.betaln(a, b))
+    return power + math.log(series) - math.log(a) - float(scipy.special.betaln(a, b))
 
 
 def hotelling_from_draws(

@@ -21,7 +21,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+import scipy
 
 from nasbench_snas.errors import DataError
 from nasbench_snas.stats.interval import FloatArray, Interval
@@ -106,4 +106,4 @@ def jackknife_interval(
 
 def t_quantile(confidence: float, n_blocks: int, *, sides: int = 2) -> float:
     """Return the upper t quantile with ``n_blocks - 1`` degrees of freedom."""
-    return -float(special.stdtrit(n_blocks - 1, (1 - confidence) / sides))
+    return -float(scipy.special.stdtrit(n_blocks - 1, (1 - confidence) / sides))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from scipy import special
+import scipy
 
 from nasbench_snas.stats.interval import ArrayLike, Interval, as_sample, check_confidence
 
@@ -31,5 +31,5 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     sample = as_sample(values, at_least=2)
     mean = float(sample.mean())
     error = float(sample.std(ddof=1)) / math.sqrt(sample.size)
-    half = -float(special.stdtrit(sample.size - 1, (1 - confidence) / 2)) * error
+    half = -float(scipy.special.stdtrit(sample.size - 1, (1 - confidence) / 2)) * error
     return Interval(mean, mean - half, mean + half, confidence, sample.size, "t", error)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from nasbench_snas.stats.interval import ArrayLike, Interval, as_sample, check_confidence
 
@@ -43,7 +43,7 @@ def median_interval(values: ArrayLike, confidence: float = 0.95) -> Interval | N
 @lru_cache(maxsize=1024)
 def order(n: int, confidence: float) -> int:
     """Return k, where the k-th smallest and k-th largest of n values are the ends; 0: none are."""
-    tails = stats.binom.cdf(np.arange(n), n, 0.5)  # P(fewer than k on one side), k = 1 .. n
+    tails = scipy.stats.binom.cdf(np.arange(n), n, 0.5)  # P(fewer than k on one side), k = 1 .. n
     return min(int((2 * tails <= 1 - confidence + 1e-12).sum()), (n + 1) // 2)
 
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from nasbench_snas.errors import DataError
 from nasbench_snas.stats.interval import ArrayLike, FloatArray, Interval, as_sample
@@ -80,7 +80,7 @@ def sign_test(differences: ArrayLike) -> float:
 @lru_cache(maxsize=1024)
 def _both_tails(more: int, n: int) -> float:
     """Return ``2 P(Bin(n, 1/2) >= more)``, at most 1."""
-    return min(1.0, 2 * float(stats.binom.sf(more - 1, n, 0.5)))
+    return min(1.0, 2 * float(scipy.stats.binom.sf(more - 1, n, 0.5)))
 
 
 def holm(p_values: ArrayLike) -> FloatArray:

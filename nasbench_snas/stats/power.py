@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-from scipy import optimize, stats
+import scipy
 
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.stats.interval import check_confidence
@@ -30,8 +30,8 @@ def hotelling_power(n: int, delta: float, dimension: int, alpha: float) -> float
         raise ConfigError(f"{n} draws for {dimension} directions", "expected more draws")
     if delta == 0:
         return alpha  # scipy's noncentral F has no limit at zero
-    cut = stats.f.isf(alpha, dimension, n - dimension)
-    return float(stats.ncf.sf(cut, dimension, n - dimension, n * delta**2))
+    cut = scipy.stats.f.isf(alpha, dimension, n - dimension)
+    return float(scipy.stats.ncf.sf(cut, dimension, n - dimension, n * delta**2))
 
 
 def required_noncentrality(power: float, dimension: int, alpha: float) -> float:
@@ -40,15 +40,15 @@ def required_noncentrality(power: float, dimension: int, alpha: float) -> float:
     check_confidence(alpha)
     if power <= alpha:
         return 0.0
-    cut = stats.chi2.isf(alpha, dimension)
+    cut = scipy.stats.chi2.isf(alpha, dimension)
 
     def short(parameter: float) -> float:
-        return float(stats.ncx2.sf(cut, dimension, parameter)) - power
+        return float(scipy.stats.ncx2.sf(cut, dimension, parameter)) - power
 
     high = 1.0
     while short(high) < 0:
         high *= 2
-    return float(optimize.brentq(short, 1e-12, high, xtol=1e-10))
+    return float(scipy.optimize.brentq(short, 1e-12, high, xtol=1e-10))
 
 
 def required_draws(delta: float, dimension: int, alpha: float, power: float = 0.99) -> int:

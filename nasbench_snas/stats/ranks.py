@@ -30,7 +30,7 @@ import math
 from functools import lru_cache
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from nasbench_snas.stats.interval import FloatArray
 from nasbench_snas.stats.reproducible import data_generator
@@ -50,7 +50,7 @@ def max_min_p(values: FloatArray) -> float:
     Args:
         values: Higher is better, shape ``(seeds, rows)``; ``-inf`` loses to every finite value.
     """
-    ranks = stats.rankdata(values, axis=1)
+    ranks = scipy.stats.rankdata(values, axis=1)
     return _p_value(_law_of(ranks), float(np.ptp(scores(ranks))))
 
 
@@ -64,7 +64,7 @@ def told_from_best(values: FloatArray) -> dict[int, float]:
     told: dict[int, float] = {}
     largest = 0.0
     while len(remaining) > 1:
-        ranks = stats.rankdata(values[:, remaining], axis=1)
+        ranks = scipy.stats.rankdata(values[:, remaining], axis=1)
         score = scores(ranks)
         largest = max(largest, _p_value(_law_of(ranks), float(np.ptp(score))))
         if largest > level(len(remaining)):
@@ -100,11 +100,11 @@ def detectable_difference(values: FloatArray, power: float = POWER) -> float:
     shown = np.where(np.isnan(shown).all(axis=0), 0.0, shown)
     deviations = (shown - np.nanmedian(shown, axis=0)) * math.sqrt(n / (n - 1))
     deviations = np.where(np.isnan(deviations), np.nanmin(deviations), deviations)
-    generator = data_generator(stats.rankdata(deviations), label="detectable")  # of no unit
+    generator = data_generator(scipy.stats.rankdata(deviations), label="detectable")  # of no unit
     drawn = deviations[generator.integers(n, size=(_POWER_DRAWS, n))]
     drawn = generator.permuted(drawn, axis=2)
     lowered, others = drawn[..., :1], drawn[..., 1:]
-    among = stats.rankdata(others, axis=2)
+    among = scipy.stats.rankdata(others, axis=2)
 
     def share(difference: float) -> float:
         above = others > lowered - difference

@@ -10,11 +10,11 @@ Edge of the Statistical Precipice, 2021, arXiv 2108.13264, section 4.3. Written 
 
 from __future__ import annotations
 
-from scipy import stats
+import scipy
 
 from nasbench_snas.stats.interval import ArrayLike, as_sample
 
 
 def interquartile_mean(values: ArrayLike) -> float:
     """Return the mean of what is left after ``floor(n / 4)`` values are cut at each end."""
-    return float(stats.trim_mean(as_sample(values), 0.25))
+    return float(scipy.stats.trim_mean(as_sample(values), 0.25))

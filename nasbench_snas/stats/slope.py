@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from nasbench_snas.errors import DataError
 from nasbench_snas.stats.interval import ArrayLike, Interval, as_sample, check_confidence
@@ -79,10 +79,10 @@ def fit_power_law(
     if standard_errors is None:
         free = u.size - 2
         error = math.sqrt(float(np.square(residuals).sum()) / free / spread)
-        half = float(stats.t.isf((1 - confidence) / 2, free)) * error
+        half = float(scipy.stats.t.isf((1 - confidence) / 2, free)) * error
     else:
         error = 1 / math.sqrt(spread)
-        half = float(stats.norm.isf((1 - confidence) / 2)) * error
+        half = float(scipy.stats.norm.isf((1 - confidence) / 2)) * error
     interval = Interval(
         slope, slope - half, slope + half, confidence, u.size, "least squares", error
     )

@@ -8,7 +8,7 @@ in this basis, of dimension E (K - 1), it does not.
 from __future__ import annotations
 
 import numpy as np
-from scipy import linalg
+import scipy
 
 from nasbench_snas.errors import ConfigError
 from nasbench_snas.stats.interval import FloatArray
@@ -27,7 +27,7 @@ def zero_sum_basis(n_edges: int, n_ops: int) -> FloatArray:
     """
     if n_edges < 1 or n_ops < 2:
         raise ConfigError(f"{n_edges} edges with {n_ops} operations", "expected E >= 1 and K >= 2")
-    return np.asarray(np.kron(np.eye(n_edges), linalg.helmert(n_ops).T), dtype=np.float64)
+    return np.asarray(np.kron(np.eye(n_edges), scipy.linalg.helmert(n_ops).T), dtype=np.float64)
 
 
 def coordinate_groups(

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import zipfile
 from pathlib import Path
 
 import filelock
@@ -28,6 +29,36 @@ def test_a_checkpoint_reads_back_what_was_written(tmp_path: Path) -> None:
     back = load_checkpoint(file, config_hash="abc")
     assert torch.equal(back["weights"], STATE["weights"])
     assert back["nested"] == {"list": [1, 2]}
+
+
+def test_many_tensors_are_written_as_few_and_read_back_the_same(tmp_path: Path) -> None:
+    file = tmp_path / "last.pt"
+    network = {f"w{i}": torch.randn(i % 3, 2, dtype=torch.float64) for i in range(40)}
+    network |= {f"n{i}": torch.tensor(i) for i in range(3)}
+    network["t"] = torch.randn(4, 3).t()
+    save_checkpoint(file, {"parent": network, "few": {"a": torch.ones(2)}}, config_hash="abc")
+    with zipfile.ZipFile(file) as archive:
+        assert sum("/data/" in name for name in archive.namelist()) == 4
+    back = load_checkpoint(file, config_hash="abc")
+    assert list(back["parent"]) == list(network)
+    for name, tensor in network.items():
+        found = back["parent"][name]
+        assert found.dtype == tensor.dtype
+        assert torch.equal(found, tensor)
+        assert found.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+    assert torch.equal(back["few"]["a"], torch.ones(2))
+
+
+def test_checkpoints_of_the_format_before_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "last.pt"
+    state = {"parent": {f"w{i}": torch.randn(2) for i in range(40)}, "epoch": 3}
+    torch.save({"format": 1, "config_hash": "abc", "state": state}, file)
+    back = load_checkpoint(file, config_hash="abc")
+    assert back["epoch"] == 3
+    assert all(torch.equal(back["parent"][name], t) for name, t in state["parent"].items())
+    torch.save({"format": 3, "config_hash": "abc", "state": state}, file)
+    with pytest.raises(CheckpointError, match="reads 1 to 2"):
+        load_checkpoint(file, config_hash="abc")
 
 
 def test_a_checkpoint_of_other_settings_is_refused_and_kept(tmp_path: Path) -> None:
