@@ -67,8 +67,7 @@ def child() -> dict[str, float]:
     import torch
     from torch.nn import functional
 
-    from nasbench_snas.architecture.zoo import zoo
-
+    zoo = first("nasbench_snas.architecture.zoo", "nasbench_snas.genotype_zoo").zoo
     kernels = first("nasbench_snas.supernet.child_kernels", "nasbench_snas.supernet.child.kernels")
     networks = first("nasbench_snas.supernet.child.network", "nasbench_snas.supernet.child")
     generator = torch.Generator().manual_seed(0)
@@ -119,19 +118,19 @@ def exact() -> dict[str, float]:
     """Losses of all architectures and their gradient, `snas-unit`, 4 channels, 8x8 pixels."""
     import torch
 
-    from nasbench_snas.architecture.distributions import Categorical
     from nasbench_snas.spaces.snas_unit import SnasUnit
     from nasbench_snas.supernet.reference import ReferenceParent
 
-    exact = first("nasbench_snas.oracle.exact", "nasbench_snas.oracle")
-    network = first("nasbench_snas.oracle.network", "nasbench_snas.oracle")
+    laws = first("nasbench_snas.architecture.distributions", "nasbench_snas.distributions")
+    exact = first("nasbench_snas.oracle.exact", "nasbench_snas.gradients.oracle")
+    network = first("nasbench_snas.oracle.network", "nasbench_snas.gradients.network")
     generator = torch.Generator().manual_seed(0)
     space = SnasUnit(channels=4).build(3, 10, 8)
     images = torch.randn(16, 3, 8, 8, generator=generator)
     labels = torch.randint(10, (16,), generator=generator)
     net = ReferenceParent(space, generator)
     oracle = exact.Oracle(network.BatchedNetwork(net), images, labels)
-    dist = Categorical(torch.zeros(space.num_edges, space.num_operations))
+    dist = laws.Categorical(torch.zeros(space.num_edges, space.num_operations))
     return timed(lambda: oracle.gradient(dist), 3)
 
 

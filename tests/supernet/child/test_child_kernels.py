@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from nasbench_snas.retrain.plan import Target, plan_retraining
 from nasbench_snas.retrain.runner import retrain_folder, run_retraining
 from nasbench_snas.runs.folder import read_json
 from nasbench_snas.runs.options import RunOptions
+from nasbench_snas.supernet.child.cells import WholeCell
 from nasbench_snas.supernet.child.kernels import FusedChain, child_kernels, fuse_child
 from nasbench_snas.supernet.child.network import ChildNetwork, ChildSettings
 
@@ -152,23 +154,34 @@ def test_weights_go_from_fused_to_plain_and_back_under_the_same_names() -> None:
     assert all(torch.equal(value, fused.state_dict()[n]) for n, value in plain.state_dict().items())
 
 
+def count_calls(monkeypatch: pytest.MonkeyPatch, fused: ChildNetwork) -> list[str]:
+    """Return a list that grows by a word whenever a cell or a unit runs on the kernels."""
+    calls: list[str] = []
+    kernels = type(next(m for m in fused.modules() if isinstance(m, FusedChain))._kernels)
+    unit, cell = kernels.unit_forward, WholeCell.forward
+
+    def counted_unit(self: object, *args: object) -> object:
+        calls.append("unit")
+        return unit(self, *args)
+
+    def counted_cell(self: WholeCell, *args: Any) -> object:
+        calls.append("cell")
+        return cell(self, *args)
+
+    monkeypatch.setattr(kernels, "unit_forward", counted_unit)
+    monkeypatch.setattr(WholeCell, "forward", counted_cell)
+    return calls
+
+
 @needs_kernels
 def test_the_kernels_really_run_and_autocast_and_copies_take_the_plain_modules(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _, fused = pair(torch.float32)
-    kernels = type(next(m for m in fused.modules() if isinstance(m, FusedChain))._kernels)
-    calls: list[str] = []
-    forward = kernels.unit_forward
-
-    def counted(self: object, *args: object) -> object:
-        calls.append("unit")
-        return forward(self, *args)
-
-    monkeypatch.setattr(kernels, "unit_forward", counted)
+    calls = count_calls(monkeypatch, fused)
     images = torch.randn(2, 3, 9, 9)
     fused(images)
-    assert len(calls) > 20
+    assert calls == ["cell"] * 3
     calls.clear()
     copied = copy.deepcopy(fused)
     assert torch.allclose(copied.eval()(images).logits, fused.eval()(images).logits, atol=1e-4)
@@ -182,6 +195,74 @@ def test_the_kernels_really_run_and_autocast_and_copies_take_the_plain_modules(
     assert not calls
     fused(images)
     assert calls
+
+
+@needs_kernels
+def test_a_cell_with_other_modules_runs_its_chains_and_equals_the_plain_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A concatenation of a part of the nodes, and a dense convolution."""
+    edges = (Edge("sep_conv_3x3", 0, 2), Edge("conv_3x3", 1, 2), Edge("dil_conv_3x3", 2, 3))
+    cells = {"reduce": CellGenotype(2, 2, edges, (2, 3))}
+    part = {"reduce": CellGenotype(2, 2, (edges[0], Edge("sep_conv_3x3", 1, 3)), (2,))}
+    kernels, _ = child_kernels("cpu", "cpu", torch.float64)
+    assert kernels is not None
+    for found in (cells, part):
+        settings = ChildSettings(channels=3, layers=1, resolution=6)
+        plain, fused = (
+            ChildNetwork(Genotype(found), settings, torch.Generator().manual_seed(3)).double()
+            for _ in range(2)
+        )
+        fuse_child(fused, kernels)
+        with monkeypatch.context() as context:
+            calls = count_calls(context, fused)
+            images = torch.randn(2, 3, 6, 6, dtype=torch.float64)
+            two = gradients(fused, images, 0.3)
+        assert calls
+        assert set(calls) == {"unit"}
+        assert largest_difference(gradients(plain, images, 0.3), two) < 1e-9
+
+
+@needs_kernels
+@pytest.mark.parametrize("pool_norm", [False, True])
+def test_a_whole_cell_has_normed_poolings_dropped_nodes_and_double_edges(
+    pool_norm: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edges = (Edge("max_pool_3x3", 0, 2), Edge("sep_conv_5x5", 0, 2), Edge("avg_pool_3x3", 1, 2),
+             Edge("skip_connect", 1, 3), Edge("dil_conv_3x3", 2, 3), Edge("skip_connect", 2, 3))  # fmt: skip
+    cell = CellGenotype(2, 3, edges, (2, 3, 4))
+    settings = ChildSettings(channels=6, layers=3, resolution=10, pool_norm=pool_norm)
+    genotype = Genotype({"normal": cell, "reduce": cell})
+    plain, fused = (
+        ChildNetwork(genotype, settings, torch.Generator().manual_seed(3)).double()
+        for _ in range(2)
+    )
+    kernels, _ = child_kernels("cpu", "cpu", torch.float64)
+    assert kernels is not None
+    fuse_child(fused, kernels)
+    calls = count_calls(monkeypatch, fused)
+    images = torch.randn(3, 3, 10, 10, dtype=torch.float64)
+    for _ in range(2):
+        one, two = (gradients(network, images, 0.3) for network in (plain, fused))
+        assert largest_difference(one, two) < 1e-9
+    assert calls == ["cell"] * 6
+
+
+@needs_kernels
+def test_two_passes_before_a_backward_pass_do_not_mix() -> None:
+    """Packed weights are shared by passes; each backward pass has its own inputs and masks."""
+    networks = pair()
+    images = torch.randn(2, 2, 3, 9, 9, dtype=torch.float64)
+    found = []
+    for network in networks:
+        network.zero_grad()
+        outs = [network(batch).logits.square().sum() for batch in images]
+        network.eval()(images[0])
+        network.train()
+        for out in outs:
+            out.backward()
+        found.append({name: p.grad for name, p in network.named_parameters() if p.grad is not None})
+    assert largest_difference(*found) < 1e-9
 
 
 @needs_kernels
