@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Iterable, Iterator
-from functools import partial
-from importlib.metadata import entry_points
+from functools import lru_cache, partial
+from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -234,9 +235,29 @@ class Registry:
         ):
             for text in dict.fromkeys(texts):
                 yield from plugin_entries(kind, text, f"{option} {text}")
-        for point in entry_points(group=f"nasbench_snas.{INFO[kind].plural}"):
+        for point in _points(_installed()).select(group=f"nasbench_snas.{INFO[kind].plural}"):
             yield from entry_point(kind, point)
         yield from builtins(kind)
+
+
+def _installed() -> tuple[tuple[str, int], ...]:
+    """Return the folders that packages are imported from, with when each was last changed."""
+    found = []
+    for folder in sys.path:
+        try:
+            found.append((folder, os.stat(folder or ".").st_mtime_ns))
+        except OSError:
+            found.append((folder, 0))
+    return tuple(found)
+
+
+@lru_cache(maxsize=1)
+def _points(installed: tuple[tuple[str, int], ...]) -> EntryPoints:
+    """Return the entry points of all packages; they are read again where ``installed`` changed.
+
+    Every reading opens a file of every package, and a name is looked up thousands of times.
+    """
+    return entry_points()
 
 
 def _imported(entry: Entry) -> ModuleType:

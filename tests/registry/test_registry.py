@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -373,3 +374,27 @@ def test_a_broken_operation_is_reported_where_it_is_used(
     file.write_text(text.format(name=name))
     with pytest.raises(PluginError, match=message):
         offered(Registry(plugins=[str(file)]), name, monkeypatch)
+
+
+def test_a_package_installed_meanwhile_is_found_and_others_are_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+    real = registry_module.entry_points
+
+    def counted() -> Any:
+        reads.append("read")
+        return real()
+
+    monkeypatch.setattr(registry_module, "entry_points", counted)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry = Registry()
+    for _ in range(3):
+        registry.estimator("snas")
+    assert len(reads) == 1
+    info = tmp_path / "late_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: late-package\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[nasbench_snas.estimators]\nlate = late_package:L\n")
+    assert registry.is_plugin("estimator", "late")
+    assert len(reads) == 2

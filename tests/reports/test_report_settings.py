@@ -13,6 +13,7 @@ from nasbench_snas.errors import DataError
 from nasbench_snas.reports.build import ReportOptions, build_report
 from nasbench_snas.reports.render.latex import latex
 from nasbench_snas.reports.render.text import markdown
+from nasbench_snas.reports.tables import context
 from nasbench_snas.reports.tables.model import DELTA, Table, Value
 
 PAPER: dict[str, Any] = {"preset": "paper", "constraint": "mild"}
@@ -135,3 +136,21 @@ def test_the_papers_footnotes_stand_in_every_format_and_its_gpu_only_where_it_is
         assert "is not necessary" in written
     (three,) = tables(tmp_path, "3")
     assert "parameters are approximate" in markdown([three])
+
+
+def test_settings_are_compared_once_for_all_seeds_and_seeds_of_tables_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    real = context.from_toml
+    monkeypatch.setattr(context, "from_toml", lambda text: calls.append(text) or real(text))
+    context._changes.cache_clear()
+    for seed in range(4):
+        make_run(tmp_path, "snas", seed, **PAPER)
+    make_run(tmp_path, "darts", 0, **PAPER, settings=("search.alpha.lr=0.03",))
+    notes = [note for table in tables(tmp_path) for note in table.notes]
+    assert any("search.alpha.lr=0.03" in note for note in notes)
+    assert len(calls) == 2
+    text = 'seed = 7  # x\n\n[data.fake]\nseed = 8  # y\n'
+    assert context._without_seed(text) == text.replace("= 7", "= 0")
+    assert context._without_seed("[data.fake]\nseed = 8  # y\n") == "[data.fake]\nseed = 8  # y\n"
