@@ -70,7 +70,7 @@ from nasbench_snas.stats.squared_bias import (
     block_deviations,
     square_error,
 )
-from nasbench_snas.stats.tails import LEAST_EFFECTIVE, effective_draws, not_estimated
+from nasbench_snas.stats.tails import Tails, effective_draws
 
 Moments = tuple[FloatArray, FloatArray, FloatArray]
 
@@ -82,15 +82,18 @@ class Reference:
     Args:
         value: Shape ``(d,)``.
         moments: Block moments of the independent draws whose mean ``value`` is; None if exact.
+        share: Effective share of draws of the score-function gradient, in ``(0, 1]``, if known; see
+            :mod:`~nasbench_snas.stats.tails`.
     """
 
     value: FloatArray
     moments: GradientMoments | None = None
+    share: float | None = None
 
     @classmethod
-    def exact(cls, value: npt.ArrayLike) -> Reference:
+    def exact(cls, value: npt.ArrayLike, share: float | None = None) -> Reference:
         """Return an exact reference, from enumeration or a closed form; ``value`` ``(d,)``."""
-        return cls(as_draws([np.asarray(value, dtype=np.float64)])[0])
+        return cls(as_draws([np.asarray(value, dtype=np.float64)])[0], share=share)
 
     @classmethod
     def from_moments(cls, moments: GradientMoments) -> Reference:
@@ -224,7 +227,8 @@ class _Summary:
             )
             self.reference_counts = source.count.astype(np.float64)
             self.n_blocks = min(self.n_blocks, source.n_blocks)
-        self.effective = effective_draws(moments, index)
+        expected = None if reference.share is None else reference.share * self.n
+        self.tails = Tails(effective_draws(moments, index), expected)
         self.dimension = full[1].shape[1]
         self.centre, self.goal = full[1][0], goal[0][0]
         self.deviations = [block_deviations(moments, index)]
@@ -238,8 +242,10 @@ class _Summary:
         bias = math.sqrt(max(full["bias_sq"], 0.0))
         square, relative = self._square_errors(full)
         upper = relative.upper(self.confidence)
-        squares = [self._given(s.interval(self.confidence, self.n)) for s in (square, relative)]
-        if self.effective < LEAST_EFFECTIVE:
+        squares = [
+            self.tails.given(s.interval(self.confidence, self.n)) for s in (square, relative)
+        ]
+        if not self.tails.allow():
             upper = math.nan
         cosine, sine = self._direction(full)
         return GradientSummary(
@@ -264,12 +270,6 @@ class _Summary:
             reference_norm=math.sqrt(max(full["reference_sq"], 0.0)),
         )
 
-    def _given(self, interval: Interval) -> Interval:
-        """Return the interval, without ends where a few rare draws rule the variance."""
-        if self.effective < LEAST_EFFECTIVE:
-            return not_estimated(interval, self.effective)
-        return interval
-
     def _direction(self, full: dict[str, float]) -> tuple[Interval, Interval]:
         """Return the cosine and the directional bias, with the intervals of their angle."""
         cosine = full["cosine"]
@@ -281,8 +281,8 @@ class _Summary:
             self.centre, self.goal, self.deviations, self.n_blocks, self.confidence
         )
         return (
-            self._given(angle.cosine(cosine, self.confidence, self.n)),
-            self._given(angle.sine(sine, self.confidence, self.n)),
+            self.tails.given(angle.cosine(cosine, self.confidence, self.n)),
+            self.tails.given(angle.sine(sine, self.confidence, self.n)),
         )
 
     def _square_errors(self, full: dict[str, float]) -> tuple[SquareError, SquareError]:
@@ -319,7 +319,7 @@ class _Summary:
         inner = jackknife_interval(
             float(f(self.full[name])[0]), variance, self.n, self.n_blocks, self.confidence
         )
-        return self._given(_back(inner, transform))
+        return self.tails.given(_back(inner, transform), spread=True)
 
     def _draw_cosine(self, group: str) -> Interval | None:
         """Mean per-draw cosine with its jackknife interval, where accumulated."""
