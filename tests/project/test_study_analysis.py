@@ -142,6 +142,27 @@ def test_a_diverged_run_has_the_regret_of_the_worst(
     assert found == pytest.approx([1.5, 81.894667, 92.84 - 10.10], abs=0.01)
 
 
+def test_an_arm_has_the_runs_of_its_settings_only(study: ModuleType) -> None:
+    """The rate of one arm is the preset's of another, and estimators differ in theirs."""
+    page = "docs/studies/does-bias-matter.md"
+    ones = {
+        "preset": ("preset, ", "enas", 0.0035, 1000),
+        "tuning": ("three values, ", "snas", 0.03, 500),
+    }
+    rows = [
+        {"name": name, "settings_from": words + page, "estimator": estimator, "seed": seed}
+        | {"alpha_settings": f'{{"lr": {rate}}}'}
+        for name, (words, estimator, rate, seed) in ones.items()
+    ]
+    rows += [rows[1] | {"name": "other rate", "alpha_settings": '{"lr": 0.003}'}]
+    rows += [rows[0] | {"name": "other seed", "seed": 500}]
+    runs = pd.DataFrame(rows).assign(space="snas-unit", constraint="none", dataset="digits")
+    assert study.arm(runs, "unit-core")["name"].tolist() == ["preset"]
+    assert study.arm(runs, "unit-tuning-0.03")["name"].tolist() == ["tuning"]
+    assert study.arm(runs, "unit-tuning-0.003")["name"].tolist() == ["other rate"]
+    assert study.arm(runs, "nasbench201-core").empty
+
+
 def test_errors_are_of_three_trajectories_with_an_interval(study: ModuleType) -> None:
     rows = [
         {"estimator": name, "point": "late", "trajectory": seed, "bias": bias, "mse": bias + 1}

@@ -306,9 +306,6 @@ def arms_table(runs: pd.DataFrame) -> str:
         if path.stem == "gradients":
             continue
         found = arm(runs, path.stem)
-        if path.stem.startswith("unit-tuning"):
-            rate = f'"lr": {float(path.stem.split("-")[-1])}'
-            found = found[found["alpha_settings"].astype(str).str.contains(rate, regex=False)]
         failed = int((found["status"].astype(str) != "done").sum())
         hours = float(found["wall_s"].astype(float).sum()) / 3600
         rows.append(
