@@ -63,7 +63,7 @@ def test_what_no_draw_shows_the_exact_law_does():
     assert told.bias_sq.estimate == blind.bias_sq.estimate
 
 
-def test_a_spread_needs_twice_the_expected_draws_that_a_mean_needs():
+def test_a_spread_needs_more_expected_draws_than_a_mean():
     draws = np.random.default_rng(3).normal(size=(512, 3))
     found = summarise_gradient(moments(draws), Reference.exact(np.eye(3)[0], 92 / 512))
     assert all(math.isfinite(x.high) for x in (found.bias_sq, found.cosine, found.directional_bias))
