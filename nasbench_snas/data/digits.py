@@ -57,7 +57,7 @@ def _digits() -> tuple[Tensor, Tensor]:
         from sklearn.datasets import load_digits
 
         bunch = load_digits()
-        return torch.as_tensor(bunch.images, dtype=torch.float64), torch.as_tensor(bunch.target).long()
+        return torch.as_tensor(bunch.images).double(), torch.as_tensor(bunch.target).long()
     with gzip.open(file, "rt") as lines:
         table = torch.from_numpy(np.loadtxt(lines, delimiter=","))
     return table[:, :-1].reshape(-1, 8, 8), table[:, -1].long()

@@ -17,6 +17,7 @@ from nasbench_snas.settings.layers import flatten
 from nasbench_snas.settings.run import from_toml
 
 from . import rules
+from .context import without_seed
 from .differences import compared_with, comparison_cells
 from .measure import counted_values, seeds_value
 from .model import MEASURED, MISSING, Column, Table, Value, slug, text
@@ -97,10 +98,16 @@ def _table(key: tuple[str, ...], members: Sequence[Run], confidence: float) -> T
 def _setting(folder: str) -> Setting | None:
     """Return what decides a run's result besides the seed, by dotted key; None if unreadable."""
     try:
-        config = from_toml((Path(folder) / "config.toml").read_text(encoding="utf-8"))
+        text = (Path(folder) / "config.toml").read_text(encoding="utf-8")
+        return _settings(without_seed(text))
     except (NasbenchError, OSError, UnicodeDecodeError):
         return None
-    flat = flatten(config.identity(0))
+
+
+@cache
+def _settings(text: str) -> Setting:
+    """Return the same of the text of a ``config.toml``."""
+    flat = flatten(from_toml(text).identity(0))
     return {k: str(v) for k, v in flat.items() if k not in _IGNORED and v is not None}
 
 

@@ -41,12 +41,12 @@ def run_changes(run: Run) -> tuple[str, ...]:
     file = Path(str(run["folder"])) / "config.toml"
     try:
         text = file.read_text(encoding="utf-8")
-        return _changes(_without_seed(text))
+        return _changes(without_seed(text))
     except (NasbenchError, OSError, UnicodeDecodeError):
         return (UNREADABLE,)
 
 
-def _without_seed(text: str) -> str:
+def without_seed(text: str) -> str:
     """Return the settings with seed 0: they are compared once for all seeds."""
     if text.startswith("["):
         return text

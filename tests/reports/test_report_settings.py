@@ -151,6 +151,6 @@ def test_settings_are_compared_once_for_all_seeds_and_seeds_of_tables_count(
     notes = [note for table in tables(tmp_path) for note in table.notes]
     assert any("search.alpha.lr=0.03" in note for note in notes)
     assert len(calls) == 2
-    text = 'seed = 7  # x\n\n[data.fake]\nseed = 8  # y\n'
-    assert context._without_seed(text) == text.replace("= 7", "= 0")
-    assert context._without_seed("[data.fake]\nseed = 8  # y\n") == "[data.fake]\nseed = 8  # y\n"
+    text = "seed = 7  # x\n\n[data.fake]\nseed = 8  # y\n"
+    assert context.without_seed(text) == text.replace("= 7", "= 0")
+    assert context.without_seed("[data.fake]\nseed = 8  # y\n") == "[data.fake]\nseed = 8  # y\n"

@@ -17,6 +17,8 @@ from nasbench_snas.kernels.operands import MOMENTUM, Candidate, Entries, Norm, U
 from nasbench_snas.kernels.reference import ReferenceKernels, targets_of
 
 _KINDS = {"depthwise": 0, "point": 1, "shifted": 2, "dense": 3}
+OPERATION_ROLES = {"zero": 0, "skip": 1, "pool": 2, "conv": 3}
+"""What the compiled module calls the kinds of operations of a cell."""
 
 
 def compiled_spec(spec: UnitSpec) -> tuple[int, int, int, int] | None:

@@ -23,11 +23,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from nasbench_snas.architecture.operations import operation
-from nasbench_snas.kernels.cpu.backend import CpuKernels, compiled_spec
+from nasbench_snas.kernels.cpu.backend import OPERATION_ROLES, CpuKernels, compiled_spec
 from nasbench_snas.supernet.child.network import ChildCell
 from nasbench_snas.supernet.child.plan import keeps_identity
 from nasbench_snas.supernet.child.units import ChainUnit, chain_of, usable_norm
-from nasbench_snas.supernet.fast.compiled import ROLES
 from nasbench_snas.supernet.modules import Pool
 
 _MATRIX = "matrix"
@@ -140,7 +139,9 @@ class WholeCell:
                 declared.append(module.Unit(*numbers))
             units[edge.operation] = declared or units[edge.operation]
         operations = [
-            module.Operation(ROLES[operation(name).kind], operation(name).pool == "max", found)
+            module.Operation(
+                OPERATION_ROLES[operation(name).kind], operation(name).pool == "max", found
+            )
             for name, found in units.items()
         ]
         names = list(units)
@@ -221,8 +222,9 @@ class WholeCell:
         ]
         use = _Use(self._used.to(x.dtype).flatten(), mask, buffers)
         out, kept, plan = self._declared.forward(
-            inputs, use.ones, self._used, self._packed(parameters), buffers, mask, training, training
-        )
+            inputs, use.ones, self._used, self._packed(parameters), buffers, mask, training,
+            training,
+        )  # fmt: skip
         if training:
             torch._foreach_copy_(own, packed)
         return out, kept, plan, use

@@ -16,10 +16,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from nasbench_snas.architecture.operations import Operation
-from nasbench_snas.kernels.cpu.backend import CpuKernels, compiled_spec
+from nasbench_snas.kernels.cpu.backend import OPERATION_ROLES, CpuKernels, compiled_spec
 from nasbench_snas.supernet.fast.units import FastCell, Unit
-
-ROLES = {"zero": 0, "skip": 1, "pool": 2, "conv": 3}
 
 
 class CompiledCell:
@@ -90,7 +88,7 @@ class CompiledCell:
 
     def _operation(self, module: Any, operation: Operation) -> Any:
         units = [self._unit(module, unit) for unit in self.cell.operation_units(operation.name)]
-        return module.Operation(ROLES[operation.kind], operation.pool == "max", units)
+        return module.Operation(OPERATION_ROLES[operation.kind], operation.pool == "max", units)
 
     def _unit(self, module: Any, unit: Unit) -> Any:
         places = {id(tensor): place for place, tensor in enumerate(self.cell.tensors())}

@@ -228,8 +228,9 @@ def test_a_cell_with_other_modules_runs_its_chains_and_equals_the_plain_one(
 def test_a_whole_cell_has_normed_poolings_dropped_nodes_and_double_edges(
     pool_norm: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    edges = (Edge("max_pool_3x3", 0, 2), Edge("sep_conv_5x5", 0, 2), Edge("avg_pool_3x3", 1, 2),
-             Edge("skip_connect", 1, 3), Edge("dil_conv_3x3", 2, 3), Edge("skip_connect", 2, 3))  # fmt: skip
+    ends = [("max_pool_3x3", 0, 2), ("sep_conv_5x5", 0, 2), ("avg_pool_3x3", 1, 2)]
+    ends += [("skip_connect", 1, 3), ("dil_conv_3x3", 2, 3), ("skip_connect", 2, 3)]
+    edges = tuple(Edge(*end) for end in ends)
     cell = CellGenotype(2, 3, edges, (2, 3, 4))
     settings = ChildSettings(channels=6, layers=3, resolution=10, pool_norm=pool_norm)
     genotype = Genotype({"normal": cell, "reduce": cell})
