@@ -20,16 +20,10 @@ struct Image {
 
   // out = relu(scale * x + shift), zeros around.
   static void load(const T* x, const T* scale, const T* shift, const Images& im, const Layout& to, T* out) {
-    int64_t channels = im.channels, before = to.pad * V, after = (to.line - to.pad - im.width) * V;
+    int64_t channels = im.channels;
+    std::memset(out, 0, ceil_div(channels, V) * to.area * V * sizeof(T));
     for (int64_t c = 0; c < channels; c += V, out += to.area * V) {
-      int64_t n = channels - c, end = (to.pad + im.height) * to.line;
-      std::fill_n(out, to.pad * to.line * V, T(0));
-      for (int64_t h = 0; h < im.height; h++) {
-        T* line = out + (to.pad + h) * to.line * V;
-        std::fill_n(line, before, T(0));
-        std::fill_n(line + before + im.width * V, after, T(0));
-      }
-      std::fill_n(out + end * V, (to.area - end) * V, T(0));
+      int64_t n = channels - c;
       vec a = scale ? S::load(scale + c, n) : vec{}, b = scale ? S::load(shift + c, n) : vec{};
       for (int64_t h = 0; h < im.height; h++) {
         const T* in = x + h * im.width * channels + c;

@@ -31,7 +31,7 @@ struct Simd {
     else std::memcpy(p, &v, n * sizeof(T));
   }
 
-#if defined(__AVX512F__) && defined(__AVX512VL__)
+#if defined(__AVX512F__) && defined(__AVX512VL__) && (defined(__clang__) || __GNUC__ >= 12)  // for the shuffle
   // Two vectors in one register: for matrix products alone, as images have too few channels.
   static constexpr bool has_pairs = true;
   typedef T pair __attribute__((vector_size(64)));
