@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from functools import lru_cache, partial
-from importlib.metadata import EntryPoints, entry_points
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -252,7 +252,7 @@ def _installed() -> tuple[tuple[str, int], ...]:
 
 
 @lru_cache(maxsize=1)
-def _points(installed: tuple[tuple[str, int], ...]) -> EntryPoints:
+def _points(installed: tuple[tuple[str, int], ...]) -> Any:  # of a type for each Python
     """Return the entry points of all packages; they are read again where ``installed`` changed.
 
     Every reading opens a file of every package, and a name is looked up thousands of times.

@@ -119,7 +119,8 @@ class WholeCell:
 
     def __init__(self, cell: ChildCell, kernels: CpuKernels) -> None:
         plan, edges = cell.plan, cell.plan.cell.edges
-        self._packing, self._stored = _Packing(), ((), [])
+        self._packing = _Packing()
+        self._stored: tuple[torch.dtype | None, list[Tensor]] = None, []
         module, packing, rows = kernels.module, self._packing, len(edges)
         strides = [plan.edge_stride(n) for n in range(plan.cell.num_inputs + plan.cell.num_nodes)]
         adapting = [
