@@ -147,10 +147,8 @@ def forward(
 
 def _mixed(run: Pass) -> list[Tensor]:
     """Return what the mix reads: the rows of the last units, poolings, identities."""
-    last = [c.w_rows.numel() for c in run.source.candidates if c.kind == "conv"]
-    pools = len(run.layout.pools)
     identity = [run.x] if run.layout.gradient_rows > run.layout.rows else []
-    return [run.y[: sum(last) + pools], *identity]
+    return [run.y[: run.layout.mixed], *identity]
 
 
 def _pool(run: Pass) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 from nasbench_snas.kernels.folded import FoldedKernels
 from nasbench_snas.kernels.operands import Candidate, Entries, Fold, Norm
 from nasbench_snas.kernels.protocol import Kernels
-from nasbench_snas.kernels.sources import CandidatePlan, Offer, Source
+from nasbench_snas.kernels.sources import CandidatePlan, Choice, Offer, Source
 from nasbench_snas.supernet.fast.own import OwnRecord, forward_own
 from nasbench_snas.supernet.fast.plan import CellPlan, InputPlan, SourcePlan
 from nasbench_snas.supernet.fast.units import FastCell
@@ -106,7 +106,10 @@ def source_of(cell: FastCell, training: bool, plan: SourcePlan | InputPlan) -> S
     """Return a source (or an input's preprocessing) for backends that run it as a whole."""
     cache = plan.entries.cache
     if "source" not in cache:
+        choices: tuple[Choice, ...] = ()
+        operations = 0
         if isinstance(plan, SourcePlan):
+            choices, operations = plan.choices, plan.operations
             edges: Tensor | None = plan.entry_edges
             parts = (plan.candidates, plan.entries, edges, plan.stride)
             offers, targets = plan.offers, plan.targets
@@ -116,7 +119,9 @@ def source_of(cell: FastCell, training: bool, plan: SourcePlan | InputPlan) -> S
             offers, targets = (Offer("conv", "", plan.candidate.specs),), plan.rows
             parts = (own, plan.entries, None, stride)
         units = (cell.every, cell.backend_cache)
-        cache["source"] = Source(*parts, training, offers, plan.rows, targets, *units)
+        cache["source"] = Source(
+            *parts, training, offers, plan.rows, targets, *units, choices, operations
+        )
     source: Source = cache["source"]
     return source
 
