@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,8 +32,8 @@ from nasbench_snas.supernet.fast.forward import CellRun, source_of
 from nasbench_snas.supernet.fast.function import CellFunction
 from nasbench_snas.supernet.fast.norm import NormFunction
 from nasbench_snas.supernet.fast.packing import Packing, pack_all, unpack_all
-from nasbench_snas.supernet.fast.chosen import ChosenPlans
-from nasbench_snas.supernet.fast.plan import CellPlan, plan_cell, plan_choices
+from nasbench_snas.supernet.fast.chosen import ChosenPlans, choosable, chosen_plans
+from nasbench_snas.supernet.fast.plan import CellPlan, plan_cell
 from nasbench_snas.supernet.fast.units import FastCell
 from nasbench_snas.supernet.modules import ResidualReduction
 from nasbench_snas.supernet.reference import ReferenceParent
@@ -99,6 +100,10 @@ class FastParent(nn.Module):
                     self._compiled[cell.position.index] = CompiledCell(cell, kernels)
         self.load_state_dict(self.from_canonical(reference.state_dict()))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles plan for themselves."""
+        return {**self.__dict__, "_plans": OrderedDict(), "_chosen": {}}
+
     @property
     def has_own_modules(self) -> bool:
         """Whether an operation of one's own runs as a module, of which nothing is known."""
@@ -164,36 +169,23 @@ class FastParent(nn.Module):
     @property
     def chooses(self) -> bool:
         """Whether one operation an edge is chosen on the device: the same launches for every draw."""
-        return self.kernels.sources is not None and all(
-            operation.kind != "module" for operation in self.space.operation_specs
-        ) and all(_choosable(cell) for cell in self.cells.values())
+        cells = [_fast(cell) for cell in self.cells.values()]
+        return self.kernels.sources is not None and choosable(self.space, cells)
 
     def _chosen_logits(self, images: Tensor, z: Tensor, edge_mask: Tensor | None) -> Tensor:
         """Return the logits of draws that have at most one operation on an edge."""
         plans = self._choices(z)
-        there = z.detach() != 0
-        choice = (there * plans.numbers).amin(dim=-1) + z.shape[-1]
-        logits = self._through(images, z, None, edge_mask, plans.cells(choice.reshape(-1)))
-        several = (there.sum(dim=-1) > 1).any()
+        cells, several = plans.cells(z.detach())
+        logits = self._through(images, z, None, edge_mask, cells)
         return logits.masked_fill(several, torch.nan)
 
     def _choices(self, z: Tensor) -> ChosenPlans:
         """Return the plans of draws that have at most one operation on an edge; made once."""
-        draws, sources = z.shape[0], self.kernels.sources
         like = z.detach().to(self.head.linear.weight.dtype)
-        key = (draws, self.training, like.device, like.dtype)
+        key = (z.shape[0], self.training, like.device, like.dtype)
         if key not in self._chosen:
-            rows, plans, edges = [1, 1], [], self.space.num_edges
-            for index, layer in enumerate(self.space.layers):
-                own = rows[-1]
-                if layer.kind == "cell":
-                    cell = _fast(self.cells[str(index)])
-                    shared = tuple(r == 1 for r in rows[-cell.position.cell.num_inputs :])
-                    plans.append((cell, plan_choices(
-                        cell, shared, draws, edges, self.training, self.kernels, like)))  # fmt: skip
-                    own = draws
-                rows = [rows[-1], own]
-            self._chosen[key] = ChosenPlans(plans, sources, self.training, like)
+            cells = {int(index): _fast(cell) for index, cell in self.cells.items()}
+            self._chosen[key] = chosen_plans(self.space, cells, self.kernels, self.training, like)
         return self._chosen[key]
 
     def _logits(
@@ -395,12 +387,6 @@ def _fast(cell: nn.Module) -> FastCell:
     if not isinstance(cell, FastCell):
         raise TypeError("cells are FastCells")
     return cell
-
-
-def _choosable(cell: nn.Module) -> bool:
-    """Whether no unit is a dense convolution, which is PyTorch's."""
-    units = (unit.spec for unit in _fast(cell).every)
-    return all(spec is None or spec.kind != "dense" for spec in units)
 
 
 def _convolution(conv: nn.Module, x: Tensor) -> Tensor:
