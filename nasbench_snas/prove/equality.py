@@ -99,6 +99,11 @@ CASES = (
 )  # fmt: skip
 
 
+OWN = 3.0
+"""A whole parent in float32 may be that many times as far from float64 as plain PyTorch in float32:
+rounding grows through cells, and no fixed limit holds for all of them."""
+
+
 def space_of(case: Case, context: Context) -> Space:
     """Return the space of a case."""
     channels, stride, nodes, resolution, inputs, _ = case.shape
@@ -171,17 +176,23 @@ def compared(case: Case, context: Context, around: Around = nullcontext) -> Find
     mask = None
     if case.masked:
         mask = torch.rand(cells, space.num_edges, batch, generator=generator).to(case.dtype)
-    results = []
-    for kernels, kind in (
-        (ReferenceKernels(), torch.float64), (context.kernels(case.dtype), case.dtype)
-    ):  # fmt: skip
+
+    def result(kernels: Kernels, kind: torch.dtype) -> dict[str, Tensor]:
         net = parent_of(space, kernels, kind, case.dtype, context.device).train(case.train)
         wide = torch.float32 if kind in (torch.bfloat16, torch.float16) else kind
         x, weight = (tensor.to(context.device, wide) for tensor in (images, z))
         factors = None if mask is None else mask.to(context.device, wide)
         with around(net):
-            results.append(outcome(net, x, weight, factors, not case.hot))
-    return judged(results[0], results[1], TOLERANCE[case.dtype])
+            return outcome(net, x, weight, factors, not case.hot)
+
+    want = result(ReferenceKernels(), torch.float64)
+    got, limit = result(context.kernels(case.dtype), case.dtype), TOLERANCE[case.dtype]
+    holds, values = judged(want, got, limit)
+    if not holds and case.cells and case.dtype == torch.float32:
+        own = judged(want, result(ReferenceKernels(), case.dtype), limit)[1]["worst relative error"]
+        holds, values = judged(want, got, max(limit, OWN * own))
+        values["plain PyTorch's own error"] = own
+    return holds, values
 
 
 def judged(want: dict[str, Tensor], got: dict[str, Tensor], tolerance: float) -> Finding:

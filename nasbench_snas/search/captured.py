@@ -135,7 +135,7 @@ class CapturedLoss(SupernetLoss):
         if step is None:
             return super().__call__(z, run)
         self._replayed = True
-        weights = self._captured.parameters(self._theta)
+        weights = step.parameters[:-1]
         loss, error = _Replay.apply(step, self.images, self.labels, z.to(where), *weights)
         if self.share is not None:
             loss, error = self.share(loss), self.share(error)

@@ -148,6 +148,20 @@ def test_a_wrong_kernel_is_found(tmp_path: Path) -> None:
     assert holds is False and values["worst relative error"] > 1e-5
 
 
+def test_a_whole_parent_in_single_precision_is_held_to_the_error_of_plain_pytorch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within three times of it; what is wrong by a thousandth is still found."""
+    monkeypatch.setitem(equality.TOLERANCE, torch.float32, 1e-9)
+    case = Case("parent", dtype=torch.float32, cells=1, shape=(2, 1, 1, 8, 1, 2))
+    context = Context("cpu", tmp_path, Registry())
+    for kernels, wanted in ((FoldedKernels(), True), (Wrong(), False)):
+        context.made[torch.float32] = kernels
+        holds, values = compared(case, context)
+        assert holds is wanted and values["limit"] < 1e-3, values
+        assert values["limit"] == 3 * values["plain PyTorch's own error"]
+
+
 def test_a_nan_or_a_missing_gradient_is_no_agreement() -> None:
     one = {"a": torch.ones(2)}
     assert judged(one, {"a": torch.ones(2)}, 1e-6)[0] is True

@@ -15,6 +15,9 @@ from nasbench_snas.kernels.operands import EPS
 
 EPSILON = tl.constexpr(EPS)
 
+PARALLEL = tl.constexpr(16)
+"""Parts of a row that are merged side by side."""
+
 
 @triton.jit
 def part_moments(  # type: ignore[no-untyped-def]
@@ -50,17 +53,25 @@ def part_moments(  # type: ignore[no-untyped-def]
 def merged(  # type: ignore[no-untyped-def]
     parts_ptr, c, inside, PARTS, PART, N, C: tl.constexpr, ACC: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
-    """Merge the parts' moments of one row (Chan et al. 1983) into mean and biased variance."""
-    mean = tl.zeros((BC,), ACC)
-    squares = tl.zeros((BC,), ACC)
-    for part in range(0, PARTS):
-        at = parts_ptr + part * 2 * C + c
-        delta = tl.load(at, mask=inside, other=0.0) - mean
-        size = min(PART, N - part * PART)
-        share = delta * size / (part * PART + size)
-        squares += tl.load(at + C, mask=inside, other=0.0) + delta * share * (part * PART)
-        mean += share
-    return mean, squares / N
+    """Merge the parts' moments of one row (Chan et al. 1983) into mean and biased variance; parts
+    side by side, in two passes over their few numbers."""
+    total = tl.zeros((PARALLEL, BC), ACC)
+    for start in range(0, PARTS, PARALLEL):
+        part = start + tl.arange(0, PARALLEL)
+        ok = (part < PARTS)[:, None] & inside[None, :]
+        size = tl.minimum(PART, N - part * PART).to(ACC)
+        at = parts_ptr + part[:, None] * 2 * C + c[None, :]
+        total += tl.load(at, mask=ok, other=0.0) * (size / N)[:, None]
+    mean = tl.sum(total, 0)
+    squares = tl.zeros((PARALLEL, BC), ACC)
+    for start in range(0, PARTS, PARALLEL):
+        part = start + tl.arange(0, PARALLEL)
+        ok = (part < PARTS)[:, None] & inside[None, :]
+        size = tl.minimum(PART, N - part * PART).to(ACC)
+        at = parts_ptr + part[:, None] * 2 * C + c[None, :]
+        delta = tl.where(ok, tl.load(at, mask=ok, other=0.0) - mean[None, :], 0.0)
+        squares += tl.load(at + C, mask=ok, other=0.0) + delta * delta * size[:, None]
+    return mean, tl.sum(squares, 0) / N
 
 
 @triton.jit(do_not_specialize=["FIRST"])
