@@ -142,7 +142,9 @@ class Search(Derives):
             self.transformers.attach(parent)
         on_gpu = self.device.type == "cuda"
         self.dense = self.estimator.dense and on_gpu
-        self.chooses = on_gpu and isinstance(parent, FastParent) and parent.chooses
+        # Transformers may ask for other weights than the estimator does.
+        fused = isinstance(parent, FastParent) and parent.chooses
+        self.chooses = on_gpu and fused and not composed.members
         self.captured = None
         if composed.captures and capturable(parent, self.estimator, self.device):
             self.captured = Captured(parent)
@@ -238,6 +240,7 @@ class Search(Derives):
             "autocast": self.settings.amp == "bf16",
             "share": self.world.mean if self.world.size > 1 else None,
             "single_path": self.chooses
+            and path_dropout
             and (single_path or (self.estimator.single_path and not every)),
         }
         if self.captured is not None and path_dropout:

@@ -125,7 +125,9 @@ def test_draws_whose_losses_count_differently_have_the_gradients_of_eager_ones()
             loss = CapturedLoss(steps, images, labels, True, all_operations=True)
         shape = (1, 3, search.space.num_edges, search.space.num_operations)
         z = torch.rand(shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
-        (loss(z) * torch.tensor([1.0, -2.0, 0.5])).sum().backward()
+        value = (loss(z) * torch.tensor([1.0, -2.0, 0.5])).sum()
+        torch.autograd.grad(value, z, retain_graph=True)  # may be asked for again
+        value.backward()
         own = [p.grad for p in search.parent.parameters() if p.grad is not None]
         gradients.append([z.grad, *own])
     assert len(gradients[0]) > 3

@@ -43,7 +43,10 @@ def unchanged(tensors: Sequence[Tensor]) -> Iterator[None]:
 
 
 def cuda_graphs(works: Sequence[Work], device: torch.device) -> list[Recorded]:
-    """Record works as CUDA graphs that share their memory; recording runs nothing.
+    """Record works as CUDA graphs; recording runs nothing.
+
+    Each has memory of its own: what the forward pass leaves is still there when a backward pass
+    has been replayed, and replayed again.
 
     Raises:
         ConfigError: The device is no CUDA device.
@@ -52,10 +55,9 @@ def cuda_graphs(works: Sequence[Work], device: torch.device) -> list[Recorded]:
         raise ConfigError(f"a step on {device} cannot be captured: CUDA graphs need a CUDA device.")
     found: list[Recorded] = []
     with torch.cuda.device(device):
-        pool = torch.cuda.graph_pool_handle()
         for work in works:
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=pool):
+            with torch.cuda.graph(graph):
                 outputs = work()
             found.append((outputs, graph.replay))
     return found
@@ -136,8 +138,9 @@ class GraphedStep:
     def _backward(self) -> tuple[Tensor | None, ...]:
         if self._first is None:
             raise RuntimeError("a step has no gradient before it has run")
-        first, self._first = self._first, None
-        return torch.autograd.grad(first, self.parameters, self.factors, allow_unused=True)
+        return torch.autograd.grad(
+            self._first, self.parameters, self.factors, allow_unused=True, retain_graph=True
+        )
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs for new inputs, weights last."""
