@@ -68,17 +68,17 @@ class TritonKernels(ReferenceKernels):
         self._keep((source, addresses, z, mask))
         run = triton_source.new_pass(self.launch, source, layout, addresses, x, out.shape[-1])
         triton_source.forward(run, z, _by_entry(layout, mask), out, add, update)
-        return [run.y, run.stats, run.weights, run.index, addresses]
+        return [run.y, run.stats, run.weights, run.index, addresses, *run.points]
 
     def source_backward(
         self, source: Source, kept: list[Tensor], x: Tensor, z: Tensor, mask: Tensor | None,
         g: Tensor, dz: Tensor, dx: Tensor, overwrite: bool, slots: Slots | None,
     ) -> None:  # fmt: skip
         """Run the candidates backwards; see the protocol."""
-        layout, addresses = self._layout(source, x.device), kept[-1]
+        layout, (*outputs, addresses), points = self._layout(source, x.device), kept[:5], kept[5:]
         offsets = addresses if slots is None else self._offsets(source, slots, x.device)
         self._keep((source, addresses, offsets, z, mask))
-        run = triton_source.Pass(self.launch, source, layout, addresses, x, *kept[:-1])
+        run = triton_source.Pass(self.launch, source, layout, addresses, x, *outputs, points)
         triton_source.backward(
             run, z, _by_entry(layout, mask), g, dz, dx, overwrite, slots, offsets
         )

@@ -175,13 +175,17 @@ def forward_units(
 
 
 def forward_source(
-    run: CellRun, tape: Tape, plan: SourcePlan, x: Place, z: Tensor, out: Tensor, update: bool
-) -> SourceRecord:
-    """Run all candidates of a source and add them to their nodes."""
+    run: CellRun, tape: Tape, plan: SourcePlan, x: Place, z: Tensor, out: Tensor, update: bool,
+    add: bool = True,
+) -> SourceRecord:  # fmt: skip
+    """Run all candidates of a source and add them to their nodes.
+
+    Without ``add``, which backends that run a source as a whole take, ``out`` is uninitialised.
+    """
     sources = run.kernels.sources
     if sources is not None:
         kept = sources.source_forward(
-            source_of(run.cell, run.training, plan), tape.tensors[x], z, run.mask, out, True, update
+            source_of(run.cell, run.training, plan), tape.tensors[x], z, run.mask, out, add, update
         )
         return SourceRecord(plan, plan.entries, x, kept=[tape.put(tensor) for tensor in kept])
     mask = None if run.mask is None else run.mask[plan.entry_edges].contiguous()
@@ -270,7 +274,9 @@ def run_forward(
     first = tape.tensors[nodes[0]]
     size, cell = position.output_resolution, position.cell
     shape = (cell.num_nodes, run.draws, first.shape[1], size, size, first.shape[-1])
-    out = first.new_zeros(shape)
+    # A whole source's mix writes all targets: the first one needs no zeros to add to.
+    fresh = run.kernels.sources is not None and run.plan.sources[0] is not None
+    out = first.new_empty(shape) if fresh else first.new_zeros(shape)
     targets = out.flatten(0, 1)
     for source, source_plan in enumerate(run.plan.sources):
         if source >= cell.num_inputs:
@@ -278,8 +284,9 @@ def run_forward(
         source_record = None
         if source_plan is not None:
             source_record = forward_source(
-                run, tape, source_plan, nodes[source], z, targets, update
-            )
+                run, tape, source_plan, nodes[source], z, targets, update,
+                add=not fresh or source > 0,
+            )  # fmt: skip
         tape.sources.append(source_record)
         if own := run.plan.own[source]:
             graph = run.graph and (again or not run.recompute)
