@@ -60,7 +60,9 @@ class Captured:
         record: What records.
     """
 
-    def __init__(self, parent: FastParent | ReferenceParent, record: Recorder = cuda_graphs) -> None:
+    def __init__(
+        self, parent: FastParent | ReferenceParent, record: Recorder = cuda_graphs
+    ) -> None:
         self.parent, self._record = parent, record
         self._steps: dict[tuple[Any, ...], GraphedStep | None] = {}
 

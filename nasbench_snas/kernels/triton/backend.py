@@ -75,10 +75,12 @@ class TritonKernels(ReferenceKernels):
         g: Tensor, dz: Tensor, dx: Tensor, overwrite: bool, slots: Slots | None,
     ) -> None:  # fmt: skip
         """Run the candidates backwards; see the protocol."""
-        layout, (*outputs, addresses), points = self._layout(source, x.device), kept[:5], kept[5:]
+        layout, (y, stats, weights, index, addresses) = self._layout(source, x.device), kept[:5]
         offsets = addresses if slots is None else self._offsets(source, slots, x.device)
         self._keep((source, addresses, offsets, z, mask))
-        run = triton_source.Pass(self.launch, source, layout, addresses, x, *outputs, points)
+        run = triton_source.Pass(
+            self.launch, source, layout, addresses, x, y, stats, weights, index, kept[5:]
+        )
         triton_source.backward(
             run, z, _by_entry(layout, mask), g, dz, dx, overwrite, slots, offsets
         )

@@ -13,6 +13,7 @@ it is skipped where it is read. Dense convolutions, which are PyTorch's, cannot 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -154,7 +155,7 @@ class ChoicePlanner:
         return (split, columns) if half else (0, split)
 
     def _place(self, number: int, slot: int) -> tuple[int, int]:
-        """Return the row of ``y`` (or of the source) that the mix reads, and that of its gradient."""
+        """Return the row of ``y`` (or of the source) that the mix reads, and its gradient's."""
         offer, identity = self.offers.get(number), self.rows + slot
         if offer is None or offer.kind == "identity":
             return -1 - self.choices[slot].row, identity
@@ -190,9 +191,9 @@ class ChoicePlanner:
             return [place, IDENTITY, 0, 0]
         return [0, NOTHING, 0, 0]
 
-    def _each(self, make: Callable[[int, int], list[int]]) -> Items:
+    def _each(self, make: Callable[..., list[int]]) -> Items:
         """Return a row for each choice, by its number."""
-        return [(c, lambda k, s=s: make(k, s)) for s, c in enumerate(self.choices)]  # type: ignore[misc]
+        return [(c, partial(make, slot=s)) for s, c in enumerate(self.choices)]
 
     def plan(self) -> Callable[[Tensor], Layout]:
         """Add all tables; return what makes a layout of the chosen ones."""
@@ -202,8 +203,8 @@ class ChoicePlanner:
         starts = [sum(c.target < target for c in self.choices) for target in targets]
         lines, members = self._gradients()
         add, fixed = self.bank.add, _fixed
-        weights = [
-            (c, lambda k, d=depth, s=s, h=half: self._weight(k, d, s, h))
+        weights: Items = [
+            (c, partial(self._weight, depth=depth, slot=s, half=half))
             for depth in range(self.depth)
             for half in range(2 if self.second and depth == 0 else 1)
             for s, c in enumerate(self.choices)
@@ -231,26 +232,26 @@ class ChoicePlanner:
 
     def _stage(self, depth: int) -> Callable[[Tensor], Stage]:
         halves = 2 if self.second and depth == 0 else 1
-        jobs = [
-            (c, lambda k, s=s, h=half: self._job(k, depth, s, h))
+        jobs: Items = [
+            (c, partial(self._job, depth=depth, slot=s, half=half))
             for half in range(halves)
             for s, c in enumerate(self.choices)
         ]
         owners, updates = self._owners(depth)
         sides = [SIDES[KINDS[s.kernel, s.dilation]] for o in self.source.offers
                  for s in o.specs[depth : depth + 1] if s.kind == "depthwise"]  # fmt: skip
-        lines = [
-            (c, lambda k, s=s, i=i: self._line(k, depth, s, i))
+        lines: Items = [
+            (c, partial(self._line, depth=depth, slot=s, i=i))
             for s, c in enumerate(self.choices)
             for i in range(max(sides, default=0))
         ]
         targets, readers = self._readers(depth, halves)
-        inner = self._each(lambda k, s: [self._input(depth, s) if self.spec(k, depth) else -1])
+        inner = self._each(partial(self._inner, depth=depth)) if depth else []
         add, fixed = self.bank.add, _fixed
         found = {
             "jobs": add(jobs, 4), "owners": add(fixed(owners), 6), "updates": add(updates),
             "targets": add(fixed(targets), 4), "readers": add(readers, 4), "lines": add(lines, 4),
-            "inner": add(inner if depth else []),
+            "inner": add(inner),
         }  # fmt: skip
         counted = self.count * (2 if depth == 0 and self.normed_pools else 1)
 
@@ -264,6 +265,14 @@ class ChoicePlanner:
             )  # fmt: skip
 
         return made
+
+    def _inner(self, number: int, depth: int, slot: int) -> list[int]:
+        """Return the row whose norm's output a stage reads, -1 if the stage is not there."""
+        return [self._input(depth, slot) if self.spec(number, depth) else -1]
+
+    def _reader(self, number: int, depth: int, slot: int, half: int) -> list[int]:
+        """Return a job as its input sees it."""
+        return [slot + half * self.count, *self._job(number, depth, slot, half)[1:]]
 
     def _line(self, number: int, depth: int, slot: int, i: int) -> list[int]:
         row, kind, *_ = self._job(number, depth, slot, 0)
@@ -308,11 +317,10 @@ class ChoicePlanner:
             for slot in own:
                 choice = self.choices[slot]
                 for half in range(halves):
-                    job = slot + half * self.count
-                    readers.append((choice, lambda k, s=slot, h=half, j=job: [
-                        j, *self._job(k, depth, s, h)[1:]]))  # fmt: skip
+                    read = partial(self._reader, depth=depth, slot=slot, half=half)
+                    readers.append((choice, read))
                 if depth == 0:
-                    readers.append((choice, lambda k, s=slot: self._beside(k, s)))
+                    readers.append((choice, partial(self._beside, slot=slot)))
             targets.append([row, start, len(readers), 0])
         return targets, readers
 
@@ -349,7 +357,12 @@ class ChoicePlanner:
 
 def _fixed(rows: Rows) -> Items:
     """Return rows that depend on no choice."""
-    return [(None, lambda k, row=row: row) for row in rows]  # type: ignore[misc]
+    return [(None, partial(_same, row=row)) for row in rows]
+
+
+def _same(number: int, row: list[int]) -> list[int]:
+    """Return a row whatever is chosen."""
+    return row
 
 
 def _only(number: int, value: int) -> Integers:

@@ -3,8 +3,8 @@ poolings, and of concrete sampling.
 
 ``entries[q]`` holds the row of ``y`` (``-1 - row`` of the source itself for an identity), the unit
 whose norm applies (-1: none), its edge, the target, the position in ``z``, and 1 if it is not
-chosen; ``stats`` and ``addresses`` are those of ``norms.py``. Coefficients of a norm are formed inside the
-kernels: no small tensor operation surrounds them.
+chosen; ``stats`` and ``addresses`` are those of ``norms.py``. Coefficients of a norm are formed
+inside the kernels: no small tensor operation surrounds them.
 """
 
 from __future__ import annotations

@@ -83,7 +83,8 @@ def finish_moments(  # type: ignore[no-untyped-def]
     """Statistics and norms of all rows of one edge's unit; move its running statistics, in order.
 
     ``owners[o]`` holds the unit, the edge, the first and last of its rows in ``updates`` (-1: not
-    chosen), and whether another unit follows. Without ``TRAIN`` the running statistics are the statistics.
+    chosen), and whether another unit follows. Without ``TRAIN`` the running statistics are the
+    statistics.
     """
     owner = owners_ptr + tl.program_id(0) * 6
     c = tl.program_id(1) * BC + tl.arange(0, BC)
@@ -208,7 +209,9 @@ def gather_weights(  # type: ignore[no-untyped-def]
     edge = tl.load(rows_ptr + g * 4 + 1)
     column = at % CO
     own = (column >= tl.load(rows_ptr + g * 4 + 2)) & (column < tl.load(rows_ptr + g * 4 + 3))
-    weight = tl.load(addresses_ptr + tl.maximum(unit, 0) * 8 + 1).to(like_ptr.dtype) + edge * SIZE + at
+    weight = (
+        tl.load(addresses_ptr + tl.maximum(unit, 0) * 8 + 1).to(like_ptr.dtype) + edge * SIZE + at
+    )
     value = tl.load(weight, mask=(at < SIZE) & own, other=0.0)
     tl.store(out_ptr + g * SIZE + at, value.to(out_ptr.dtype.element_ty), mask=at < SIZE)
 

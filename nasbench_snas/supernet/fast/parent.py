@@ -27,12 +27,12 @@ from nasbench_snas.errors import ConfigError
 from nasbench_snas.kernels.cpu.backend import CpuKernels
 from nasbench_snas.kernels.operands import EPS, MOMENTUM
 from nasbench_snas.kernels.protocol import Kernels
+from nasbench_snas.supernet.fast.chosen import ChosenPlans, choosable, chosen_plans
 from nasbench_snas.supernet.fast.compiled import CellUse, CompiledCell, CompiledFunction
 from nasbench_snas.supernet.fast.forward import CellRun, source_of
 from nasbench_snas.supernet.fast.function import CellFunction
 from nasbench_snas.supernet.fast.norm import NormFunction
 from nasbench_snas.supernet.fast.packing import Packing, pack_all, unpack_all
-from nasbench_snas.supernet.fast.chosen import ChosenPlans, choosable, chosen_plans
 from nasbench_snas.supernet.fast.plan import CellPlan, plan_cell
 from nasbench_snas.supernet.fast.units import FastCell
 from nasbench_snas.supernet.modules import ResidualReduction
