@@ -263,7 +263,7 @@ def resources(
 
 
 def resource_table(found: dict[str, dict[int, tuple[Usage, float]]]) -> str:
-    """Return :func:`resources` as Markdown: registers / shared bytes / spilled bytes / occupancy."""
+    """Return :func:`resources` as Markdown: registers / shared / spilled bytes / occupancy."""
     columns = sorted({capability for own in found.values() for capability in own})
     heads = [f"{capability / 10:.1f}" for capability in columns]
     lines = [f"| kernel | {' | '.join(heads)} |", "|---" * (len(columns) + 1) + "|"]

@@ -105,7 +105,7 @@ def test_all_tables_of_a_new_architecture_go_to_the_device_in_one_copy(monkeypat
 
 
 def test_a_choice_on_the_device_plans_once_and_launches_the_same_whatever_is_drawn(monkeypatch):
-    """Nothing is copied or read back after the first step; the number of draws is all that counts."""
+    """Nothing is copied or read back after the first step; only the number of draws counts."""
     pytest.importorskip("triton")
     kernels, made = counting_kernels(), []
     net = parent(kernels, stride=2)

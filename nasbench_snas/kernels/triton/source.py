@@ -62,8 +62,7 @@ class Pass:
         weights: 1x1 weights of all jobs, shape ``(jobs, C, C')``.
         index: Which pixel was the maximum, shape ``(poolings, B, H', W', C)``, uint8.
         points: For each stage, the inputs of its 1x1 convolutions, shape ``(jobs, B, H', W', C)``
-            (empty without any): kept for the backward pass, which is fewer launches and bytes than
-            computing them again.
+            (empty without any), kept: fewer launches and bytes than computing them again.
     """
 
     launch: Launcher
@@ -240,8 +239,7 @@ def backward(
     hat = run.empty(layout.hats, 2, run.y.shape[-1])
     _credits(run, z, mask, g, dz, up, hat)
     jobs, channels, c_out = run.weights.shape
-    parts = cdiv(run.sizes[0] * run.sizes[3], LINES)
-    pixel_parts = run.pixel_parts
+    parts, pixel_parts = cdiv(run.sizes[0] * run.sizes[3], LINES), run.pixel_parts
     dw = run.weights.new_empty((jobs, pixel_parts, channels, c_out))
     taps = run.empty(jobs, parts, layout.taps, channels)
     for number, stage in reversed(list(enumerate(layout.stages))):

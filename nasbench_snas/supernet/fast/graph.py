@@ -1,9 +1,10 @@
 """A step as two CUDA graphs, forwards and backwards: everything is launched once, then replayed.
 
 The step has to be of fixed shape and must read nothing back: all operations, or one an edge that is
-chosen on the device; no edge mask drawn inside. This cannot run without a GPU and has been tried on none: its test is marked
-``gpu``. What records and replays is an argument (:data:`Recorder`), so that all the rest is tested
-on a CPU, where recording means to keep the function and replaying to call it.
+chosen on the device; no edge mask drawn inside. This cannot run without a GPU and has been tried on
+none: its test is marked ``gpu``. What records and replays is an argument (:data:`Recorder`), so
+that all the rest is tested on a CPU, where recording means to keep the function and replaying to
+call it.
 """
 
 from __future__ import annotations

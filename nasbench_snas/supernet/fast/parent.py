@@ -168,7 +168,7 @@ class FastParent(nn.Module):
 
     @property
     def chooses(self) -> bool:
-        """Whether one operation an edge is chosen on the device: the same launches for every draw."""
+        """Whether one operation an edge is chosen on the device: every draw launches the same."""
         cells = [_fast(cell) for cell in self.cells.values()]
         return self.kernels.sources is not None and choosable(self.space, cells)
 
