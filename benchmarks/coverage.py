@@ -4,8 +4,9 @@
 every pool of :mod:`coverage_pools`, :data:`STUDIES` studies of ``--n`` draws each are resampled and
 summarised as a study is (:func:`nasbench_snas.stats.summarise_gradient`). A row holds
 
-* ``given``: the share of studies that give intervals; the others say that a few rare large draws
-  rule the variance;
+* ``expected``: effective draws of as many of the score-function gradient, from the exact law;
+* ``given``, ``given_spread``: the shares of studies that give intervals of a square or direction,
+  and of a spread; the others say that a few rare large draws rule the variance;
 * for each quantity the share of intervals given that cover the truth;
 * ``wrong``: the share of all studies whose interval of bias² or of the cosine misses.
 
@@ -25,16 +26,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from coverage_pools import Pool, pool, rows, slug
+from coverage_pools import Pool, pool, rows, share_at, slug
 
 from nasbench_snas.registry import Registry
 from nasbench_snas.stats import GradientMoments, Reference, summarise_gradient
 from nasbench_snas.stats.gradient_summary import GradientSummary
-from nasbench_snas.stats.tails import LEAST_EFFECTIVE, effective_draws
 from nasbench_snas.testing.problems import STEPS
 
 STUDIES = 2_000
 QUANTITIES = ("bias_sq", "bound", "cosine", "directional_bias", "scale", "trace", "mse", "snr")
+SPREAD = QUANTITIES.index("trace")
 
 
 def truths(pool: Pool) -> dict[str, float]:
@@ -55,23 +56,32 @@ def truths(pool: Pool) -> dict[str, float]:
     }
 
 
-def covers(summary: GradientSummary, truth: dict[str, float]) -> Iterator[bool]:
-    """Yield for each quantity whether its interval covers, up to rounding."""
+def covers(summary: GradientSummary, truth: dict[str, float]) -> Iterator[float]:
+    """Yield for each quantity whether its interval covers, up to rounding; NaN if not given."""
     for name in QUANTITIES:
         slack = 1e-7 * (1 + abs(truth[name]))
-        if name == "bound":
-            yield summary.excluded_relative_bias >= truth[name] - slack
-        else:
+        low, high = -math.inf, summary.excluded_relative_bias
+        if name != "bound":
             interval = getattr(summary, name)
-            yield interval.low - slack <= truth[name] <= interval.high + slack
+            low, high = interval.low, interval.high
+        if math.isnan(high):
+            yield math.nan
+        else:
+            yield float(low - slack <= truth[name] <= high + slack)
 
 
-def row(pool: Pool, n: int) -> dict[str, object]:
-    """Return the row of one pool and one size of a study."""
+def row(pool: Pool, n: int, share: float) -> dict[str, object]:
+    """Return the row of one pool and one size of a study.
+
+    Args:
+        pool: The draws.
+        n: Draws of a study.
+        share: See :func:`coverage_pools.share_at`.
+    """
     found: dict[str, object] = {"stage": pool.stage, "row": pool.label, "n": n, "truth": pool.how}
     if pool.how == "no noise":
         return found
-    truth, reference = truths(pool), Reference.exact(pool.gradient)
+    truth, reference = truths(pool), Reference.exact(pool.gradient, share)
     # the error of bias², as that of a square of a mean: 4 delta' S delta / M + 2 tr² / M² at most
     draws = float(pool.spread[0]) / pool.error if pool.error else math.inf
     error = math.sqrt(4 * float(pool.spread[1]) / draws + 2 * pool.error**2)
@@ -79,16 +89,19 @@ def row(pool: Pool, n: int) -> dict[str, object]:
     found |= {"error": error / float(pool.gradient @ pool.gradient), "cosine_true": truth["cosine"]}
     q = np.square(pool.draws - pool.mean).sum(axis=1)
     found["effective"] = n * q.mean() ** 2 / np.square(q).mean()
-    rng, hits, wrong = np.random.default_rng(n), [], 0
+    found["expected"] = n * share
+    rng, hits = np.random.default_rng(n), []
     for _ in range(STUDIES):
         moments = GradientMoments(len(pool.mean))
         moments.update(pool.draws[rng.integers(0, len(pool.draws), n)])
-        if effective_draws(moments) >= LEAST_EFFECTIVE:  # otherwise no interval is given
-            hits.append(list(covers(summarise_gradient(moments, reference), truth)))
-            wrong += not (hits[-1][0] and hits[-1][2])
-    found |= {"given": len(hits) / STUDIES, "wrong": wrong / STUDIES}
-    if hits:
-        found |= dict(zip(QUANTITIES, np.mean(hits, axis=0).tolist(), strict=True))
+        hits.append(list(covers(summarise_gradient(moments, reference), truth)))
+    table = np.array(hits)
+    given = ~np.isnan(table)
+    found |= {"given": given[:, 0].mean(), "given_spread": given[:, SPREAD].mean()}
+    found["wrong"] = ((table[:, 0] == 0) | (table[:, 2] == 0)).mean()
+    for index, name in enumerate(QUANTITIES):
+        if given[:, index].any():
+            found[name] = table[given[:, index], index].mean()
     return found
 
 
@@ -109,7 +122,8 @@ def main() -> None:
         file = options.folder / "rows" / f"{n}-{stage}-{slug(variant.label)}.json"
         if not file.exists() and number % parts == index and not options.collect:
             started = time.process_time()
-            values = row(pool(options.folder, registry, stage, variant), n)
+            share = share_at(registry, stage, variant)
+            values = row(pool(options.folder, registry, stage, variant), n, share)
             values["seconds"] = time.process_time() - started
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(values))

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from nasbench_snas.api import Estimator
 from nasbench_snas.oracle.draws import alpha_draws, warm_up
+from nasbench_snas.oracle.exact import score_share
 from nasbench_snas.registry import Registry
 from nasbench_snas.seeding import stream
 from nasbench_snas.stats.interval import FloatArray
@@ -135,6 +136,15 @@ def pool(folder: Path, registry: Registry, stage: Stage, variant: Variant) -> Po
     how, error = str(values.pop("how")), float(values.pop("error"))
     values["draws"] = values["draws"].astype(np.float64)
     return Pool(variant.label, stage, how, error=error, **values)
+
+
+def share_at(registry: Registry, stage: Stage, variant: Variant) -> float:
+    """Return the effective share of draws of the score-function gradient at a stage."""
+    bench = Bench.build(variant.create(registry).double(), cell_problem(stage))
+    z = enumerate_architectures(bench.dist.num_edges, bench.dist.num_operations)
+    with torch.no_grad():
+        losses = bench.loss.viewed_by(True)(z[None])[0]
+    return score_share(bench.dist, losses)
 
 
 def _make(estimator: Estimator, stage: Stage) -> dict[str, np.ndarray]:

@@ -145,9 +145,9 @@ class LSTMController(Distribution):
         log_probs, rows = [], []
         for edge in range(self.num_edges):
             gates = torch.cat([x, hidden], dim=-1) @ self.lstm
-            i, f, o, g = gates.chunk(4, dim=-1)
-            cell = i.sigmoid() * g.tanh() + f.sigmoid() * cell
-            hidden = o.sigmoid() * cell.tanh()
+            i, f, o = gates[..., : 3 * self.hidden].sigmoid().chunk(3, dim=-1)
+            cell = i * gates[..., 3 * self.hidden :].tanh() + f * cell
+            hidden = o * cell.tanh()
             logits = (hidden @ self.head + self.bias) / self.temperature
             if self.tanh_constant is not None:
                 logits = self.tanh_constant * logits.tanh()

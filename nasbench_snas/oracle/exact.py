@@ -114,6 +114,36 @@ def distribution_gradient(dist: Distribution, losses: Tensor) -> tuple[Tensor, T
     return value.detach(), flat, probs.detach()
 
 
+def score_share(dist: Distribution, losses: Tensor, chunk: int = 256) -> float:
+    """Return what share of draws of the score-function gradient stands behind its variance.
+
+    With ``s(Z) = |(L(Z) - E L) grad log p(Z)|²``: ``(E s)² / E s²``, in ``(0, 1]``; 1 where s
+    vanishes. Times n it is the effective number of n draws: small where the architectures that
+    matter are rare (:mod:`nasbench_snas.stats.tails`).
+
+    Args:
+        dist: One replicate.
+        losses: ``L`` of all architectures, shape ``(A,)``.
+        chunk: Architectures of a pass, each with its own copy of the parameters.
+    """
+    table = architectures(dist.num_edges, dist.num_operations)
+    with torch.no_grad():
+        probs = log_probabilities(dist).exp()
+    advantage = losses - (probs * losses).sum()
+    parts = []
+    for part in torch.split(table, chunk):
+        copies = dist.replicate(len(part))
+        z = one_hot(part, dist.num_operations, dist.dtype)[:, None]
+        leaves = list(copies.parameters())
+        with torch.enable_grad():
+            found = torch.autograd.grad(copies.log_prob(z).sum(), leaves, allow_unused=True)
+        squares = [g.square().flatten(1).sum(dim=1) for g in found if g is not None]
+        parts.append(torch.stack(squares).sum(dim=0))
+    s = torch.where(probs > 0, advantage.square() * torch.cat(parts), 0.0)
+    mean, square = float((probs * s).sum()), float((probs * s * s).sum())
+    return mean**2 / square if square > 0 else 1.0
+
+
 def flatten(
     grads: tuple[Tensor | None, ...] | list[Tensor], parameters: list[nn.Parameter]
 ) -> Tensor:

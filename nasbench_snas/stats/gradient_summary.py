@@ -18,9 +18,10 @@ directional bias by the angle (:mod:`~nasbench_snas.stats.direction`); of the re
 delete-a-block jackknife with t quantiles, on the log scale for variances. Where a few rare large
 draws rule the variance (:mod:`~nasbench_snas.stats.tails`) no interval and no bound are given. The
 word "unbiased" is never concluded; what can be concluded is the bound below
-which the relative bias lies (one-sided, ``excluded_relative_bias``: the smallest margin at which an
-equivalence test of size 1 - confidence would accept). It starts from max(bias², 0), so a lucky
-negative estimate does not sharpen it.
+which the relative bias lies (``excluded_relative_bias``: the root of the upper end of the interval
+of bias² / |g|², the smallest margin at which an equivalence test of size (1 - confidence) / 2 would
+accept; at one-sided confidence it covered 0.89 to 0.93 of skewed draws). It starts from
+max(bias², 0), so a lucky negative estimate does not sharpen it.
 
 With a noisy reference the relative bias is tested as ``|m - r|² - rho |r|²`` with the noise of r at
 the estimated rho.
@@ -28,18 +29,18 @@ the estimated rho.
 Measured coverage of bias² at a nominal 95 %: exact reference, 50 blocks, N = 200 and 2,000, d in 3,
 6, 20, 60, bias 0, 0.3, 0.45, 0.6, 0.8, 1, 1.5, 2 and 3 times ``bias_se`` along an axis or the
 diagonal, 2,000 trials each, CPU, numpy 2.4.6; t and lognormal at N = 2,000 only up to d = 20.
-Lowest of all cases, two-sided and one-sided:
+Lowest of all cases:
 
-    normal, equal variances                        .941   .945
-    normal, condition number 1e4                   .944   .932
-    Student's t, 5 degrees of freedom              .943   .943
-    lognormal, sigma 0.5                           .933   .932
-    lognormal, sigma 1 (excess kurtosis 111)       .922   .926
+    normal, equal variances                        .941
+    normal, condition number 1e4                   .944
+    Student's t, 5 degrees of freedom              .943
+    lognormal, sigma 0.5                           .933
+    lognormal, sigma 1 (excess kurtosis 111)       .922
 
 ``benchmarks/coverage.py`` measures all intervals on the suite's own draws.
 
 Known limits: strongly skewed draws with the bias along a skewed coordinate, as in the last row.
-Where few directions carry the noise, the one-sided bound below about 1.5 ``bias_se`` is wider than
+Where few directions carry the noise, the upper end below about 1.5 ``bias_se`` is wider than
 it need be (its coverage is above .99 there).
 
 Deviation from ``|mean| / sqrt(tr S)`` as the SNR: the mean is de-noised first.
@@ -70,7 +71,7 @@ from nasbench_snas.stats.squared_bias import (
     block_deviations,
     square_error,
 )
-from nasbench_snas.stats.tails import LEAST_EFFECTIVE, effective_draws, not_estimated
+from nasbench_snas.stats.tails import Tails, effective_draws
 
 Moments = tuple[FloatArray, FloatArray, FloatArray]
 
@@ -82,15 +83,18 @@ class Reference:
     Args:
         value: Shape ``(d,)``.
         moments: Block moments of the independent draws whose mean ``value`` is; None if exact.
+        share: Effective share of draws of the score-function gradient, in ``(0, 1]``, if known; see
+            :mod:`~nasbench_snas.stats.tails`.
     """
 
     value: FloatArray
     moments: GradientMoments | None = None
+    share: float | None = None
 
     @classmethod
-    def exact(cls, value: npt.ArrayLike) -> Reference:
+    def exact(cls, value: npt.ArrayLike, share: float | None = None) -> Reference:
         """Return an exact reference, from enumeration or a closed form; ``value`` ``(d,)``."""
-        return cls(as_draws([np.asarray(value, dtype=np.float64)])[0])
+        return cls(as_draws([np.asarray(value, dtype=np.float64)])[0], share=share)
 
     @classmethod
     def from_moments(cls, moments: GradientMoments) -> Reference:
@@ -111,7 +115,8 @@ class GradientSummary:
         bias: ``sqrt(max(bias_sq, 0))``.
         bias_se: Root mean square error of the mean vector, ``sqrt(tr S/N + tr S_r/M)``.
         bias_over_se: ``bias / bias_se``; infinite for a biased estimator without noise.
-        excluded_relative_bias: Upper bound of ``|bias| / |g|`` at one-sided confidence.
+        excluded_relative_bias: Upper bound of ``|bias| / |g|``, the root of the end of
+            ``relative_bias_sq``.
         trace: Trace of the covariance of one draw, interval from the log scale.
         relative_trace: The same over ``|g|²``.
         mse: Mean squared error of one draw.
@@ -224,7 +229,8 @@ class _Summary:
             )
             self.reference_counts = source.count.astype(np.float64)
             self.n_blocks = min(self.n_blocks, source.n_blocks)
-        self.effective = effective_draws(moments, index)
+        expected = None if reference.share is None else reference.share * self.n
+        self.tails = Tails(effective_draws(moments, index), expected)
         self.dimension = full[1].shape[1]
         self.centre, self.goal = full[1][0], goal[0][0]
         self.deviations = [block_deviations(moments, index)]
@@ -237,10 +243,9 @@ class _Summary:
         error = math.sqrt(full["noise"])
         bias = math.sqrt(max(full["bias_sq"], 0.0))
         square, relative = self._square_errors(full)
-        upper = relative.upper(self.confidence)
-        squares = [self._given(s.interval(self.confidence, self.n)) for s in (square, relative)]
-        if self.effective < LEAST_EFFECTIVE:
-            upper = math.nan
+        squares = [
+            self.tails.given(s.interval(self.confidence, self.n)) for s in (square, relative)
+        ]
         cosine, sine = self._direction(full)
         return GradientSummary(
             group=group,
@@ -251,7 +256,7 @@ class _Summary:
             bias=bias,
             bias_se=error,
             bias_over_se=bias / error if error > 0 else (math.inf if bias > 0 else 0.0),
-            excluded_relative_bias=math.sqrt(upper),
+            excluded_relative_bias=math.sqrt(squares[1].high),
             trace=self._interval("trace", "log"),
             relative_trace=self._interval("relative_trace", "log"),
             mse=self._interval("mse", "log"),
@@ -264,12 +269,6 @@ class _Summary:
             reference_norm=math.sqrt(max(full["reference_sq"], 0.0)),
         )
 
-    def _given(self, interval: Interval) -> Interval:
-        """Return the interval, without ends where a few rare draws rule the variance."""
-        if self.effective < LEAST_EFFECTIVE:
-            return not_estimated(interval, self.effective)
-        return interval
-
     def _direction(self, full: dict[str, float]) -> tuple[Interval, Interval]:
         """Return the cosine and the directional bias, with the intervals of their angle."""
         cosine = full["cosine"]
@@ -281,8 +280,8 @@ class _Summary:
             self.centre, self.goal, self.deviations, self.n_blocks, self.confidence
         )
         return (
-            self._given(angle.cosine(cosine, self.confidence, self.n)),
-            self._given(angle.sine(sine, self.confidence, self.n)),
+            self.tails.given(angle.cosine(cosine, self.confidence, self.n)),
+            self.tails.given(angle.sine(sine, self.confidence, self.n)),
         )
 
     def _square_errors(self, full: dict[str, float]) -> tuple[SquareError, SquareError]:
@@ -319,7 +318,7 @@ class _Summary:
         inner = jackknife_interval(
             float(f(self.full[name])[0]), variance, self.n, self.n_blocks, self.confidence
         )
-        return self._given(_back(inner, transform))
+        return self.tails.given(_back(inner, transform), spread=True)
 
     def _draw_cosine(self, group: str) -> Interval | None:
         """Mean per-draw cosine with its jackknife interval, where accumulated."""

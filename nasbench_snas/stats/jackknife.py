@@ -104,6 +104,6 @@ def jackknife_interval(
     return Interval(estimate, estimate - half, estimate + half, confidence, n, "jackknife", error)
 
 
-def t_quantile(confidence: float, n_blocks: int, *, sides: int = 2) -> float:
-    """Return the upper t quantile with ``n_blocks - 1`` degrees of freedom."""
-    return -float(special.stdtrit(n_blocks - 1, (1 - confidence) / sides))
+def t_quantile(confidence: float, n_blocks: int) -> float:
+    """Return the two-sided t quantile with ``n_blocks - 1`` degrees of freedom."""
+    return -float(special.stdtrit(n_blocks - 1, (1 - confidence) / 2))

@@ -99,10 +99,6 @@ class SquareError:
             self.estimate, low, high, confidence, n, "test inversion", self.standard_error
         )
 
-    def upper(self, confidence: float) -> float:
-        """Return the one-sided upper bound, at least 0."""
-        return self._high(t_quantile(confidence, self.n_blocks, sides=1))
-
     def _low(self, level: float) -> float:
         if not (self.noise > 0 and math.isfinite(self.estimate)):
             return self.estimate if self.noise == 0 else math.nan

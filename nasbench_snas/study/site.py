@@ -9,7 +9,12 @@ from torch import Tensor
 
 from nasbench_snas.architecture.distributions import Categorical, Distribution, one_hot
 from nasbench_snas.oracle.compiled import CompiledLogits
-from nasbench_snas.oracle.exact import Oracle, distribution_gradient, log_probabilities
+from nasbench_snas.oracle.exact import (
+    Oracle,
+    distribution_gradient,
+    log_probabilities,
+    score_share,
+)
 from nasbench_snas.oracle.network import BatchedLoss, BatchedNetwork, Criterion, cross_entropy
 from nasbench_snas.oracle.table import TableLoss
 from nasbench_snas.seeding import stream
@@ -111,7 +116,8 @@ class Site:
     def reference(self, dist: Distribution) -> Reference:
         """Return the gradient of ``E[L]`` by the distribution's parameters."""
         if self.losses is not None:
-            return Reference.exact(distribution_gradient(dist, self.losses)[1].numpy())
+            gradient = distribution_gradient(dist, self.losses)[1].numpy()
+            return Reference.exact(gradient, score_share(dist, self.losses))
         generator = stream(self.settings.seed, f"{self.point.name}/reference")
         draws = self.settings.reference_draws
         return sampled_reference(self.loss(False), dist, draws, generator)

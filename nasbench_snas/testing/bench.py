@@ -232,6 +232,8 @@ class Bench:
         """
         self.estimator.train()
         place = [p.detach().clone() for p in (*self.dist.parameters(), self.loss.theta)]
+        with torch.no_grad():
+            mode = self.loss(self.dist.mode()[:, None])
         history = []
         for _ in range(steps):
             noise = self.estimator.noise(self.dist, 1, generator)
@@ -242,7 +244,6 @@ class Bench:
                 left = [p.detach().clone() for p in self.dist.parameters()]
                 for parameter, value in zip(leaves, place, strict=True):
                     parameter.copy_(value)
-                mode = self.loss(self.dist.mode()[:, None])
                 history.append(Step(seen.seen[0], seen.losses[0], mode, left))
         return history
 

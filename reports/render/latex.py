@@ -19,11 +19,10 @@ PREAMBLE = r"""\documentclass[10pt,twocolumn]{article}
 \usepackage[a4paper,textwidth=6.75in,textheight=9.5in,columnsep=0.25in]{geometry}
 \usepackage[utf8]{inputenc}
 \usepackage[T1]{fontenc}
-\usepackage{array}
-\usepackage{booktabs}
-\usepackage{textcomp}
+\usepackage{array,booktabs,textcomp}
 \begin{document}
 """
+_PACKAGES = r"% \usepackage{array,booktabs,textcomp}"
 _COLUMN, _PAGE = 234.0, 486.0
 """Width of a column (3.25 in) and of the text (6.75 in) of a two-column paper, in points."""
 _CHARACTERS = dict.fromkeys("[](),.;:'!|/il ", 2.9) | dict.fromkeys("±×−-+=<>→mwMW%@", 6.7)
@@ -72,7 +71,7 @@ _SPECIAL = {
 
 
 def latex(table: Table, columns: Sequence[str] = (COMPACT,)) -> str:
-    """Return a table environment (packages: array, booktabs, textcomp; UTF-8).
+    """Return a table environment (UTF-8; its first line names the packages that it needs).
 
     Args:
         table: The table.
@@ -104,8 +103,9 @@ def document(tables: Sequence[Table], columns: Sequence[str] = (COMPACT,)) -> st
 
 
 def _comments(table: Table) -> list[str]:
-    """Return the subject and all notes as comments, for those who write the text."""
-    return [f"% {' '.join(words.split())}" for words in (table.subject, *table.notes) if words]
+    """Return packages, subject and all notes as comments, for those who write the text."""
+    words = [line for line in (table.subject, *table.notes) if line]
+    return [_PACKAGES, *(f"% {' '.join(line.split())}" for line in words)]
 
 
 def _caption(table: Table) -> str:

@@ -71,8 +71,7 @@ def _gradients(key: tuple[str, str, str], rows: Sequence[Run]) -> Table:
     notes = [
         "Everything is frozen at the point: theta, architecture parameters, minibatch; the "
         "reference is the exact gradient unless the study says otherwise. The interval of |bias| "
-        "is the root of the study's interval of the squared bias; the bound is the "
-        "study's own, one-sided.",
+        "is the root of the study's interval of the squared bias, the bound that of its end.",
         rules.BIAS,
     ]
     if first["truncated"]:

@@ -26,9 +26,9 @@ def study_tables(result: dict[str, Any]) -> list[Table]:
     )
     meaning = (
         "bias², variance and MSE: over the squared length of the exact gradient; bias²: debiased, "
-        "below zero by noise; bias <: what the draws exclude, one-sided; cos: with the exact "
-        f"gradient (n.r.: not resolved); F: forward passes of a draw; MSE@{budget:g}F: of the mean "
-        "of as many draws as so many forward passes buy; n: draws"
+        "below zero by noise; bias <: what the draws exclude, the root of the end of bias²; cos: "
+        "with the exact gradient (n.r.: not resolved); F: forward passes of a draw; "
+        f"MSE@{budget:g}F: of the mean of as many draws as so many forward passes buy; n: draws"
     )
     return [
         Table(

@@ -13,6 +13,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "studies" / "does-bias-matter"
 
@@ -27,7 +28,7 @@ def study(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
         monkeypatch.setattr(module, "RESAMPLES", 400)
         yield module
     mpl.use(backend)
-    for name in ("analyse", "arms"):
+    for name in ("analyse", "arms", "explore"):
         sys.modules.pop(name)
 
 
@@ -142,6 +143,27 @@ def test_a_diverged_run_has_the_regret_of_the_worst(
     assert found == pytest.approx([1.5, 81.894667, 92.84 - 10.10], abs=0.01)
 
 
+def test_an_arm_has_the_runs_of_its_settings_only(study: ModuleType) -> None:
+    """The rate of one arm is the preset's of another, and estimators differ in theirs."""
+    page = "docs/studies/does-bias-matter.md"
+    ones = {
+        "preset": ("preset, ", "enas", 0.0035, 1000),
+        "tuning": ("three values, ", "snas", 0.03, 500),
+    }
+    rows = [
+        {"name": name, "settings_from": words + page, "estimator": estimator, "seed": seed}
+        | {"alpha_settings": f'{{"lr": {rate}}}'}
+        for name, (words, estimator, rate, seed) in ones.items()
+    ]
+    rows += [rows[1] | {"name": "other rate", "alpha_settings": '{"lr": 0.003}'}]
+    rows += [rows[0] | {"name": "other seed", "seed": 500}]
+    runs = pd.DataFrame(rows).assign(space="snas-unit", constraint="none", dataset="digits")
+    assert study.arm(runs, "unit-core")["name"].tolist() == ["preset"]
+    assert study.arm(runs, "unit-tuning-0.03")["name"].tolist() == ["tuning"]
+    assert study.arm(runs, "unit-tuning-0.003")["name"].tolist() == ["other rate"]
+    assert study.arm(runs, "nasbench201-core").empty
+
+
 def test_errors_are_of_three_trajectories_with_an_interval(study: ModuleType) -> None:
     rows = [
         {"estimator": name, "point": "late", "trajectory": seed, "bias": bias, "mse": bias + 1}
@@ -153,6 +175,46 @@ def test_errors_are_of_three_trajectories_with_an_interval(study: ModuleType) ->
     assert study.late_errors(errors[errors["trajectory"] < 1002]).empty
     errors.loc[4, ["bias", "mse"]] = math.nan
     assert study.late_errors(errors)["bias"].dropna().to_dict() == {"a": 2.0}
+
+
+def test_a_correlation_that_exposure_explains_is_none_given_exposure(study: ModuleType) -> None:
+    partial = importlib.import_module("explore").partial
+    given = np.repeat([0.0, 1.0], 4)
+    inside = np.tile([1.0, 2.0, 3.0, 4.0], 2)
+    x, y = 10 * given + inside, 10 * given + np.tile([2.0, 4.0, 1.0, 3.0], 2)
+    assert stats.spearmanr(x, y).statistic == pytest.approx(1 - 6 * 20 / (8 * 63))
+    assert abs(partial(x, y, given)) < 1e-9  # orthogonal orders within each group
+    assert partial(x, 10 * given - inside, given) == pytest.approx(-1)
+    assert math.isnan(partial(x, y, np.ones(8)))
+
+
+def test_the_rate_is_the_best_and_ties_go_to_the_middle_one(study: ModuleType) -> None:
+    chosen = importlib.import_module("explore").chosen_rates
+    means = pd.DataFrame(
+        {"0.003": [9.0, 8.0, 7.0], "0.01": [9.0, 7.0, 5.0], "0.03": [9.0, 9.0, 7.0]},
+        index=["tied", "high", "low and high"],
+    )
+    assert chosen(means).to_dict() == {"tied": "0.01", "high": "0.03", "low and high": "0.003"}
+
+
+def test_levels_are_compared_on_shared_seeds(study: ModuleType) -> None:
+    rows = [
+        {"constraint": level, "seed": seed, "child_valid_acc": acc, "params": 1e3, "macs": 1e4}
+        for level, low in (("none", 90.0), ("mild", 80.0))
+        for seed in range(1000, 1000 + (8 if level == "none" else 7))
+        for acc in [low + seed - 1000]
+    ]
+    found = importlib.import_module("explore").constraint_rows(
+        pd.DataFrame(rows).assign(
+            estimator="snas",
+            space="darts-cnn",
+            dataset="digits",
+            alpha_settings='{"lr": 0.01}',
+            settings_from="preset, docs/studies/does-bias-matter.md",
+        )
+    )
+    assert [row[:2] for row in found] == [["none", "8"], ["mild", "7"]]
+    assert [row[5] for row in found] == ["—", "-10.0 [-10.0, -10.0]"]
 
 
 def test_the_pages_are_what_the_committed_runs_give(study: ModuleType, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from report_runs import make_run
 
 from nasbench_snas.reports.build import Report, ReportOptions, build_report
-from nasbench_snas.reports.render.latex import document, escape, latex
+from nasbench_snas.reports.render.latex import PREAMBLE, document, escape, latex
 from nasbench_snas.reports.tables.estimators import _gradient
 from nasbench_snas.reports.tables.model import DELTA, MEASURED, MISSING, Table, Value
 from nasbench_snas.reports.tables.published import published_table
@@ -243,6 +243,9 @@ def test_latex_tables_use_booktabs_and_balance(tmp_path: Path) -> None:
     make_run(tmp_path, "snas", 0)
     for table in build_report([tmp_path], ReportOptions(tables=("1", "timing"))).tables:
         written = latex(table)
+        needs = written.splitlines()[0]
+        assert needs == r"% \usepackage{array,booktabs,textcomp}"
+        assert needs.removeprefix("% ") in PREAMBLE
         for word in (r"\toprule", r"\midrule", r"\bottomrule"):
             assert written.count(word) == 1
         assert written.count(r"\begin{") == written.count(r"\end{") == 2

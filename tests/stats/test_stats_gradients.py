@@ -189,7 +189,7 @@ def test_negative_bias_squared_is_kept_and_does_not_sharpen_the_excluded_bound()
     assert summary.bias == summary.bias_over_se == 0
     assert summary.bias_sq.low < 0 < summary.bias_sq.high
     error = summary.relative_bias_sq.standard_error
-    assert summary.excluded_relative_bias > math.sqrt(sps.t.isf(0.05, 19) * error)
+    assert summary.excluded_relative_bias > math.sqrt(sps.t.isf(0.025, 19) * error)
 
 
 def test_an_estimator_without_noise_has_an_exact_summary():

@@ -63,7 +63,7 @@ def test_equal_variances_give_the_exact_noncentral_chi_square_interval(estimate)
 
     interval = found.interval(0.95, 100)
     assert interval.high == pytest.approx(variance * root(0.025), rel=0.02)
-    assert found.upper(0.95) == pytest.approx(variance * root(0.05), rel=0.02)
+    assert found.interval(0.9, 2).high == pytest.approx(variance * root(0.05), rel=0.02)
     significant = sps.chi2.sf(estimate + d, d) < 0.025
     assert (interval.low > 0) == significant
     if significant:
@@ -74,9 +74,9 @@ def test_a_lower_estimate_never_sharpens_the_upper_bound_below_that_of_zero():
     at_zero = SquareError(0.0, 0.0, 3.0, 1.0, 50)
     for estimate in (-0.5, -2.0, -100.0):
         found = SquareError(estimate, estimate, 3.0, 1.0, 50)
-        assert found.upper(0.95) == pytest.approx(at_zero.upper(0.95))
+        assert found.interval(0.9, 2).high == pytest.approx(at_zero.interval(0.9, 2).high)
         assert found.interval(0.95, 9).low < estimate
-    bounds = [SquareError(x, x, 3.0, 1.0, 50).upper(0.95) for x in (0.0, 0.1, 1.0, 5.0)]
+    bounds = [SquareError(x, x, 3.0, 1.0, 50).interval(0.9, 2).high for x in (0.0, 0.1, 1.0, 5.0)]
     assert bounds == sorted(bounds) and bounds[0] < bounds[1]
 
 
@@ -91,9 +91,11 @@ def test_an_interval_scales_with_its_square_and_is_nan_over_nothing():
     found = SquareError(5.0, 4.0, 3.0, 1.0, 50)
     part = found.over(4.0)
     assert part.standard_error == pytest.approx(found.standard_error / 4)
-    assert part.upper(0.95) == pytest.approx(found.upper(0.95) / 4)
+    assert part.interval(0.9, 2).high == pytest.approx(found.interval(0.9, 2).high / 4)
     assert part.interval(0.95, 9).low == pytest.approx(found.interval(0.95, 9).low / 4)
-    assert math.isnan(found.over(0.0).upper(0.95)) and math.isnan(found.over(-1.0).estimate)
+    assert math.isnan(found.over(0.0).interval(0.9, 2).high) and math.isnan(
+        found.over(-1.0).estimate
+    )
     none = SquareError(5.0, 0.0, 0.0, 0.0, 50).interval(0.95, 9)
     assert (none.low, none.high, none.standard_error) == (5, 5, 0)
 

@@ -18,6 +18,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from arms import BUDGET, HERE, arm, late_errors, planned, read_errors, read_runs
+from explore import chosen_rates, constraint_rows, correlations, tuning
 from scipy import stats
 
 from nasbench_snas.stats import holm, median_interval
@@ -306,15 +307,50 @@ def arms_table(runs: pd.DataFrame) -> str:
         if path.stem == "gradients":
             continue
         found = arm(runs, path.stem)
-        if path.stem.startswith("unit-tuning"):
-            rate = f'"lr": {float(path.stem.split("-")[-1])}'
-            found = found[found["alpha_settings"].astype(str).str.contains(rate, regex=False)]
         failed = int((found["status"].astype(str) != "done").sum())
         hours = float(found["wall_s"].astype(float).sum()) / 3600
         rows.append(
             [f"`{path.stem}`", f"{len(found)} of {planned(path.stem)}", str(failed), f"{hours:.2f}"]
         )
     return _markdown(["arm", "finished", "of them failed", "hours"], rows)
+
+
+def exploratory(runs: pd.DataFrame, errors: pd.DataFrame) -> list[str]:
+    """Return the tables of what was not registered as a hypothesis, as far as there are runs."""
+    parts = []
+    if len(arm(runs, "constraints")):
+        head = [
+            "level",
+            "n",
+            "child (%), inherited",
+            "parameters (thousand)",
+            "multiply-adds (thousand)",
+        ]
+        head += ["child minus none, paired", "multiply-adds minus none"]
+        parts += ["### SNAS with a resource constraint", _markdown(head, constraint_rows(runs))]
+    unit = pd.concat([arm(runs, "unit-core"), arm(runs, "unit-all")])
+    late = errors[errors["point"] == "late"]
+    measures = (
+        late.groupby("estimator")[["bias", "variance", "mse", "cos_to_ref"]].mean()
+        if len(late)
+        else pd.DataFrame()
+    )
+    if rows := correlations(measures, unit, exposure(unit)):
+        head = ["measure", "estimators", "rho with mean regret", "given exposure"]
+        parts += ["### Further rank correlations (`snas-unit`, exploratory)", _markdown(head, rows)]
+    means = tuning(runs)
+    if len(means):
+        chosen = chosen_rates(means)
+        rows = [
+            [f"`{name}`", *(_number(value, 1) for value in row), chosen[name]]
+            for name, row in means.iterrows()
+        ]
+        head = ["estimator", *(f"rate {rate}" for rate in means), "chosen"]
+        parts += [
+            "### Learning rate of alpha: child (%), inherited, seeds 500–504",
+            _markdown(head, rows),
+        ]
+    return parts
 
 
 def main(out: Path = HERE) -> None:
@@ -353,6 +389,7 @@ def main(out: Path = HERE) -> None:
     darts = pd.concat([arm(runs, "darts-core"), arm(runs, "darts-all")])
     if len(darts):
         parts += ["### `darts-cnn`, digits: Table 1 of our own", estimators_table(darts, gap)]
+    parts += exploratory(runs, errors)
     for name in draw(runs, errors, out):
         parts.append(f"```{{image}} does-bias-matter/{name}.svg\n```")
     (out / "results.inc").write_text("\n\n".join(parts) + "\n")

@@ -54,14 +54,18 @@ def arm(runs: pd.DataFrame, name: str) -> pd.DataFrame:
     """
     plan = tomllib.loads((HERE / f"{name}.toml").read_text())
     low, high = (int(part) for part in plan["seeds"].split("-"))
-    images = any("imagefolder" in item for item in plan["set"])
-    return runs[
+    changed = tomllib.loads("\n".join(plan["set"]))
+    found = runs[
         runs["estimator"].isin(plan["estimators"])
         & (runs["space"] == plan["spaces"][0])
         & runs["seed"].between(low, high)
         & runs["constraint"].isin(plan.get("constraints", ["none"]))
-        & ((runs["dataset"] == "imagefolder") == images)
+        & ((runs["dataset"] == "imagefolder") == ("data" in changed))
+        & (runs["settings_from"] == changed["settings_from"])
     ]
+    rate = changed.get("search", {}).get("alpha", {}).get("lr")
+    rates = found["alpha_settings"].map(lambda text: json.loads(text)["lr"])
+    return found if rate is None else found[rates == rate]
 
 
 def planned(name: str) -> int:
