@@ -232,8 +232,8 @@ def table(found: Sequence[Prediction], whole: dict[str, Any], device: Device = H
 def resources(
     space: Space, batch: int, capabilities: Sequence[int] = tuple(LIMITS)
 ) -> dict[str, dict[int, tuple[Usage, float]]]:
-    """Return for each kernel and capability the variant of a soft step that uses most registers,
-    with its occupancy.
+    """Return what the variant of each kernel that uses most registers on 9.0 uses, and its
+    occupancy, by kernel and capability.
 
     Args:
         space: The space.
@@ -250,15 +250,18 @@ def resources(
         variant = variant_of(launch)
         key = f"{launch.kernel.__name__} {variant.signature} {variant.constants}"
         different.setdefault(key, variant)
+    chosen: dict[str, tuple[tuple[int, int], Variant]] = {}
+    for variant in different.values():
+        usage = compile_kernel(variant, H100.capability)
+        rank = usage.stack + usage.local, usage.registers
+        if usage.kernel not in chosen or rank > chosen[usage.kernel][0]:
+            chosen[usage.kernel] = rank, variant
     found: dict[str, dict[int, tuple[Usage, float]]] = {}
-    for capability in capabilities:
-        for variant in different.values():
+    for name, (_, variant) in chosen.items():
+        for capability in capabilities:
             usage = compile_kernel(variant, capability)
-            own = found.setdefault(usage.kernel, {})
-            known = own.get(capability)
-            spilled = usage.stack + usage.local, usage.registers
-            if known is None or spilled > (known[0].stack + known[0].local, known[0].registers):
-                own[capability] = usage, occupancy(usage, LIMITS[capability])
+            own = usage, occupancy(usage, LIMITS[capability])
+            found.setdefault(name, {})[capability] = own
     return found
 
 
