@@ -34,7 +34,7 @@ from nasbench_snas.stats.moments import GradientMoments
 
 LEAST_EFFECTIVE, LEAST_EFFECTIVE_ALONE = 50.0, 100.0
 """Effective draws below which no interval is given, with the expected number known and without."""
-LEAST_EXPECTED, LEAST_EXPECTED_OF_SPREAD = 50.0, 100.0
+LEAST_EXPECTED, LEAST_EXPECTED_OF_SPREAD = 75.0, 100.0
 """Expected effective draws below which no interval is given, and none of a spread."""
 
 

@@ -169,13 +169,16 @@ def test_cells_of_the_zoo_have_the_parameters_that_their_authors_counted(name: s
     assert (report["parameters"] - without["parameters"] == 476_426) == auxiliary
 
 
-def test_what_reading_chose_is_said_on_standard_error(tmp_path: Path) -> None:
+def test_what_reading_chose_is_said_on_standard_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     log = tmp_path / "log.txt"
     one, two = to_darts_text(zoo("gdas")), to_darts_text(zoo("darts-v2"))
     log.write_text(f"01/02 12:00 genotype = {one}\n01/02 12:01 genotype = {two}\n")
-    result = run(str(log), "--json")
-    assert "line 2: the last of 2 genotypes of a log" in result.stderr
-    (report,) = json.loads(result.stdout)["genotypes"]
+    nasbench.main(["cost", str(log), "--json"], standalone_mode=False)
+    printed = capsys.readouterr()
+    assert "line 2: the last of 2 genotypes of a log" in printed.err
+    (report,) = json.loads(printed.out)["genotypes"]
     assert report["parameters"] == 3_349_342
     assert found(f"{log}:1")[0]["parameters"] == 3_368_782
     with pytest.raises(GenotypeError, match="begins in line 3"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,7 +65,7 @@ def test_what_no_draw_shows_the_exact_law_does():
     assert told.bias_sq.estimate == blind.bias_sq.estimate
 
 
-def test_a_spread_needs_twice_the_expected_draws_that_a_mean_needs():
+def test_a_spread_needs_more_expected_draws_than_a_mean():
     draws = np.random.default_rng(3).normal(size=(512, 3))
     found = summarise_gradient(moments(draws), Reference.exact(np.eye(3)[0], 92 / 512))
     assert all(math.isfinite(x.high) for x in (found.bias_sq, found.cosine, found.directional_bias))
@@ -85,3 +87,20 @@ def test_with_the_law_known_the_draws_own_number_has_the_lower_limit():
 def test_draws_without_noise_have_intervals_whatever_is_rare():
     found = summarise_gradient(moments(np.ones((512, 2))), Reference.exact(np.ones(2), 1e-6))
     assert found.bias_sq.high == 0 and found.excluded_relative_bias == 0
+
+
+def test_in_the_committed_table_every_interval_that_is_given_holds():
+    """Two thousand studies a row: a cover of 0.95 is measured below 0.93 once in 10,000 cells."""
+    file = Path(__file__).parents[2] / "docs" / "figures" / "gradients" / "coverage.csv"
+    with file.open(newline="", encoding="utf-8") as lines:
+        rows = [row for row in csv.DictReader(lines) if row["truth"] != "no noise"]
+    assert len({(row["n"], row["stage"], row["row"]) for row in rows}) == len(rows) == 2 * 129
+    given = [row for row in rows if float(row["given"]) > 0]
+    assert len(given) > 120
+    for row in given:
+        spread = float(row["given_spread"]) > 0
+        for name in ("bias_sq", "bound", "cosine", "directional_bias"):
+            assert float(row[name]) >= 0.93, (row["n"], row["stage"], row["row"], name)
+        for name in ("scale", "trace", "mse", "snr"):
+            assert (row[name] != "") == spread
+            assert not spread or float(row[name]) >= 0.93, (row["stage"], row["row"], name)
