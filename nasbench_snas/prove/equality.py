@@ -99,11 +99,6 @@ CASES = (
 )  # fmt: skip
 
 
-OWN = 3.0
-"""A whole parent in float32 may be that many times as far from float64 as plain PyTorch in float32:
-rounding grows through cells, and no fixed limit holds for all of them."""
-
-
 def space_of(case: Case, context: Context) -> Space:
     """Return the space of a case."""
     channels, stride, nodes, resolution, inputs, _ = case.shape
@@ -162,13 +157,27 @@ def parent_of(
 def compared(case: Case, context: Context, around: Around = nullcontext) -> Finding:
     """Return whether a step equals the plain one in float64, and by how much.
 
+    In single precision a value next to zero may fall on the other side of a ReLU, or another pixel
+    win a maximum; in a whole parent that alone is an error of a thousandth. What such a case says
+    is then asked again with two other batches: kernels that are wrong are wrong there, too.
+
     Args:
         case: The case.
         context: Device and kernels.
         around: Makes what the steps of a parent run in.
     """
+    holds, values = _compared(case, context, around, 1)
+    if not holds and case.cells and case.dtype == torch.float32:
+        others = [_compared(case, context, around, seed) for seed in (2, 3)]
+        values["with other images"] = max(one["worst relative error"] for _, one in others)
+        holds = all(held for held, _ in others)
+    return holds, values
+
+
+def _compared(case: Case, context: Context, around: Around, seed: int) -> Finding:
+    """Compare with the images of a seed."""
     space, (*_, batch) = space_of(case, context), case.shape
-    generator = torch.Generator().manual_seed(1)
+    generator = torch.Generator().manual_seed(seed)
     size = (batch, space.in_channels, space.resolution, space.resolution)
     images = torch.randn(size, generator=generator).to(case.dtype)
     z = weights(space, case.draws, case.hot).to(case.dtype)
@@ -186,13 +195,7 @@ def compared(case: Case, context: Context, around: Around = nullcontext) -> Find
             return outcome(net, x, weight, factors, not case.hot)
 
     want = result(ReferenceKernels(), torch.float64)
-    got, limit = result(context.kernels(case.dtype), case.dtype), TOLERANCE[case.dtype]
-    holds, values = judged(want, got, limit)
-    if not holds and case.cells and case.dtype == torch.float32:
-        own = judged(want, result(ReferenceKernels(), case.dtype), limit)[1]["worst relative error"]
-        holds, values = judged(want, got, max(limit, OWN * own))
-        values["plain PyTorch's own error"] = own
-    return holds, values
+    return judged(want, result(context.kernels(case.dtype), case.dtype), TOLERANCE[case.dtype])
 
 
 def judged(want: dict[str, Tensor], got: dict[str, Tensor], tolerance: float) -> Finding:
