@@ -152,7 +152,7 @@ def test_a_wrong_kernel_is_found(tmp_path: Path) -> None:
 def test_a_whole_parent_in_single_precision_is_asked_again_with_other_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A value that falls on the other side of a ReLU once is no error; what is wrong stays wrong."""
+    """A value on the other side of a ReLU is no error; what is wrong stays wrong."""
     judge, calls = judged, []
 
     def unlucky(*given: Any) -> Any:
