@@ -34,6 +34,7 @@ class ARSM(Estimator):
     reference = "yin2019arsm"
     evaluations = "K(K-1)/2 + 1 F forward, 1 F backward for theta"
     bias = "unbiased"
+    single_path = True
     claims = {"draw": "score:arsm"}
 
     def __init__(self, n: int = 1) -> None:

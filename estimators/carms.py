@@ -34,6 +34,7 @@ class CARMS(Estimator):
     reference = "dimitriev2021carms"
     evaluations = "n F forward, n F backward for theta"
     bias = "unbiased"
+    single_path = True
     claims = {"draw": "coupled:carms", "noise": "coupled:carms_noise"}
     conformance_variants = ({"n": 2},)
 

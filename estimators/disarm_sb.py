@@ -116,6 +116,7 @@ class DisARMSB(AntitheticTree):
     reference = "dong2021coupled"
     evaluations = "2 F forward, 2 F backward for theta, for each pair"
     bias = "unbiased"
+    single_path = True
     claims = {"draw": "coupled:disarm_sb", "noise": "uniform"}
     conformance_variants = ({"pairs": 3}, {"order": "ascending"}, {"order": "descending"})
     n = 2

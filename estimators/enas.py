@@ -53,6 +53,7 @@ class ENAS(Score):
     conformance_settings = {"hidden": 8}
     evaluations = "n F forward, n F backward for theta"
     bias: ClassVar[Literal["unbiased", "biased"]] = "unbiased"
+    single_path = True
     claims = {"objective": "entropy_regularised", "state": "score:moving_average"}
     penalties = {"entropy_weight": 0.0}
     conformance_variants: ClassVar[tuple[Mapping[str, Any], ...]] = (

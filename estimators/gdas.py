@@ -41,6 +41,7 @@ class GDAS(AnnealedPathwise):
     reference = "dong2019gdas"
     evaluations = "1 F forward + backward"
     bias = "biased"
+    single_path = True
     claims = {"draw": "gdas"}
 
     def __init__(

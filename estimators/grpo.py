@@ -33,6 +33,7 @@ class GRPO(Score):
     reference = "shao2024deepseekmath"
     evaluations = "n F forward, n F backward for theta"
     bias = "biased"
+    single_path = True
     claims = {"draw": "perturbed:grpo"}
     conformance_variants = ({"scale": False},)
 

@@ -32,6 +32,7 @@ class Random(Estimator):
     reference = "li2019random"
     evaluations = "n F forward + backward"
     bias = "none"
+    single_path = True
     claims = {"samples": "uniform"}
     has_alpha_gradient = False
     needs_factorised = False

@@ -39,6 +39,7 @@ class RegularizedEvolution(Estimator):
     reference = "real2019regularized"
     evaluations = "n F forward, n F backward for theta"
     bias = "none"
+    single_path = True
     claims = {
         "draw": "regularized_evolution",
         "samples": "state",

@@ -85,6 +85,7 @@ class Reinforce(Score):
     reference = "williams1992reinforce"
     evaluations = "n F forward, n F backward for theta"
     bias = "unbiased"
+    single_path = True
     claims = {"state": "score:moving_average"}
     conformance_variants = ({"baseline": "none"},)
 

@@ -29,6 +29,7 @@ class RLOO(Score):
     reference = "kool2019buy"
     evaluations = "n F forward, n F backward for theta"
     bias = "unbiased"
+    single_path = True
 
     def __init__(self, n: int = 4) -> None:
         super().__init__()

@@ -28,6 +28,7 @@ class SelfCritical(Score):
     reference = "rennie2017selfcritical"
     evaluations = "(n + 1) F forward, n F backward for theta"
     bias = "unbiased"
+    single_path = True
 
     def __init__(self, n: int = 1) -> None:
         super().__init__()

@@ -35,6 +35,7 @@ class SumAndSample(Estimator):
     reference = "liu2019raoblackwellized"
     evaluations = "n F forward, n F backward for theta"
     bias = "unbiased"
+    single_path = True
     claims = {"draw": "score:sum_and_sample"}
     conformance_variants = ({"baseline": False},)
 

@@ -36,6 +36,7 @@ class UnorderedSet(Estimator):
     reference = "kool2020estimating, kool2019stochastic"
     evaluations = "n F forward, n F backward for theta"
     bias = "unbiased"
+    single_path = True
     claims = {"draw": "score:unordered_set"}
 
     def __init__(self, n: int = 4) -> None:

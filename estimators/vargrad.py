@@ -33,6 +33,7 @@ class VarGrad(Estimator):
     reference = "richter2020vargrad"
     evaluations = "n F forward, n F backward for theta"
     bias = "unbiased"
+    single_path = True
     claims = {"objective": "entropy_regularised"}
     penalties = {"kappa": 0.0}
     conformance_variants = ({"kappa": 0.5},)

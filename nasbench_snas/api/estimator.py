@@ -82,6 +82,10 @@ class Estimator(nn.Module):
         needs_all_operations: Whether ``dL/dz`` of operations with weight zero is used.
         dense: Whether no weight is zero but by underflow. On a GPU all operations then run, nothing
             is read back to find out which, and a step is the same launches every time.
+        single_path: Whether every loss it asks for is of architectures with at most one weight on
+            an edge that is not zero, and no other ``dL/dz`` is used. On a GPU the device then
+            chooses the operations by itself: a step is the same launches whatever is drawn, and
+            nothing is read back. A loss with more weights is NaN there.
         needs_factorised: Whether only a factorised distribution will do.
         search_view: Weights with which the parent is validated during the search: a ``soft``
             sample, a ``hard`` sample, or the ``mean`` (probabilities).
@@ -120,6 +124,7 @@ class Estimator(nn.Module):
     has_alpha_gradient: ClassVar[bool] = True
     has_theta_gradient: ClassVar[bool] = True
     dense: ClassVar[bool] = False
+    single_path: ClassVar[bool] = False
     needs_factorised: ClassVar[bool] = True
     enumerates: ClassVar[bool] = False
     exponentiated: ClassVar[bool] = False

@@ -7,7 +7,7 @@ keeps for the backward pass. Formulas: :mod:`nasbench_snas.kernels.protocol`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -88,11 +88,40 @@ class Offer:
         kind: As in :class:`CandidatePlan`.
         pool: Which pooling.
         specs: The units' specifications at this source's stride.
+        number: Of the operation in the space.
+        units: Their weights (for a pooling, its norm alone).
+        rows: The row of the weights by edge of the cell; None: the edge itself.
     """
 
     kind: str
     pool: str
     specs: tuple[UnitSpec, ...]
+    number: int = 0
+    units: tuple[UnitWeights, ...] = ()
+    rows: Mapping[int, int] | None = None
+
+    def row(self, edge: int) -> int:
+        """Return the row of the weights of an edge of the cell."""
+        return edge if self.rows is None else self.rows[edge]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One draw's operation on one edge that leaves a source, chosen on the device.
+
+    Attributes:
+        edge: The edge, among those of the cell.
+        row: Row of the source's node.
+        target: Row of the targets.
+        place: Where the edge's weights begin in the flat ``z`` of the cell.
+        position: Of the choice, among those of all draws and edges of the space.
+    """
+
+    edge: int
+    row: int
+    target: int
+    place: int
+    position: int
 
 
 @dataclass(frozen=True)
@@ -111,6 +140,9 @@ class Source:
         targets: How many nodes (times draws) the entries add to.
         units: All units of the cell, whose order numbers them in every plan.
         shared: What a backend derives from the units once; kept with the cell.
+        choices: One operation for each draw and edge, chosen on the device (there are then no
+            candidates and no entries); empty: what is wanted is planned.
+        operations: Operations of the space.
     """
 
     candidates: tuple[CandidatePlan, ...]
@@ -123,6 +155,8 @@ class Source:
     targets: int
     units: tuple[UnitWeights, ...]
     shared: dict[str, Any]
+    choices: tuple[Choice, ...] = ()
+    operations: int = 0
 
     @property
     def cache(self) -> dict[str, Any]:
@@ -153,6 +187,15 @@ class SourceKernels(Protocol):
 
     def prepare(self, sources: Sequence[Source], device: device) -> None:
         """Get ready to run sources that a pass needs: all at once, before the first one runs."""
+
+    def choosing(
+        self, sources: Sequence[Source], device: device
+    ) -> Callable[[Tensor], list[Source]] | None:
+        """Return what makes sources whose operations are chosen on the device; None: it cannot.
+
+        Its argument has the shape ``(draws * edges,)``: the number of the operation that a draw has
+        on an edge of the space, or the number of operations for none.
+        """
 
     def source_forward(
         self, source: Source, x: Tensor, z: Tensor, mask: Tensor | None, out: Tensor, add: bool,

@@ -24,7 +24,7 @@ from torch import Tensor
 from nasbench_snas.architecture.space import Space
 from nasbench_snas.kernels.accounting import count_step, counting_kernels
 from nasbench_snas.kernels.triton.launch import Launch
-from nasbench_snas.prove.ahead import Usage, compile_kernel, variant_of
+from nasbench_snas.prove.ahead import Usage, Variant, compile_kernel, variant_of
 from nasbench_snas.prove.timing import step_on_paper
 
 
@@ -58,6 +58,15 @@ class Device:
 H100 = Device("H100 SXM", 90, 3.35e12, 66.9e12, 132)
 """NVIDIA's data sheet of the H100 SXM (3.35 TB/s, 66.9 TFLOP/s in float32, 132 multiprocessors);
 the time between kernels is an assumption."""
+
+LIMITS = {
+    80: Device("8.0", 80, 0.0, 0.0, 0, shared=164 * 1024),
+    90: H100,
+    100: Device("10.0", 100, 0.0, 0.0, 0),
+    120: Device("12.0", 120, 0.0, 0.0, 0, shared=100 * 1024, threads=1536),
+}
+"""What a multiprocessor of each compute capability has (NVIDIA's CUDA C++ Programming Guide, table
+of technical specifications); rates are not needed for an occupancy."""
 
 WAVE = 2e-6
 """Seconds of one wave of programs that do little: an assumption."""
@@ -217,6 +226,57 @@ def table(found: Sequence[Prediction], whole: dict[str, Any], device: Device = H
             f"{1e3 * one.seconds:.2f} |"
         )
     lines += ["", *(f"* {key}: {_number(value)}" for key, value in whole.items())]
+    return "\n".join(lines) + "\n"
+
+
+def resources(
+    space: Space, batch: int, capabilities: Sequence[int] = tuple(LIMITS)
+) -> dict[str, dict[int, tuple[Usage, float]]]:
+    """Return what the variant of each kernel that uses most registers on 9.0 uses, and its
+    occupancy, by kernel and capability.
+
+    Args:
+        space: The space.
+        batch: Images.
+        capabilities: Compute capabilities, times ten.
+    """
+    kernels = counting_kernels()
+    step = step_on_paper(space, batch, kernels, True)
+    noted: list[Launch] = []
+    kernels.launch.observer = noted.append
+    step()
+    different: dict[str, Variant] = {}
+    for launch in noted:
+        variant = variant_of(launch)
+        key = f"{launch.kernel.__name__} {variant.signature} {variant.constants}"
+        different.setdefault(key, variant)
+    chosen: dict[str, tuple[tuple[int, int], Variant]] = {}
+    for variant in different.values():
+        usage = compile_kernel(variant, H100.capability)
+        rank = usage.stack + usage.local, usage.registers
+        if usage.kernel not in chosen or rank > chosen[usage.kernel][0]:
+            chosen[usage.kernel] = rank, variant
+    found: dict[str, dict[int, tuple[Usage, float]]] = {}
+    for name, (_, variant) in chosen.items():
+        for capability in capabilities:
+            usage = compile_kernel(variant, capability)
+            own = usage, occupancy(usage, LIMITS[capability])
+            found.setdefault(name, {})[capability] = own
+    return found
+
+
+def resource_table(found: dict[str, dict[int, tuple[Usage, float]]]) -> str:
+    """Return :func:`resources` as Markdown: registers / shared / spilled bytes / occupancy."""
+    columns = sorted({capability for own in found.values() for capability in own})
+    heads = [f"{capability / 10:.1f}" for capability in columns]
+    lines = [f"| kernel | {' | '.join(heads)} |", "|---" * (len(columns) + 1) + "|"]
+    for kernel in sorted(found):
+        cells = []
+        for capability in columns:
+            usage, share = found[kernel][capability]
+            spills = usage.stack + usage.local
+            cells.append(f"{usage.registers} / {usage.shared} / {spills} / {share:.0%}")
+        lines.append(f"| `{kernel}` | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

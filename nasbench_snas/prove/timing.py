@@ -64,14 +64,21 @@ def batch(net: nn.Module, size: str, hot: bool = False) -> tuple[Tensor, Tensor,
     return images.to(like), labels, z
 
 
-def step_of(net: nn.Module, given: tuple[Tensor, Tensor, Tensor], everything: bool) -> Step:
+def options(net: nn.Module, hot: bool) -> dict[str, bool]:
+    """Return how a search calls a parent: all operations, or one an edge, chosen on the device."""
+    if not hot:
+        return {"all_operations": True}
+    return {"single_path": True} if isinstance(net, FastParent) and net.chooses else {}
+
+
+def step_of(net: nn.Module, given: tuple[Tensor, Tensor, Tensor], hot: bool) -> Step:
     """Return a forward and backward pass for theta and the weights."""
     images, labels, z = given
-    parameters = list(net.parameters())
+    parameters, how = list(net.parameters()), options(net, hot)
 
     def step() -> Any:
         leaf = z.detach().requires_grad_()
-        losses, _ = losses_and_errors(net(images, leaf, all_operations=everything), labels)
+        losses, _ = losses_and_errors(net(images, leaf, **how), labels)
         return torch.autograd.grad(losses.sum(), [leaf, *parameters], allow_unused=True)
 
     return step
@@ -157,13 +164,13 @@ def sized(context: Context, size: str, kind: str, dtype: torch.dtype) -> Finding
     hot, repeats = "one-hot" in kind, 3 if context.short else 10
     net = parent(context, size, fused="reference" not in kind, dtype=dtype)
     given = batch(net, size, hot)
-    step = step_of(net, given, everything=not hot)
+    step = step_of(net, given, hot)
     if context.cuda:
         torch.cuda.reset_peak_memory_stats(context.device)
     if "captured" in kind:
         graph = GraphedStep(
             lambda images, labels, z: losses_and_errors(
-                net(images, z, all_operations=True), labels
+                net(images, z, **options(net, hot)), labels
             ),
             list(net.parameters()), given, list(net.buffers()),
         )  # fmt: skip
@@ -199,7 +206,7 @@ def times(context: Context) -> Iterator[Row]:
         kinds = ["fused, soft", "reference, soft", "fused, one-hot"]
         if context.cuda:
             kinds.insert(1, "captured, soft")
-            kinds.append("fused, soft, bfloat16")
+            kinds += ["captured, one-hot", "fused, soft, bfloat16"]
         for kind in kinds:
             if context.left < 0:
                 yield context.skipped(TIMES, f"{size}: {kind}", "no time left")
@@ -259,13 +266,13 @@ def compiled(context: Context) -> Finding:
 
     net = parent(context, "small", True, torch.float32)
     before, began = number(), time.perf_counter()
-    step_of(net, batch(net, "small"), True)()
+    step_of(net, batch(net, "small"), False)()
     context.wait()
     soft, seconds = number() - before, time.perf_counter() - began
     for seed in range(30):
         images, labels, _ = batch(net, "small")
         z = weights(net.space, 1, True, seed).to(images)  # type: ignore[arg-type]
-        step_of(net, (images, labels, z), False)()
+        step_of(net, (images, labels, z), True)()
     more = number() - before - soft
     return more == 0, {"soft": soft, "first step s": seconds, "more in 30 one-hot steps": more}
 
@@ -281,7 +288,8 @@ def planned_compilations(context: Context) -> Finding:
         net(torch.zeros(2, 3, 8, 8), weights(net.space, 1, False).float()).sum().backward()
         soft = len(found.keys)
         for seed in range(6):
-            net(torch.zeros(2, 3, 8, 8), weights(net.space, 1, True, seed).float()).sum().backward()
+            z, how = weights(net.space, 1, True, seed).float(), options(net, seed % 2 == 0)
+            net(torch.zeros(2, 3, 8, 8), z, **({} if seed % 2 else how)).sum().backward()
     more = len(found.keys) - soft
     return more == 0, {"soft": soft, "more in 6 one-hot steps": more}
 

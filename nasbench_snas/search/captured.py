@@ -5,8 +5,10 @@ The parent's pass, its loss and all gradients are captured once for each shape o
 graph like any other: estimator, resource term and optimisers around it run as always, and do not
 know. Its backward pass hands out the stored gradients, times the gradient of the loss.
 
-Captured is what always launches the same: one architecture with weights that are never zero
-(``Estimator.dense``), without path dropout. Everything else runs as it is.
+Captured is what always launches the same: all operations (weights that are never zero, or whose
+gradients are all wanted), or one an edge that is chosen on the device (``Estimator.single_path``);
+without path dropout. Everything else runs as it is, and so does what a loss is asked for after its
+first value.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from torch.autograd.function import once_differentiable
 
 from nasbench_snas.api import Estimator
 from nasbench_snas.search.objective import SupernetLoss, losses_and_errors
-from nasbench_snas.supernet.fast.graph import GraphedStep, Recorder, cuda_graph
+from nasbench_snas.supernet.fast.graph import GraphedStep, Recorder, cuda_graphs
 from nasbench_snas.supernet.fast.parent import FastParent
 from nasbench_snas.supernet.reference import ReferenceParent
 
@@ -41,7 +43,11 @@ def capturable(
         and isinstance(parent, FastParent)
         and parent.kernels.sources is not None
         and not parent.has_own_modules
-        and estimator.dense
+        and (
+            estimator.dense
+            or estimator.needs_all_operations
+            or (estimator.single_path and parent.chooses)
+        )
         and os.environ.get(VARIABLE, "1") != "0"
     )
 
@@ -54,33 +60,41 @@ class Captured:
         record: What records.
     """
 
-    def __init__(self, parent: FastParent | ReferenceParent, record: Recorder = cuda_graph) -> None:
+    def __init__(
+        self, parent: FastParent | ReferenceParent, record: Recorder = cuda_graphs
+    ) -> None:
         self.parent, self._record = parent, record
         self._steps: dict[tuple[Any, ...], GraphedStep | None] = {}
 
-    def step(self, images: Tensor, labels: Tensor, z: Tensor, theta: bool) -> GraphedStep | None:
+    def step(
+        self, images: Tensor, labels: Tensor, z: Tensor, theta: bool, single_path: bool = False
+    ) -> GraphedStep | None:
         """Return the captured step for inputs of these shapes, or None if it cannot be captured.
 
         Args:
             images: Normalised images, shape ``(B, C, H, W)``.
             labels: Class indices, shape ``(B,)``.
-            z: Weights, shape ``(1, E, K)``.
+            z: Weights, shape ``(n, E, K)``.
             theta: Whether gradients of the parent's weights are wanted.
+            single_path: Whether there is one operation on an edge; else all of them run.
         """
-        key = (images.shape, images.dtype, z.shape, theta, self.parent.training)
+        key = (images.shape, images.dtype, z.shape, theta, single_path, self.parent.training)
         if key not in self._steps:
-            self._steps[key] = self._captured((images, labels, z), theta)
+            self._steps[key] = self._captured((images, labels, z), theta, single_path)
         return self._steps[key]
 
     def parameters(self, theta: bool) -> list[Tensor]:
         """Return the weights whose gradients are captured."""
         return [p for p in self.parent.parameters() if p.requires_grad] if theta else []
 
-    def _captured(self, example: Sequence[Tensor], theta: bool) -> GraphedStep | None:
+    def _captured(
+        self, example: Sequence[Tensor], theta: bool, single_path: bool
+    ) -> GraphedStep | None:
         parent = self.parent
+        chosen = {"single_path": True} if single_path else {"all_operations": True}
 
         def step(images: Tensor, labels: Tensor, z: Tensor) -> tuple[Tensor, ...]:
-            return losses_and_errors(parent(images, z, all_operations=True), labels)
+            return losses_and_errors(parent(images, z, **chosen), labels)
 
         try:
             return GraphedStep(
@@ -109,21 +123,27 @@ class CapturedLoss(SupernetLoss):
         self, captured: Captured, images: Tensor, labels: Tensor, theta: bool, **options: Any
     ) -> None:
         super().__init__(captured.parent, images, labels, **options)
-        self._captured, self._theta = captured, theta
+        self._captured, self._theta, self._replayed = captured, theta, False
 
     def __call__(self, z: Tensor, run: Tensor | None = None) -> Tensor:
         """Return losses ``(R, n)``; see :class:`SupernetLoss`."""
-        one = z.shape[0] * z.shape[1] == 1 and self.edge_mask is None and run is None
+        home, where = z.device, self.images.device
+        fixed = self.all_operations or self.single_path
+        one = z.shape[0] == 1 and self.edge_mask is None and (run is None or self.all_operations)
         step = None
-        if one and torch.is_grad_enabled():
-            step = self._captured.step(self.images, self.labels, z.detach()[0], self._theta)
+        if one and fixed and not self._replayed and torch.is_grad_enabled():
+            given = (self.images, self.labels, z.detach()[0].to(where))
+            step = self._captured.step(*given, self._theta, self.single_path)
         if step is None:
             return super().__call__(z, run)
-        weights = self._captured.parameters(self._theta)
-        loss, error = _Replay.apply(step, self.images, self.labels, z, *weights)
+        self._replayed = True
+        weights = step.parameters[:-1]
+        loss, error = _Replay.apply(step, self.images, self.labels, z.to(where), *weights)
         if self.share is not None:
             loss, error = self.share(loss), self.share(error)
-        self.evaluations += 1
+        if home != where:
+            loss, error = torch.stack([loss, error.to(loss)]).to(home)
+        self.evaluations += z.shape[1]
         self._last = (z, error.detach())
         result: Tensor = loss
         return result
@@ -136,26 +156,25 @@ class _Replay(torch.autograd.Function):
     def forward(
         ctx: Any, step: GraphedStep, images: Tensor, labels: Tensor, z: Tensor, *weights: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return loss and error, both of shape ``(1, 1)``."""
-        losses, errors = step(images, labels, z[0])
-        ctx.step, ctx.calls, ctx.number = step, step.calls, len(weights)
-        error = errors.clone().view(1, 1)
+        """Return losses and errors, both of shape ``(1, n)``."""
+        losses, errors = step.forward(images, labels, z[0])
+        ctx.step, ctx.calls = step, step.calls
+        error = errors.clone()[None]
         ctx.mark_non_differentiable(error)
-        return losses.clone().view(1, 1), error
+        return losses.clone()[None], error
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor, _: Tensor) -> Any:
-        """Return the stored gradients times ``g``."""
+        """Return the gradients of the losses' sum, each times its ``g``.
+
+        Those of the weights lie in the graph's memory: what is added to a gradient is read at once.
+        """
         step: GraphedStep = ctx.step
         if step.calls != ctx.calls:
             raise RuntimeError(
                 "a captured loss was evaluated again before its backward pass: its gradients are "
                 f"overwritten. Set {VARIABLE}=0 to run this estimator without captured steps."
             )
-        *own, dz = step.gradients
-        factor = g.reshape(())
-        given = [gradient for gradient in own if gradient is not None]
-        scaled = iter(torch._foreach_mul(given, factor) if given else [])
-        weights = [None if gradient is None else next(scaled) for gradient in own]
-        return None, None, None, None if dz is None else dz[None] * factor, *weights
+        *own, dz = step.backward(g[0])
+        return None, None, None, None if dz is None else dz[None].clone(), *own

@@ -14,7 +14,7 @@ transformers (:mod:`nasbench_snas.search.transform`) change the closure that a l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import torch
@@ -96,6 +96,7 @@ class Learner:
     transformers: Transformers | None = None
     policy: ThetaPolicy | None = None
     check: Callable[[Tensor], None] = check_finite
+    _parameters: list[nn.Parameter] = field(default_factory=list, init=False, repr=False)
 
     def loss(self, loss: Loss, role: Role) -> Recorded:
         """Return the loss of a step, transformed, that remembers its first evaluation."""
@@ -108,9 +109,10 @@ class Learner:
         return self.transformers.penalty(self.dist, role)
 
     def theta(self) -> list[Tensor]:
-        """Return the trainable network weights."""
-        groups = self.theta_optimizer.param_groups  # walking over the modules takes long
-        return [p for group in groups for p in group["params"] if p.requires_grad]
+        """Return the trainable network weights (walking over the modules takes a while: once)."""
+        if not self._parameters:
+            self._parameters = list(self.parent.parameters())
+        return [p for p in self._parameters if p.requires_grad]
 
     def alpha(self) -> list[Tensor]:
         """Return the parameters of the distribution."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,6 +45,8 @@ class SupernetLoss:
         autocast: Whether the network runs in bfloat16 where torch's autocast allows it.
         share: Averages losses and errors over the processes of a job, differentiably; None: there
             is one process.
+        single_path: Whether weights have one operation on an edge that the device chooses by
+            itself; only for a parent that can (``FastParent.chooses``).
     """
 
     def __init__(
@@ -57,11 +60,12 @@ class SupernetLoss:
         draws_per_pass: int | None = None,
         autocast: bool = False,
         share: Callable[[Tensor], Tensor] | None = None,
+        single_path: bool = False,
     ) -> None:
         self.parent, self.images, self.labels = parent, images, labels
         self.all_operations, self.edge_mask = all_operations, edge_mask
         self.draws_per_pass, self.autocast = draws_per_pass, autocast
-        self.share = share
+        self.share, self.single_path = share, single_path
         self.evaluations = 0
         self._last: tuple[Tensor, Tensor] | None = None
 
@@ -69,7 +73,7 @@ class SupernetLoss:
         """Return losses ``(R, n)`` of ``z``, shape ``(R, n, E, K)``; see ``api.Loss``."""
         # A distribution that stays on the host: what runs is known there, nothing is read back.
         home, where = z.device, self.images.device
-        if home != where and not self.all_operations:
+        if home != where and not (self.all_operations or self.single_path):
             run = (z.detach() != 0) if run is None else run | (z.detach() != 0)
         flat = z.to(where).flatten(0, 1)
         size = self.draws_per_pass or flat.shape[0]
@@ -98,9 +102,10 @@ class SupernetLoss:
 
     def _logits(self, z: Tensor, run: Tensor | None = None) -> Tensor:
         everything = self.all_operations if self.all_operations or run is None else run
+        given: dict[str, Any] = {"all_operations": everything, "edge_mask": self.edge_mask}
+        if self.single_path and run is None:
+            given["single_path"] = True
         kind = torch.bfloat16 if self.autocast else None
         with own_autocast(self.images.device.type, kind):
-            logits = self.parent(
-                self.images, z, all_operations=everything, edge_mask=self.edge_mask
-            )
+            logits = self.parent(self.images, z, **given)
         return logits.float() if self.autocast else logits

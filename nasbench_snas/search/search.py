@@ -140,7 +140,11 @@ class Search(Derives):
         self.transformers = composed.transformers()
         if self.transformers is not None:
             self.transformers.attach(parent)
-        self.dense = self.estimator.dense and self.device.type == "cuda"
+        on_gpu = self.device.type == "cuda"
+        self.dense = self.estimator.dense and on_gpu
+        # Transformers may ask for other weights than the estimator does.
+        fused = isinstance(parent, FastParent) and parent.chooses
+        self.chooses = on_gpu and fused and not composed.members
         self.captured = None
         if composed.captures and capturable(parent, self.estimator, self.device):
             self.captured = Captured(parent)
@@ -235,8 +239,11 @@ class Search(Derives):
             "edge_mask": self._path_dropout(len(labels)) if path_dropout else None,
             "autocast": self.settings.amp == "bf16",
             "share": self.world.mean if self.world.size > 1 else None,
+            "single_path": self.chooses
+            and path_dropout
+            and (single_path or (self.estimator.single_path and not every)),
         }
-        if self.captured is not None and path_dropout and not single_path:
+        if self.captured is not None and path_dropout:
             return CapturedLoss(self.captured, images, labels, theta, **options)
         return SupernetLoss(self.parent, images, labels, **options)
 

@@ -17,7 +17,7 @@ from nasbench_snas.api import Categorical, Estimator
 from nasbench_snas.search.objective import SupernetLoss
 from nasbench_snas.seeding import stream
 from nasbench_snas.supernet.reference import ReferenceParent
-from nasbench_snas.testing.bench import Bench, map_tensors, tensors_in, tiny_space
+from nasbench_snas.testing.bench import Bench, RecordingLoss, map_tensors, tensors_in, tiny_space
 from nasbench_snas.testing.globals import global_generators_rest
 from nasbench_snas.testing.problems import Problem
 
@@ -157,6 +157,20 @@ class InterfaceChecks(BenchBuilder):
         used = not torch.equal(*results)
         declared = self.make().needs_all_operations
         assert used == declared, f"needs_all_operations = {declared}, but used = {used}"
+
+    def test_single_path_is_true_where_it_is_declared(self) -> None:
+        """``single_path``: no loss is asked for with two weights of an edge that are not zero."""
+        if not self.make().single_path:
+            return
+        bench = self.bench()
+        for progress in (0.0, 1.0):
+            bench.estimator.set_progress(progress)
+            copies = bench.dist.replicate(REPLICATES)
+            seen = RecordingLoss(bench.loss.replicate(REPLICATES))
+            bench.estimator.surrogate(seen, copies, bench.noise(REPLICATES))
+            for z in [*seen.seen, bench.estimator.weights(copies, bench.noise(REPLICATES))]:
+                most = int((z != 0).sum(dim=-1).max())
+                assert most <= 1, f"single_path is set, but an edge has {most} weights"
 
     def test_own_parameters_receive_what_the_driver_gives(self) -> None:
         """``tunes_variance``: own parameters exist and the squared estimate reaches them."""

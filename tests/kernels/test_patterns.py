@@ -3,6 +3,7 @@
 Launches go through Triton's own binder behind a driver that compiles and launches nothing.
 """
 
+import copy
 import weakref
 
 import pytest
@@ -40,8 +41,8 @@ def weights(space, hot, seed=0, draws=1):
     return noise.softmax(-1).requires_grad_()
 
 
-def step(net, z, everything=False):
-    net(torch.zeros(2, 2, 4, 4), z, all_operations=everything).sum().backward()
+def step(net, z, everything=False, **options):
+    net(torch.zeros(2, 2, 4, 4), z, all_operations=everything, **options).sum().backward()
 
 
 def test_other_architectures_need_no_other_kernels():
@@ -60,6 +61,9 @@ def test_other_architectures_need_no_other_kernels():
                 step(net, weights(net.space, hot=True, seed=seed))
             assert found.keys == soft
             step(net, weights(net.space, hot=True, draws=3))
+            assert found.keys == soft
+            for draws in (1, 3):  # chosen on the device
+                step(net, weights(net.space, hot=True, draws=draws), single_path=True)
             assert found.keys == soft
 
 
@@ -98,6 +102,51 @@ def test_all_tables_of_a_new_architecture_go_to_the_device_in_one_copy(monkeypat
     assert len(copies) == first + 3
     step(net, weights(net.space, hot=True, seed=3))
     assert len(copies) == first + 3
+
+
+def test_a_choice_on_the_device_plans_once_and_launches_the_same_whatever_is_drawn(monkeypatch):
+    """Nothing is copied or read back after the first step; only the number of draws counts."""
+    pytest.importorskip("triton")
+    kernels, made = counting_kernels(), []
+    net = parent(kernels, stride=2)
+    kernels.launch.observer = lambda one: made.append((one.kernel.__name__, one.grid))
+    step(net, weights(net.space, hot=True), single_path=True)
+    assert net.chooses and len(net._chosen) == 1 and not net._plans
+    first, nothing = list(made), torch.zeros(1, 5, len(OPERATIONS), requires_grad=True)
+    assert len(first) > 50
+    for z in (weights(net.space, hot=True, seed=1), weights(net.space, hot=True, seed=2), nothing):
+        made.clear()
+        with host_calls() as found:
+            step(net, z, single_path=True)
+        assert found.total == 0, found.found
+        assert made == first and not net._plans and len(net._chosen) == 1
+    step(net, weights(net.space, hot=True, draws=2), single_path=True)
+    assert len(net._chosen) == 2
+
+
+def test_two_operations_on_an_edge_are_no_choice():
+    """The first one would run alone: logits are NaN instead, which a search finds."""
+    pytest.importorskip("triton")
+    net = parent(counting_kernels())
+    z = weights(net.space, hot=True).detach()
+    net._head = lambda x, draws: torch.zeros(draws, 2, 2)
+    assert net(torch.zeros(2, 2, 4, 4), z, single_path=True).isfinite().all()
+    z[0, 3] = 0.5
+    assert net(torch.zeros(2, 2, 4, 4), z, single_path=True).isnan().all()
+
+
+def test_copies_of_a_parent_choose_for_themselves():
+    pytest.importorskip("triton")
+    net = parent(counting_kernels())
+    step(net, weights(net.space, hot=True), single_path=True)
+    assert net._chosen and not copy.deepcopy(net)._chosen
+
+
+def test_plain_kernels_take_one_operation_an_edge_as_any_weights():
+    net, z = parent(FoldedKernels()), weights(one_cell(), hot=True, draws=2)
+    images = torch.randn(2, 2, 4, 4)
+    assert not net.chooses
+    assert torch.equal(net(images, z, single_path=True), net(images, z))
 
 
 def test_a_captured_step_keeps_everything_that_it_will_read_again(monkeypatch):

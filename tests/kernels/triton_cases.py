@@ -49,10 +49,11 @@ def weights(space, draws, chosen, dtype):
     return z.to(dtype)
 
 
-def outcome(net, images, z, mask, everything):
+def outcome(net, images, z, mask, everything, single=False):
     """Return by name the logits, all gradients and all buffers."""
     z = z.clone().requires_grad_()
-    logits = net(images, z, all_operations=everything, edge_mask=mask)
+    logits = net(images, z, all_operations=everything, edge_mask=mask, single_path=single)
+    assert bool(net._chosen) is (single and net.chooses)
     scale = torch.arange(1, logits.numel() + 1, device=logits.device).view(logits.shape)
     (logits * scale.to(logits.dtype) + logits.square()).sum().backward()
     result = {"logits": logits.detach(), "z": z.grad}
@@ -61,7 +62,7 @@ def outcome(net, images, z, mask, everything):
 
 
 def compare(name, space, dtype=torch.float64, draws=1, chosen=False, masked=False, train=True,
-            recompute=False, batch=2, frozen=False, storage=None):  # fmt: skip
+            recompute=False, batch=2, frozen=False, storage=None, single=False):  # fmt: skip
     """Assert that a step, and another one on the same plan, equals the plain one."""
     start = time.process_time()
     torch.manual_seed(0)
@@ -82,7 +83,7 @@ def compare(name, space, dtype=torch.float64, draws=1, chosen=False, masked=Fals
         for parameter in net.cells.parameters():
             parameter.requires_grad_(not frozen)
         wide = None if mask is None else mask.to(kind)
-        results.append(outcome(net, images.to(kind), z.to(kind), wide, not chosen))
+        results.append(outcome(net, images.to(kind), z.to(kind), wide, not chosen, single))
     for key, want in results[0].items():
         got = results[1][key]
         if want is None and got is not None:  # of an operation that nobody wanted
@@ -251,6 +252,14 @@ def main():
             draws=2, masked=True)  # fmt: skip
     compare("one operation an edge, some none, two draws",
             cell_space(ALL, 2, nodes=2, inputs=2, resolution=3), draws=2, chosen=True)  # fmt: skip
+    compare("one operation an edge, chosen on the device, some none, three draws, masked",
+            cell_space(ALL, 2, 2, nodes=2, inputs=2, resolution=3, affine=True), draws=3,
+            chosen=True, masked=True, single=True)  # fmt: skip
+    compare("chosen on the device, evaluation", cell_space(ALL[1:5], 2, nodes=1), draws=2,
+            chosen=True, train=False, single=True)  # fmt: skip
+    compare("chosen on the device, bare poolings, 1x1, 7x7, recomputed",
+            cell_space(("max_pool_3x3", "conv_1x1", "sep_conv_7x7"), 2, resolution=3,
+                       pool_norm=False), chosen=True, single=True, recompute=True)  # fmt: skip
     with small_blocks():
         compare("many blocks", cell_space(ALL, 3, 2, 1, 6, affine=True), batch=1)
     compare("evaluation", cell_space(ALL, 2, nodes=1, affine=True), train=False, draws=2)

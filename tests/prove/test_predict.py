@@ -7,7 +7,16 @@ import pytest
 pytest.importorskip("triton")
 
 from nasbench_snas.prove.ahead import Usage
-from nasbench_snas.prove.predict import H100, WAVE, Prediction, occupancy, table, time_of
+from nasbench_snas.prove.predict import (
+    H100,
+    LIMITS,
+    WAVE,
+    Prediction,
+    occupancy,
+    resource_table,
+    table,
+    time_of,
+)
 
 
 def usage(registers: int = 32, shared: int = 0) -> Usage:
@@ -43,3 +52,17 @@ def test_the_table_says_that_it_is_a_prediction() -> None:
     assert (
         "predicted" in text and "| `k` | 3 | 10 | 10.0 | 32 | 0 | 0 | 50% | bytes | 1.00 |" in text
     )
+
+
+def test_resources_are_tabulated_by_capability() -> None:
+    found = {"k": {80: (usage(64), 0.5), 120: (usage(32, 512), 1.0)}}
+    text = resource_table(found)
+    assert "| kernel | 8.0 | 12.0 |" in text
+    assert "| `k` | 64 / 0 / 0 / 50% | 32 / 512 / 0 / 100% |" in text
+
+
+def test_a_multiprocessor_of_another_capability_holds_other_programs() -> None:
+    """Less shared memory and fewer threads: 100 KB and 1536 on 12.0."""
+    assert occupancy(usage(32), LIMITS[120]) == 1.0
+    assert occupancy(usage(32, shared=24 * 1024), LIMITS[120]) == 4 * 128 / 1536
+    assert occupancy(usage(32, shared=24 * 1024), LIMITS[90]) == 9 * 128 / 2048

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -146,6 +147,26 @@ def test_a_wrong_kernel_is_found(tmp_path: Path) -> None:
     context.made[torch.float64] = Wrong()
     holds, values = compared(SMALL, context)
     assert holds is False and values["worst relative error"] > 1e-5
+
+
+def test_a_whole_parent_in_single_precision_is_asked_again_with_other_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A value on the other side of a ReLU is no error; what is wrong stays wrong."""
+    judge, calls = judged, []
+
+    def unlucky(*given: Any) -> Any:
+        calls.append(given)
+        return (False, {"worst relative error": 1e-3}) if len(calls) == 1 else judge(*given)
+
+    monkeypatch.setattr(equality, "judged", unlucky)
+    case = Case("parent", dtype=torch.float32, cells=1, shape=(2, 1, 1, 8, 1, 2))
+    context = Context("cpu", tmp_path, Registry())
+    for kernels, wanted in ((FoldedKernels(), True), (Wrong(), False)):
+        calls.clear()
+        context.made[torch.float32] = kernels
+        holds, values = compared(case, context)
+        assert holds is wanted and len(calls) == 3, values
 
 
 def test_a_nan_or_a_missing_gradient_is_no_agreement() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from nasbench_snas.kernels.accounting import counting_kernels
 from nasbench_snas.prove.hostcalls import host_calls
 from nasbench_snas.registry import Registry
 from nasbench_snas.search.captured import Captured, CapturedLoss
+from nasbench_snas.search.objective import SupernetLoss
 from nasbench_snas.search.plan import plan_run
 from nasbench_snas.search.search import Search
 from nasbench_snas.search.totals import CHECK_EVERY, StepTotals
@@ -37,16 +38,25 @@ def search_of(estimator: str, *more: str, kernels: str = "reference") -> Search:
     return Search(planned.config, registry, "cpu", kernels=kernels)
 
 
-def repeated(work: Callable[[], Any], device: torch.device) -> Any:
-    """What a CUDA graph does, on a CPU: run the work again and write the same tensors."""
-    outputs = work()
+def repeated(works: Sequence[Callable[[], Any]], device: torch.device) -> Any:
+    """What CUDA graphs do, on a CPU: run the works again and write the same tensors."""
 
-    def replay() -> None:
-        for own, new in zip(outputs, work(), strict=True):
-            if own is not None:
-                own.copy_(new)
+    def recorded(work: Callable[[], Any]) -> Any:
+        outputs = work()
 
-    return outputs, replay
+        def replay() -> None:
+            for own, new in zip(outputs, work(), strict=True):
+                if own is not None:
+                    own.copy_(new)
+
+        return outputs, replay
+
+    return [recorded(work) for work in works]
+
+
+def silent(works: Sequence[Callable[[], Any]], device: torch.device) -> Any:
+    """Graphs whose replay does nothing: what is left is the host's."""
+    return [(work(), lambda: None) for work in works]
 
 
 def state(search: Search) -> list[Tensor]:
@@ -59,6 +69,7 @@ def state(search: Search) -> list[Tensor]:
         ("snas", "joint", []),
         ("darts", "bilevel", []),
         ("darts", "bilevel", ["perturbed", "beta-decay"]),
+        ("straight-through", "joint", []),
     ],
 )
 def test_a_search_of_captured_steps_is_bit_equal_to_an_eager_one(
@@ -68,7 +79,8 @@ def test_a_search_of_captured_steps_is_bit_equal_to_an_eager_one(
     more = [f"search.level={level}", "cost.eta=0.1", f"transformers={json.dumps(transformers)}"]
     for captured in (False, True):
         search = search_of(estimator, *more)
-        search.dense = True
+        search.dense = search.estimator.dense
+        search.chooses = True
         if captured:
             search.captured = Captured(search.parent, repeated)
         for _ in range(3):
@@ -90,32 +102,55 @@ def test_a_search_of_captured_steps_is_bit_equal_to_an_eager_one(
 def test_a_captured_loss_whose_memory_was_overwritten_refuses_its_backward_pass() -> None:
     search = search_of("snas")
     images, labels = search.train_stream.next_batch()
-    loss = CapturedLoss(
-        Captured(search.parent, repeated), images, labels, True, all_operations=True
-    )
+    captured = Captured(search.parent, repeated)
+    losses = [CapturedLoss(captured, images, labels, True, all_operations=True) for _ in "ab"]
     shape = (1, 1, search.space.num_edges, search.space.num_operations)
     z = torch.rand(shape, requires_grad=True)
-    first = loss(z)
-    second = loss(z)
+    first, second = (loss(z) for loss in losses)
+    again = losses[1](z)  # a loss is replayed once: what else it is asked for runs as it is
     second.sum().backward()
+    again.sum().backward()
     with pytest.raises(RuntimeError, match="overwritten"):
         first.sum().backward()
 
 
-def test_what_cannot_be_captured_runs_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
-    """Several draws, masks, no gradient; and a capture that fails is said once."""
+def test_draws_whose_losses_count_differently_have_the_gradients_of_eager_ones() -> None:
+    gradients = []
+    for captured in (False, True):
+        search = search_of("snas")
+        images, labels = search.train_stream.next_batch()
+        loss = SupernetLoss(search.parent, images, labels, all_operations=True)
+        if captured:
+            steps = Captured(search.parent, repeated)
+            loss = CapturedLoss(steps, images, labels, True, all_operations=True)
+        shape = (1, 3, search.space.num_edges, search.space.num_operations)
+        z = torch.rand(shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        value = (loss(z) * torch.tensor([1.0, -2.0, 0.5])).sum()
+        torch.autograd.grad(value, z, retain_graph=True)  # may be asked for again
+        value.backward()
+        own = [p.grad for p in search.parent.parameters() if p.grad is not None]
+        gradients.append([z.grad, *own])
+    assert len(gradients[0]) > 3
+    for one, other in zip(*gradients, strict=True):
+        assert one is not None and other is not None and torch.equal(one, other)
 
-    def refuses(work: Any, device: torch.device) -> Any:
+
+def test_what_cannot_be_captured_runs_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    """Several replicates, masks, no gradient; and a capture that fails is said once."""
+
+    def refuses(works: Any, device: torch.device) -> Any:
         raise RuntimeError("operation not permitted when stream is capturing")
 
     search = search_of("snas")
     images, labels = search.train_stream.next_batch()
     captured = Captured(search.parent, refuses)
     loss = CapturedLoss(captured, images, labels, True, all_operations=True)
-    z = torch.rand(1, 2, search.space.num_edges, search.space.num_operations, requires_grad=True)
-    assert loss(z).shape == (1, 2) and not captured._steps
+    z = torch.rand(2, 1, search.space.num_edges, search.space.num_operations, requires_grad=True)
+    assert loss(z).shape == (2, 1) and not captured._steps
+    with torch.no_grad():
+        assert loss(z[:1]).shape == (1, 1) and not captured._steps
     for _ in range(2):
-        assert loss(z[:, :1]).shape == (1, 1)
+        assert loss(z[:1]).shape == (1, 1)
     assert caplog.text.count("without a CUDA graph") == 1
 
 
@@ -172,6 +207,7 @@ def noted_search(estimator: str, monkeypatch: pytest.MonkeyPatch, *more: str) ->
     search.totals = StepTotals(torch.device("cpu"), deferred=True)
     search.learner.check = search.totals.check
     search.dense = search.estimator.dense
+    search.chooses = search.parent.chooses  # type: ignore[union-attr]
     return search
 
 
@@ -183,12 +219,19 @@ def optimiser_steps(search: Search) -> list[Tensor]:
 
 @pytest.mark.parametrize(
     ("estimator", "level", "most"),
-    [("snas", "joint", 0), ("darts", "bilevel", 0), ("rloo", "joint", 2)],
+    [
+        ("snas", "joint", 0),
+        ("darts", "bilevel", 0),
+        ("rloo", "joint", 0),
+        ("gdas", "bilevel", 0),
+        ("straight-through", "joint", 0),
+        ("enas", "joint", 2),  # its controller is the host's: weights go there, losses come back
+    ],
 )
 def test_a_step_makes_the_host_wait_hardly_ever(
     estimator: str, level: str, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Soft weights: never. One-hot ones: to read which operations run, and their tables."""
+    """Soft weights never; one-hot ones neither, since the device chooses what runs by itself."""
     pytest.importorskip("triton")
     search = noted_search(
         estimator, monkeypatch, f"search.level={level}", "cost.eta=0.1", "search.batch_size=8"
@@ -202,17 +245,18 @@ def test_a_step_makes_the_host_wait_hardly_ever(
         assert found.total <= most, found.found
 
 
+@pytest.mark.parametrize("estimator", ["snas", "rloo"])
 def test_a_captured_step_dispatches_a_small_part_of_an_eager_one(
-    monkeypatch: pytest.MonkeyPatch,
+    estimator: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("triton")
     counts: list[tuple[int, int]] = []
     for captured in (False, True):
-        search = noted_search("snas", monkeypatch, "space.cells=3")
+        search = noted_search(estimator, monkeypatch, "space.cells=3")
         launched: list[Any] = []
         search.parent.kernels.launch.observer = launched.append  # type: ignore[union-attr]
         if captured:
-            search.captured = Captured(search.parent, lambda work, device: (work(), lambda: None))
+            search.captured = Captured(search.parent, silent)
         for _ in range(2):
             search.one_step()
         launched.clear()

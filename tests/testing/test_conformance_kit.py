@@ -167,9 +167,16 @@ class DeclaredConsistent(Pathwise):
         return hard * (1 + (probs - probs.detach()))
 
 
+class SoftDeclaredSingle(SNAS):
+    """Declares one operation an edge, and asks for all of them."""
+
+    single_path = True
+
+
 @pytest.mark.parametrize(
     ("estimator", "check"),
     [
+        (SoftDeclaredSingle, "single_path_is_true_where_it_is_declared"),
         (SharedState, "state_survives_a_round_trip_in_mid_run"),
         (DrawsInTheSurrogate, "draw_is_a_pure_function_of_its_noise"),
         (DrawsInTheSurrogate, "global_generators_are_untouched"),

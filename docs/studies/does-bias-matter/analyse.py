@@ -331,7 +331,7 @@ def exploratory(runs: pd.DataFrame, errors: pd.DataFrame) -> list[str]:
     unit = pd.concat([arm(runs, "unit-core"), arm(runs, "unit-all")])
     late = errors[errors["point"] == "late"]
     measures = (
-        late.groupby("estimator")[["bias", "variance", "mse", "cos_to_ref"]].mean()
+        late.groupby("estimator")[["bias_any", "variance", "mse_any", "cos_to_ref"]].mean()
         if len(late)
         else pd.DataFrame()
     )

@@ -13,7 +13,8 @@ the activations; plans of this backend stay on the host).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from nasbench_snas.kernels.reference import ReferenceKernels
 from nasbench_snas.kernels.sources import Slots, Source, SourceKernels
 from nasbench_snas.kernels.triton import mix
 from nasbench_snas.kernels.triton import source as triton_source
+from nasbench_snas.kernels.triton.choices import choosable, choosing
 from nasbench_snas.kernels.triton.launch import (
     Launcher,
     accumulator,
@@ -66,17 +68,19 @@ class TritonKernels(ReferenceKernels):
         self._keep((source, addresses, z, mask))
         run = triton_source.new_pass(self.launch, source, layout, addresses, x, out.shape[-1])
         triton_source.forward(run, z, _by_entry(layout, mask), out, add, update)
-        return [run.y, run.stats, run.weights, run.index, addresses]
+        return [run.y, run.stats, run.weights, run.index, addresses, *run.points]
 
     def source_backward(
         self, source: Source, kept: list[Tensor], x: Tensor, z: Tensor, mask: Tensor | None,
         g: Tensor, dz: Tensor, dx: Tensor, overwrite: bool, slots: Slots | None,
     ) -> None:  # fmt: skip
         """Run the candidates backwards; see the protocol."""
-        layout, addresses = self._layout(source, x.device), kept[-1]
+        layout, (y, stats, weights, index, addresses) = self._layout(source, x.device), kept[:5]
         offsets = addresses if slots is None else self._offsets(source, slots, x.device)
         self._keep((source, addresses, offsets, z, mask))
-        run = triton_source.Pass(self.launch, source, layout, addresses, x, *kept[:-1])
+        run = triton_source.Pass(
+            self.launch, source, layout, addresses, x, y, stats, weights, index, kept[5:]
+        )
         triton_source.backward(
             run, z, _by_entry(layout, mask), g, dz, dx, overwrite, slots, offsets
         )
@@ -85,6 +89,23 @@ class TritonKernels(ReferenceKernels):
         """Plan sources; all their tables go to the device in one copy that nothing waits for."""
         for source, layout in zip(sources, layouts_of(sources, device), strict=True):
             source.cache[f"layout {device}"] = layout
+
+    def choosing(
+        self, sources: Sequence[Source], device: torch.device
+    ) -> Callable[[Tensor], list[Source]] | None:
+        """Return what makes sources whose operations are chosen on the device; see the protocol."""
+        if not all(choosable(source) for source in sources):
+            return None
+        layouts = choosing(sources, device)
+
+        def chosen(choices: Tensor) -> list[Source]:
+            made = []
+            for source, layout in zip(sources, layouts(choices), strict=True):
+                own = {f"layout {device}": layout}
+                made.append(replace(source, entries=replace(source.entries, cache=own)))
+            return made
+
+        return chosen
 
     def _layout(self, source: Source, where: torch.device) -> Layout:
         """Return a source's tables, made when first used."""

@@ -5,7 +5,7 @@ body whose kernel side and dilation are compile-time constants. A row of taps is
 rows unrolled, the loads of 5x5 and 7x7 taps would fill the registers. Tables are made once per plan
 (``layout.py``); bit ``k`` of ``KINDS`` says whether kind ``k`` occurs at all. Kinds: 0 and 1
 a 1x1 convolution's pixels (1: those of a factorised reduction's second half); 2 to 6 depthwise 3x3,
-5x5, dilated 3x3, dilated 5x5, 7x7; 7 to 9 maximum, average, identity.
+5x5, dilated 3x3, dilated 5x5, 7x7; 7 to 9 maximum, average, identity; 15 nothing (zeros).
 
 A program works on one image (``B``) of one row, a block of its pixels and a block of its channels;
 sums are in float32 (float64 for float64 inputs) whatever the type in memory. Row numbers are

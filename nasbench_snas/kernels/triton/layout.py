@@ -26,6 +26,9 @@ SIDES = {2: 3, 3: 5, 4: 3, 5: 5, 6: 7}
 
 MAXIMUM, AVERAGE, IDENTITY = 7, 8, 9
 
+NOTHING = 15
+"""Kind of what is not chosen (see ``choices.py``)."""
+
 
 @dataclass(frozen=True)
 class Dense:
@@ -106,6 +109,7 @@ class Layout:
         members: The lists that both refer to.
         hats: Rows of ``hat``.
         taps: Taps of the largest kernel.
+        mixed: Rows of ``y`` that the mix reads.
         entry_edges: The edge of each entry, on the device; None without masks.
     """
 
@@ -125,4 +129,5 @@ class Layout:
     members: Tensor
     hats: int
     taps: int
+    mixed: int
     entry_edges: Tensor | None

@@ -2,9 +2,9 @@
 poolings, and of concrete sampling.
 
 ``entries[q]`` holds the row of ``y`` (``-1 - row`` of the source itself for an identity), the unit
-whose norm applies (-1: none), its edge, the target, the position in ``z``; ``stats`` and
-``addresses`` are those of ``norms.py``. Coefficients of a norm are formed inside the
-kernels: no small tensor operation surrounds them.
+whose norm applies (-1: none), its edge, the target, the position in ``z``, and 1 if it is not
+chosen; ``stats`` and ``addresses`` are those of ``norms.py``. Coefficients of a norm are formed
+inside the kernels: no small tensor operation surrounds them.
 """
 
 from __future__ import annotations
@@ -67,18 +67,19 @@ def mix_forward(  # type: ignore[no-untyped-def]
     for position in range(tl.load(starts_ptr + target), tl.load(starts_ptr + target + 1)):
         q = tl.load(order_ptr + position)
         entry = entries_ptr + q * 6
-        mean, inverse, gamma, beta = norm_of(
-            entries_ptr, addresses_ptr, stats_ptr, like_ptr, q, c, inside, C, TRAIN, ACC
-        )
-        weight = tl.load(z_ptr + tl.load(entry + 4)).to(ACC)
-        if MASK:
-            weight = weight * tl.load(mask_ptr + q * B + b).to(ACC)
-        row = tl.load(entry)
-        own = row >= 0
-        base = tl.where(own, y_ptr, x_ptr) + (tl.where(own, row, -1 - row) * B + b) * P * C
-        y = tl.load(base + pixels, mask=ok, other=0.0).to(ACC)
-        scale = gamma * inverse
-        total += weight * ((y - mean[None, :]) * scale[None, :] + beta[None, :])
+        if tl.load(entry + 5) == 0:
+            mean, inverse, gamma, beta = norm_of(
+                entries_ptr, addresses_ptr, stats_ptr, like_ptr, q, c, inside, C, TRAIN, ACC
+            )
+            weight = tl.load(z_ptr + tl.load(entry + 4)).to(ACC)
+            if MASK:
+                weight = weight * tl.load(mask_ptr + q * B + b).to(ACC)
+            row = tl.load(entry)
+            own = row >= 0
+            base = tl.where(own, y_ptr, x_ptr) + (tl.where(own, row, -1 - row) * B + b) * P * C
+            y = tl.load(base + pixels, mask=ok, other=0.0).to(ACC)
+            scale = gamma * inverse
+            total += weight * ((y - mean[None, :]) * scale[None, :] + beta[None, :])
     tl.store(out, total.to(out_ptr.dtype.element_ty), mask=ok)
 
 
@@ -214,7 +215,8 @@ def pool_forward(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """One strip of one output row of a 3x3 pooling; NaN wins a maximum; padding is not counted.
 
-    ``jobs[g]`` holds the row of ``x``, whether it is a maximum, the row of ``y``; ``index[g]``
+    ``jobs[g]`` holds the row of ``x``, whether it is a maximum, the row of ``y`` (-1: not chosen);
+    ``index[g]``
     receives which of the nine pixels was the first maximum.
     """
     strip = tl.program_id(0)
@@ -224,7 +226,8 @@ def pool_forward(  # type: ignore[no-untyped-def]
     g = (strip // (strips * HO * B)).to(tl.int64)
     c = tl.program_id(1) * BC + tl.arange(0, BC)
     w = (strip % strips) * BW + tl.arange(0, BW)
-    inside = c < C
+    row = tl.load(jobs_ptr + g * 4 + 2)
+    inside = (c < C) & (row >= 0)
     base = x_ptr + (tl.load(jobs_ptr + g * 4) * B + b) * H * W * C
     largest = tl.load(jobs_ptr + g * 4 + 1) != 0
     best = tl.zeros((BW, BC), ACC)
@@ -246,7 +249,7 @@ def pool_forward(  # type: ignore[no-untyped-def]
     result = tl.where(largest, best, total / tl.maximum(count, 1.0))
     at = h * WO * C + w[:, None] * C + c[None, :]
     keep = (w < WO)[:, None] & inside[None, :]
-    out = y_ptr + (tl.load(jobs_ptr + g * 4 + 2) * B + b) * HO * WO * C + at
+    out = y_ptr + (row * B + b) * HO * WO * C + at
     tl.store(out, result.to(y_ptr.dtype.element_ty), mask=keep)
     noted = index_ptr + (g * B + b) * HO * WO * C + at
     tl.store(noted, place.to(tl.uint8), mask=keep & largest)

@@ -15,6 +15,9 @@ from nasbench_snas.kernels.operands import EPS
 
 EPSILON = tl.constexpr(EPS)
 
+PARALLEL = tl.constexpr(16)
+"""Parts of a row that are merged side by side."""
+
 
 @triton.jit
 def part_moments(  # type: ignore[no-untyped-def]
@@ -50,17 +53,25 @@ def part_moments(  # type: ignore[no-untyped-def]
 def merged(  # type: ignore[no-untyped-def]
     parts_ptr, c, inside, PARTS, PART, N, C: tl.constexpr, ACC: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
-    """Merge the parts' moments of one row (Chan et al. 1983) into mean and biased variance."""
-    mean = tl.zeros((BC,), ACC)
-    squares = tl.zeros((BC,), ACC)
-    for part in range(0, PARTS):
-        at = parts_ptr + part * 2 * C + c
-        delta = tl.load(at, mask=inside, other=0.0) - mean
-        size = min(PART, N - part * PART)
-        share = delta * size / (part * PART + size)
-        squares += tl.load(at + C, mask=inside, other=0.0) + delta * share * (part * PART)
-        mean += share
-    return mean, squares / N
+    """Merge the parts' moments of one row (Chan et al. 1983) into mean and biased variance; parts
+    side by side, in two passes over their few numbers."""
+    total = tl.zeros((PARALLEL, BC), ACC)
+    for start in range(0, PARTS, PARALLEL):
+        part = start + tl.arange(0, PARALLEL)
+        ok = (part < PARTS)[:, None] & inside[None, :]
+        size = tl.minimum(PART, N - part * PART).to(ACC)
+        at = parts_ptr + part[:, None] * 2 * C + c[None, :]
+        total += tl.load(at, mask=ok, other=0.0) * (size / N)[:, None]
+    mean = tl.sum(total, 0)
+    squares = tl.zeros((PARALLEL, BC), ACC)
+    for start in range(0, PARTS, PARALLEL):
+        part = start + tl.arange(0, PARALLEL)
+        ok = (part < PARTS)[:, None] & inside[None, :]
+        size = tl.minimum(PART, N - part * PART).to(ACC)
+        at = parts_ptr + part[:, None] * 2 * C + c[None, :]
+        delta = tl.where(ok, tl.load(at, mask=ok, other=0.0) - mean[None, :], 0.0)
+        squares += tl.load(at + C, mask=ok, other=0.0) + delta * delta * size[:, None]
+    return mean, tl.sum(squares, 0) / N
 
 
 @triton.jit(do_not_specialize=["FIRST"])
@@ -71,8 +82,9 @@ def finish_moments(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Statistics and norms of all rows of one edge's unit; move its running statistics, in order.
 
-    ``owners[o]`` holds the unit, the edge, the first and last of its rows in ``updates``, and
-    whether another unit follows. Without ``TRAIN`` the running statistics are the statistics.
+    ``owners[o]`` holds the unit, the edge, the first and last of its rows in ``updates`` (-1: not
+    chosen), and whether another unit follows. Without ``TRAIN`` the running statistics are the
+    statistics.
     """
     owner = owners_ptr + tl.program_id(0) * 6
     c = tl.program_id(1) * BC + tl.arange(0, BC)
@@ -91,29 +103,32 @@ def finish_moments(  # type: ignore[no-untyped-def]
     var_at = tl.load(pointers + 5).to(like_ptr.dtype)
     running_mean = tl.load(mean_at + here, mask=inside, other=0.0).to(ACC)
     running_var = tl.load(var_at + here, mask=inside, other=0.0).to(ACC)
+    seen = 0
     for i in range(first, last):
         row = tl.load(updates_ptr + i)
-        mean = running_mean
-        var = running_var
-        if TRAIN:
-            parts = parts_ptr + (row - FIRST) * PARTS * 2 * C
-            mean, var = merged(parts, c, inside, PARTS, PART, N, C, ACC, BC)
-            running_mean = (running_mean + (mean - running_mean) * momentum).to(ACC)
-            running_var = (running_var + (var * unbiased - running_var) * momentum).to(ACC)
-        inverse = 1.0 / tl.sqrt(var + EPSILON)
-        scale = gamma * inverse
-        stats = stats_ptr + row * 5 * C + c
-        tl.store(stats, mean, mask=inside)
-        tl.store(stats + C, var, mask=inside)
-        tl.store(stats + 2 * C, inverse, mask=inside)
-        tl.store(stats + 3 * C, scale, mask=inner)
-        tl.store(stats + 4 * C, beta - mean * scale, mask=inner)
+        if row >= 0:
+            mean = running_mean
+            var = running_var
+            if TRAIN:
+                parts = parts_ptr + (row - FIRST) * PARTS * 2 * C
+                mean, var = merged(parts, c, inside, PARTS, PART, N, C, ACC, BC)
+                running_mean = (running_mean + (mean - running_mean) * momentum).to(ACC)
+                running_var = (running_var + (var * unbiased - running_var) * momentum).to(ACC)
+            inverse = 1.0 / tl.sqrt(var + EPSILON)
+            scale = gamma * inverse
+            stats = stats_ptr + row * 5 * C + c
+            tl.store(stats, mean, mask=inside)
+            tl.store(stats + C, var, mask=inside)
+            tl.store(stats + 2 * C, inverse, mask=inside)
+            tl.store(stats + 3 * C, scale, mask=inner)
+            tl.store(stats + 4 * C, beta - mean * scale, mask=inner)
+            seen += 1
     if UPDATE:
         tl.store(mean_at + here, running_mean.to(like_ptr.dtype.element_ty), mask=inside)
         tl.store(var_at + here, running_var.to(like_ptr.dtype.element_ty), mask=inside)
         if tl.program_id(1) == 0:
             count_at = tl.load(pointers + 6).to(tl.pointer_type(tl.int64)) + tl.load(owner + 1)
-            tl.store(count_at, tl.load(count_at) + last - first)
+            tl.store(count_at, tl.load(count_at) + seen)
 
 
 @triton.jit
@@ -137,7 +152,8 @@ def norm_sums(  # type: ignore[no-untyped-def]
         ok = (part < PARTS)[:, None] & inside[None, :]
         total += tl.load(at, mask=ok, other=0.0)
         product += tl.load(at + C, mask=ok, other=0.0)
-    stats = stats_ptr + tl.load(rows_ptr + t) * 5 * C + c
+    row = tl.maximum(tl.load(rows_ptr + t), 0)  # of what is not chosen, the result is not used
+    stats = stats_ptr + row * 5 * C + c
     inverse = tl.load(stats + 2 * C, mask=inside, other=0.0)
     one = tl.sum(total, 0)
     hat = tl.sum(product, 0) * inverse
@@ -159,15 +175,16 @@ def norm_upstream(  # type: ignore[no-untyped-def]
     t_ptr, y_ptr, stats_ptr, rows_ptr, pr_ptr, up_ptr, N, C: tl.constexpr, ACC: tl.constexpr,
     BP: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
-    """One block of the gradient of an inner unit's output: ``scale t + p y + r``."""
+    """One block of the gradient of an inner unit's output: ``scale t + p y + r`` (row -1: none)."""
     program = tl.program_id(0)
     blocks = tl.cdiv(N, BP)
     t = (program // blocks).to(tl.int64)
     n = (program % blocks) * BP + tl.arange(0, BP)
     c = tl.program_id(1) * BC + tl.arange(0, BC)
     inside = c < C
-    ok = (n < N)[:, None] & inside[None, :]
     row = tl.load(rows_ptr + t)
+    ok = (n < N)[:, None] & inside[None, :] & (row >= 0)
+    row = tl.maximum(row, 0)
     at = n[:, None] * C + c[None, :]
     scale = tl.load(stats_ptr + (row * 5 + 3) * C + c, mask=inside, other=0.0)
     p = tl.load(pr_ptr + t * 2 * C + c, mask=inside, other=0.0)
@@ -184,7 +201,7 @@ def gather_weights(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Copy one block of a job's 1x1 weights, zero outside its columns.
 
-    ``rows[g]`` holds the unit, the edge, the first and the last column.
+    ``rows[g]`` holds the unit (-1: none, all zeros), the edge, the first and the last column.
     """
     g = tl.program_id(0).to(tl.int64)
     at = tl.program_id(1) * BM + tl.arange(0, BM)
@@ -192,7 +209,9 @@ def gather_weights(  # type: ignore[no-untyped-def]
     edge = tl.load(rows_ptr + g * 4 + 1)
     column = at % CO
     own = (column >= tl.load(rows_ptr + g * 4 + 2)) & (column < tl.load(rows_ptr + g * 4 + 3))
-    weight = tl.load(addresses_ptr + unit * 8 + 1).to(like_ptr.dtype) + edge * SIZE + at
+    weight = (
+        tl.load(addresses_ptr + tl.maximum(unit, 0) * 8 + 1).to(like_ptr.dtype) + edge * SIZE + at
+    )
     value = tl.load(weight, mask=(at < SIZE) & own, other=0.0)
     tl.store(out_ptr + g * SIZE + at, value.to(out_ptr.dtype.element_ty), mask=at < SIZE)
 
@@ -205,7 +224,7 @@ def add_matrices(  # type: ignore[no-untyped-def]
     """Store one block of the gradient of one edge's 1x1 weights: the sum over jobs and parts.
 
     ``lines[l]`` holds the unit, the edge, the first and last column, the first and last of its jobs
-    in ``list``.
+    in ``list`` (-1: not chosen).
     """
     line = lines_ptr + tl.program_id(0) * 6
     at = tl.program_id(1) * BM + tl.arange(0, BM)
@@ -217,7 +236,7 @@ def add_matrices(  # type: ignore[no-untyped-def]
         for start in range(0, PARTS, BP):
             part = start + tl.arange(0, BP)
             place = dw_ptr + (job * PARTS + part)[:, None] * SIZE + at[None, :]
-            good = (part < PARTS)[:, None] & ok[None, :]
+            good = ((part < PARTS) & (job >= 0))[:, None] & ok[None, :]
             totals += tl.load(place, mask=good, other=0.0).to(ACC)
     total = tl.sum(totals, 0)
     out = out_ptr + tl.load(offsets_ptr + tl.load(line) * 4 + 1) + tl.load(line + 1) * SIZE + at
@@ -232,7 +251,8 @@ def add_vectors(  # type: ignore[no-untyped-def]
     """Store the gradient of one tap, gamma or beta: the sum over jobs (and parts) or entries.
 
     ``lines[l]`` holds 0 for taps (1 for gamma and beta), which tap (or of ``hat``'s two), the unit,
-    which of its tensors, the row of that, the first and last of its jobs in ``list``.
+    which of its tensors, the row of that, the first and last of its jobs in ``list`` (-1: not
+    chosen).
     """
     line = lines_ptr + tl.program_id(0) * 8
     which = tl.load(line + 1)
@@ -245,10 +265,11 @@ def add_vectors(  # type: ignore[no-untyped-def]
         inside = c < C
         totals = tl.zeros((BP, BC), ACC)
         for i in range(first, last):
-            taps = taps_ptr + (tl.load(list_ptr + i) * PARTS * KK + which) * C + c
+            job = tl.load(list_ptr + i)
+            taps = taps_ptr + (job * PARTS * KK + which) * C + c
             for start in range(0, PARTS, BP):
                 part = start + tl.arange(0, BP)
-                good = (part < PARTS)[:, None] & inside[None, :]
+                good = ((part < PARTS) & (job >= 0))[:, None] & inside[None, :]
                 at = taps[None, :] + part[:, None] * KK * C
                 totals += tl.load(at, mask=good, other=0.0)
         total = tl.sum(totals, 0)
@@ -257,6 +278,7 @@ def add_vectors(  # type: ignore[no-untyped-def]
         inside = c < CO
         total = tl.zeros((BC,), ACC)
         for i in range(first, last):
-            hat = hat_ptr + (tl.load(list_ptr + i) * 2 + which) * CO + c
-            total += tl.load(hat, mask=inside, other=0.0)
+            place_of = tl.load(list_ptr + i)
+            hat = hat_ptr + (place_of * 2 + which) * CO + c
+            total += tl.load(hat, mask=inside & (place_of >= 0), other=0.0)
         tl.store(place + row * CO + c, total.to(out_ptr.dtype.element_ty), mask=inside)

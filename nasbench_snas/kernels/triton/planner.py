@@ -309,6 +309,8 @@ def _drafted(source: Source, tables: Tables) -> Callable[[Tensor], Layout]:
     stages = [_add_stage(tables, draft) for draft in planner.stages]
     specs = [spec for offer in source.offers for spec in offer.specs if spec.kind == "depthwise"]
     drafts, taps = planner.stages, max((spec.kernel**2 for spec in specs), default=1)
+    last = [candidate.w_rows.numel() for candidate in source.candidates if candidate.kind == "conv"]
+    mixed = sum(last) + len(planner.pools)
 
     def made(memory: Tensor) -> Layout:
         return Layout(
@@ -318,6 +320,7 @@ def _drafted(source: Source, tables: Tables) -> Callable[[Tensor], Layout]:
             ),
             units=planner.units, rows=planner.rows, gradient_rows=planner.gradient_rows,
             first_pool=planner.first_pool, hats=planner.hats, taps=taps,
+            mixed=mixed,
             **{name: find(memory) for name, find in common.items()},
         )  # fmt: skip
 

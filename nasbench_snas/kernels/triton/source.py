@@ -2,9 +2,9 @@
 
 Forward: weights of all jobs, poolings; for each stage the depthwise stage, one batched matrix
 product, statistics (two launches); the mix. Backward: inner products and credits, the gradients of
-all rows that the mix reads; for each stage, last to first, two products, the depthwise stage again,
-taps, inputs, the inner norms (two launches); the sums over jobs. What one launch does for which row
-is in the tables of a :class:`~nasbench_snas.kernels.triton.layout.Layout`.
+all rows that the mix reads; for each stage, last to first, two products, taps, inputs, the inner
+norms (two launches); the sums over jobs. What one launch does for which row is in the tables of a
+:class:`~nasbench_snas.kernels.triton.layout.Layout`.
 """
 
 from __future__ import annotations
@@ -61,6 +61,8 @@ class Pass:
         stats: Their statistics, shape ``(rows, 5, C')``.
         weights: 1x1 weights of all jobs, shape ``(jobs, C, C')``.
         index: Which pixel was the maximum, shape ``(poolings, B, H', W', C)``, uint8.
+        points: For each stage, the inputs of its 1x1 convolutions, shape ``(jobs, B, H', W', C)``
+            (empty without any), kept: fewer launches and bytes than computing them again.
     """
 
     launch: Launcher
@@ -72,6 +74,7 @@ class Pass:
     stats: Tensor
     weights: Tensor
     index: Tensor
+    points: list[Tensor]
 
     @property
     def like(self) -> Tensor:
@@ -116,7 +119,7 @@ def new_pass(launch: Launcher, source: Source, layout: Layout, addresses: Tensor
         launch, source, layout, addresses, x, x.new_empty((layout.rows, *size, channels)),
         torch.empty(layout.rows, 5, channels, dtype=kind, device=x.device),
         x.new_empty((layout.weights.shape[0], c_in, channels)),
-        torch.empty(len(layout.pools), *size, channels, dtype=torch.uint8, device=x.device),
+        torch.empty(len(layout.pools), *size, channels, dtype=torch.uint8, device=x.device), [],
     )  # fmt: skip
 
 
@@ -147,10 +150,8 @@ def forward(
 
 def _mixed(run: Pass) -> list[Tensor]:
     """Return what the mix reads: the rows of the last units, poolings, identities."""
-    last = [c.w_rows.numel() for c in run.source.candidates if c.kind == "conv"]
-    pools = len(run.layout.pools)
     identity = [run.x] if run.layout.gradient_rows > run.layout.rows else []
-    return [run.y[: sum(last) + pools], *identity]
+    return [run.y[: run.layout.mixed], *identity]
 
 
 def _pool(run: Pass) -> None:
@@ -191,8 +192,9 @@ def _read(run: Pass, stage: Stage) -> Tensor:
 
 def _stage_forward(run: Pass, stage: Stage, update: bool) -> None:
     """Compute a stage's rows and their statistics."""
+    run.points.append(depthwise(run, stage) if stage.rows else run.x.new_empty(0))
     if stage.rows:
-        d, y = depthwise(run, stage).flatten(1, 3), run.y[stage.first :].flatten(1, 3)
+        d, y = run.points[-1].flatten(1, 3), run.y[stage.first :].flatten(1, 3)
         weights, half = run.weights[stage.base :], stage.rows - stage.second
         torch.bmm(d[: stage.rows], weights[: stage.rows], out=y[: stage.rows])
         if stage.second:
@@ -237,14 +239,13 @@ def backward(
     hat = run.empty(layout.hats, 2, run.y.shape[-1])
     _credits(run, z, mask, g, dz, up, hat)
     jobs, channels, c_out = run.weights.shape
-    parts = cdiv(run.sizes[0] * run.sizes[3], LINES)
-    pixel_parts = run.pixel_parts
+    parts, pixel_parts = cdiv(run.sizes[0] * run.sizes[3], LINES), run.pixel_parts
     dw = run.weights.new_empty((jobs, pixel_parts, channels, c_out))
     taps = run.empty(jobs, parts, layout.taps, channels)
-    for stage in reversed(layout.stages):
+    for number, stage in reversed(list(enumerate(layout.stages))):
         own = slice(stage.base, stage.base + stage.jobs.shape[0])
         sums = (dw[own], taps[own], slots) if slots is not None else None
-        _stage_backward(run, stage, up, hat, dx, overwrite, sums)
+        _stage_backward(run, stage, run.points[number], up, hat, dx, overwrite, sums)
     if slots is None:
         return
     size, wide = channels * c_out, min(64, power_of_2(max(channels, c_out)))
@@ -292,7 +293,7 @@ def _credits(
 
 
 def _stage_backward(
-    run: Pass, stage: Stage, up: Tensor, hat: Tensor, dx: Tensor, overwrite: bool,
+    run: Pass, stage: Stage, points: Tensor, up: Tensor, hat: Tensor, dx: Tensor, overwrite: bool,
     sums: tuple[Tensor, Tensor, Slots] | None,
 ) -> None:  # fmt: skip
     """Send the gradients of a stage's rows to its inputs; sums for its weights if wanted."""
@@ -306,7 +307,7 @@ def _stage_backward(
             torch.bmm(own[half:], weights[rows : len(dd)], out=flat[rows:])
         if sums is not None:
             many = run.pixel_parts
-            d = depthwise(run, stage).view(len(dd) * many, -1, x.shape[-1]).transpose(1, 2)
+            d = points.view(len(dd) * many, -1, x.shape[-1]).transpose(1, 2)
             split, dw = own.reshape(rows * many, -1, up.shape[-1]), sums[0].flatten(0, 1)
             torch.bmm(d[: rows * many], split, out=dw[: rows * many])
             if stage.second:

@@ -20,7 +20,7 @@ from torch import Tensor
 from nasbench_snas.kernels.folded import FoldedKernels
 from nasbench_snas.kernels.operands import Candidate, Entries, Fold, Norm
 from nasbench_snas.kernels.protocol import Kernels
-from nasbench_snas.kernels.sources import CandidatePlan, Offer, Source
+from nasbench_snas.kernels.sources import CandidatePlan, Choice, Offer, Source
 from nasbench_snas.supernet.fast.own import OwnRecord, forward_own
 from nasbench_snas.supernet.fast.plan import CellPlan, InputPlan, SourcePlan
 from nasbench_snas.supernet.fast.units import FastCell
@@ -106,7 +106,10 @@ def source_of(cell: FastCell, training: bool, plan: SourcePlan | InputPlan) -> S
     """Return a source (or an input's preprocessing) for backends that run it as a whole."""
     cache = plan.entries.cache
     if "source" not in cache:
+        choices: tuple[Choice, ...] = ()
+        operations = 0
         if isinstance(plan, SourcePlan):
+            choices, operations = plan.choices, plan.operations
             edges: Tensor | None = plan.entry_edges
             parts = (plan.candidates, plan.entries, edges, plan.stride)
             offers, targets = plan.offers, plan.targets
@@ -116,7 +119,9 @@ def source_of(cell: FastCell, training: bool, plan: SourcePlan | InputPlan) -> S
             offers, targets = (Offer("conv", "", plan.candidate.specs),), plan.rows
             parts = (own, plan.entries, None, stride)
         units = (cell.every, cell.backend_cache)
-        cache["source"] = Source(*parts, training, offers, plan.rows, targets, *units)
+        cache["source"] = Source(
+            *parts, training, offers, plan.rows, targets, *units, choices, operations
+        )
     source: Source = cache["source"]
     return source
 
@@ -170,13 +175,17 @@ def forward_units(
 
 
 def forward_source(
-    run: CellRun, tape: Tape, plan: SourcePlan, x: Place, z: Tensor, out: Tensor, update: bool
-) -> SourceRecord:
-    """Run all candidates of a source and add them to their nodes."""
+    run: CellRun, tape: Tape, plan: SourcePlan, x: Place, z: Tensor, out: Tensor, update: bool,
+    add: bool = True,
+) -> SourceRecord:  # fmt: skip
+    """Run all candidates of a source and add them to their nodes.
+
+    Without ``add``, which backends that run a source as a whole take, ``out`` is uninitialised.
+    """
     sources = run.kernels.sources
     if sources is not None:
         kept = sources.source_forward(
-            source_of(run.cell, run.training, plan), tape.tensors[x], z, run.mask, out, True, update
+            source_of(run.cell, run.training, plan), tape.tensors[x], z, run.mask, out, add, update
         )
         return SourceRecord(plan, plan.entries, x, kept=[tape.put(tensor) for tensor in kept])
     mask = None if run.mask is None else run.mask[plan.entry_edges].contiguous()
@@ -265,7 +274,9 @@ def run_forward(
     first = tape.tensors[nodes[0]]
     size, cell = position.output_resolution, position.cell
     shape = (cell.num_nodes, run.draws, first.shape[1], size, size, first.shape[-1])
-    out = first.new_zeros(shape)
+    # A whole source's mix writes all targets: the first one needs no zeros to add to.
+    fresh = run.kernels.sources is not None and run.plan.sources[0] is not None
+    out = first.new_empty(shape) if fresh else first.new_zeros(shape)
     targets = out.flatten(0, 1)
     for source, source_plan in enumerate(run.plan.sources):
         if source >= cell.num_inputs:
@@ -273,8 +284,9 @@ def run_forward(
         source_record = None
         if source_plan is not None:
             source_record = forward_source(
-                run, tape, source_plan, nodes[source], z, targets, update
-            )
+                run, tape, source_plan, nodes[source], z, targets, update,
+                add=not fresh or source > 0,
+            )  # fmt: skip
         tape.sources.append(source_record)
         if own := run.plan.own[source]:
             graph = run.graph and (again or not run.recompute)

@@ -1,9 +1,10 @@
-"""A step as one CUDA graph: everything is launched once, then replayed.
+"""A step as two CUDA graphs, forwards and backwards: everything is launched once, then replayed.
 
-The step has to be of fixed shape and must read nothing back: soft weights, all operations, no edge
-mask drawn inside. This cannot run without a GPU and has been tried on none: its test is marked
-``gpu``. What records and replays is an argument (:data:`Recorder`), so that all the rest is tested
-on a CPU, where recording means to keep the function and replaying to call it.
+The step has to be of fixed shape and must read nothing back: all operations, or one an edge that is
+chosen on the device; no edge mask drawn inside. This cannot run without a GPU and has been tried on
+none: its test is marked ``gpu``. What records and replays is an argument (:data:`Recorder`), so
+that all the rest is tested on a CPU, where recording means to keep the function and replaying to
+call it.
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ from torch import Tensor
 from nasbench_snas.errors import ConfigError
 
 Step = Callable[..., tuple[Tensor, ...]]
-"""From the inputs, weights last, to tensors; the gradient is that of the sum of the first."""
+"""From the inputs, weights last, to tensors; gradients are those of the first one."""
 
 Work = Callable[[], tuple[Tensor | None, ...]]
 """What is recorded; its tensors are written again at every replay."""
 
-Recorder = Callable[[Work, torch.device], tuple[tuple[Tensor | None, ...], Callable[[], None]]]
-"""Records work on a device; returns its tensors and what replays it."""
+Recorded = tuple[tuple[Tensor | None, ...], Callable[[], None]]
+"""The tensors of work, and what replays it."""
+
+Recorder = Callable[[Sequence[Work], torch.device], list[Recorded]]
+"""Records works on a device, which are always replayed in the order in which they are recorded."""
 
 
 @contextmanager
@@ -39,21 +43,25 @@ def unchanged(tensors: Sequence[Tensor]) -> Iterator[None]:
                 tensor.copy_(value)
 
 
-def cuda_graph(
-    work: Work, device: torch.device
-) -> tuple[tuple[Tensor | None, ...], Callable[[], None]]:
-    """Record ``work`` as a CUDA graph; recording runs nothing.
+def cuda_graphs(works: Sequence[Work], device: torch.device) -> list[Recorded]:
+    """Record works as CUDA graphs; recording runs nothing.
+
+    Each has memory of its own: what the forward pass leaves is still there when a backward pass
+    has been replayed, and replayed again.
 
     Raises:
         ConfigError: The device is no CUDA device.
     """
     if device.type != "cuda":
         raise ConfigError(f"a step on {device} cannot be captured: CUDA graphs need a CUDA device.")
+    found: list[Recorded] = []
     with torch.cuda.device(device):
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            outputs = work()
-    return outputs, graph.replay
+        for work in works:
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                outputs = work()
+            found.append((outputs, graph.replay))
+    return found
 
 
 @contextmanager
@@ -73,13 +81,13 @@ def _beside(device: torch.device) -> Iterator[None]:
 class GraphedStep:
     """Records a step and its gradients and replays them on new inputs.
 
-    After :meth:`__call__`, ``outputs`` and ``gradients`` hold the values of that call, in the
-    graph's own memory, which the next call overwrites. ``buffers`` have the values they would have
-    after as many eager steps as there were calls: those before the capture leave no trace, and
-    capturing runs nothing.
+    After :meth:`forward`, ``outputs`` hold the values of that call, after :meth:`backward`
+    ``gradients``, in the graphs' own memory, which the next call overwrites. ``buffers`` have the
+    values they would have after as many eager steps as there were calls: those before the capture
+    leave no trace, and capturing runs nothing.
 
     Args:
-        step: The step; must call the parent with ``all_operations=True``.
+        step: The step; must launch the same whatever its inputs are.
         parameters: The leaves whose gradients are wanted, besides the weights ``z``.
         example: Inputs of the shapes to capture, weights last, on one device.
         buffers: What a step changes besides: the parent's ``buffers()``.
@@ -89,6 +97,7 @@ class GraphedStep:
     Attributes:
         calls: Number of replays.
         gradients: Of ``parameters``, then of ``z``; None where there is none.
+        factors: Gradient of the step's first tensor.
     """
 
     def __init__(
@@ -98,30 +107,43 @@ class GraphedStep:
         example: Sequence[Tensor],
         buffers: Sequence[Tensor],
         warmup: int = 3,
-        record: Recorder = cuda_graph,
+        record: Recorder = cuda_graphs,
     ) -> None:
         device = example[0].device
-        if record is cuda_graph and device.type != "cuda":
-            record(lambda: (), device)  # says why it cannot be
+        if record is cuda_graphs and device.type != "cuda":
+            record((), device)  # says why it cannot be
         *inputs, z = (tensor.detach().clone() for tensor in example)
         self.inputs, self.z = inputs, z.requires_grad_()
-        self.parameters, self.calls = [*parameters, self.z], 0
+        self.parameters, self.calls, self._step = [*parameters, self.z], 0, step
+        self._first: Tensor | None = None
+        self.factors = torch.ones(())
         with _beside(device), unchanged(buffers):
             for _ in range(warmup):
-                self._run(step)
-        with unchanged(buffers if record is not cuda_graph else ()):
-            tensors, self._replay = record(lambda: self._run(step), device)
-        number = len(tensors) - len(self.parameters)
-        self.outputs: tuple[Tensor, ...] = tuple(t for t in tensors[:number] if t is not None)
-        self.gradients = tensors[number:]
+                (losses, *_) = self._forward()
+                if self.factors.shape != losses.shape or self.factors.device != device:
+                    self.factors = torch.ones_like(losses)
+                self._backward()
+        with unchanged(buffers if record is not cuda_graphs else ()):
+            (outputs, self._replay), (self.gradients, self._replay_backward) = record(
+                [self._forward, self._backward], device
+            )
+        self._first = None
+        self.outputs: tuple[Tensor, ...] = tuple(t for t in outputs if t is not None)
 
-    def _run(self, step: Step) -> tuple[Tensor | None, ...]:
+    def _forward(self) -> tuple[Tensor, ...]:
         with torch.enable_grad():
-            first, *rest = step(*self.inputs, self.z)
-            gradients = torch.autograd.grad(first.sum(), self.parameters, allow_unused=True)
-        return (first.detach(), *(output.detach() for output in rest), *gradients)
+            first, *rest = self._step(*self.inputs, self.z)
+        self._first = first
+        return (first.detach(), *(output.detach() for output in rest))
 
-    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def _backward(self) -> tuple[Tensor | None, ...]:
+        if self._first is None:
+            raise RuntimeError("a step has no gradient before it has run")
+        return torch.autograd.grad(
+            self._first, self.parameters, self.factors, allow_unused=True, retain_graph=True
+        )
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs for new inputs, weights last."""
         with torch.no_grad():
             for own, given in zip((*self.inputs, self.z), inputs, strict=True):
@@ -129,3 +151,19 @@ class GraphedStep:
         self._replay()
         self.calls += 1
         return self.outputs
+
+    def backward(self, factors: Tensor | None = None) -> tuple[Tensor | None, ...]:
+        """Return the gradients of the last call's first tensor, times ``factors`` (None: one)."""
+        with torch.no_grad():
+            if factors is None:
+                self.factors.fill_(1.0)
+            else:
+                self.factors.copy_(factors, non_blocking=True)
+        self._replay_backward()
+        return self.gradients
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return the outputs for new inputs, and set ``gradients`` to those of their first."""
+        outputs = self.forward(*inputs)
+        self.backward()
+        return outputs

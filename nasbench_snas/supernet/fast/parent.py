@@ -15,6 +15,8 @@ none; gradients of gradients are not offered.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +27,7 @@ from nasbench_snas.errors import ConfigError
 from nasbench_snas.kernels.cpu.backend import CpuKernels
 from nasbench_snas.kernels.operands import EPS, MOMENTUM
 from nasbench_snas.kernels.protocol import Kernels
+from nasbench_snas.supernet.fast.chosen import ChosenPlans, choosable, chosen_plans
 from nasbench_snas.supernet.fast.compiled import CellUse, CompiledCell, CompiledFunction
 from nasbench_snas.supernet.fast.forward import CellRun, source_of
 from nasbench_snas.supernet.fast.function import CellFunction
@@ -87,6 +90,7 @@ class FastParent(nn.Module):
             }
         )
         self._plans: OrderedDict[tuple[object, ...], CellPlan] = OrderedDict()
+        self._chosen: dict[tuple[object, ...], ChosenPlans] = {}
         self._compiled: dict[int, CompiledCell] = {}
         self.packing: Packing = {}
         for index, cell in self.cells.items():
@@ -95,6 +99,10 @@ class FastParent(nn.Module):
                 if isinstance(kernels, CpuKernels) and CompiledCell.takes(cell):
                     self._compiled[cell.position.index] = CompiledCell(cell, kernels)
         self.load_state_dict(self.from_canonical(reference.state_dict()))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles plan for themselves."""
+        return {**self.__dict__, "_plans": OrderedDict(), "_chosen": {}}
 
     @property
     def has_own_modules(self) -> bool:
@@ -122,6 +130,7 @@ class FastParent(nn.Module):
         *,
         all_operations: bool | Tensor = False,
         edge_mask: Tensor | None = None,
+        single_path: bool = False,
     ) -> Tensor:
         """Return the logits of ``S`` weighted architectures on one batch.
 
@@ -134,6 +143,9 @@ class FastParent(nn.Module):
                 on the host while ``z`` is on a device says which operations have other weights,
                 too, so that nothing is read back.
             edge_mask: Factors of every edge's output, shape ``(cells, edges, B)``, or None.
+            single_path: Every edge of a draw has at most one weight that is not zero. Kernels that
+                can then choose operations on the device, without a new plan (see
+                :attr:`chooses`); logits are NaN if it is not so.
 
         Returns:
             Logits, shape ``(S, B, classes)``.
@@ -150,12 +162,35 @@ class FastParent(nn.Module):
             )
         kind = images.device.type
         with torch.autocast(kind if kind in ("cpu", "cuda") else "cpu", enabled=False):
+            if single_path and self.chooses:
+                return self._chosen_logits(images, z, edge_mask)
             return self._logits(images, z, all_operations, edge_mask)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether one operation an edge is chosen on the device: every draw launches the same."""
+        cells = [_fast(cell) for cell in self.cells.values()]
+        return self.kernels.sources is not None and choosable(self.space, cells)
+
+    def _chosen_logits(self, images: Tensor, z: Tensor, edge_mask: Tensor | None) -> Tensor:
+        """Return the logits of draws that have at most one operation on an edge."""
+        plans = self._choices(z)
+        cells, several = plans.cells(z.detach())
+        logits = self._through(images, z, None, edge_mask, cells)
+        return logits.masked_fill(several, torch.nan)
+
+    def _choices(self, z: Tensor) -> ChosenPlans:
+        """Return the plans of draws that have at most one operation on an edge; made once."""
+        like = z.detach().to(self.head.linear.weight.dtype)
+        key = (z.shape[0], self.training, like.device, like.dtype)
+        if key not in self._chosen:
+            cells = {int(index): _fast(cell) for index, cell in self.cells.items()}
+            self._chosen[key] = chosen_plans(self.space, cells, self.kernels, self.training, like)
+        return self._chosen[key]
 
     def _logits(
         self, images: Tensor, z: Tensor, all_operations: bool | Tensor, edge_mask: Tensor | None
     ) -> Tensor:
-        draws = z.shape[0]
         if isinstance(all_operations, Tensor):
             known = all_operations.device.type == "cpu" != z.device.type
             used = all_operations if known else (all_operations | (z.detach() != 0)).cpu()
@@ -164,6 +199,18 @@ class FastParent(nn.Module):
         else:
             used = (z.detach() != 0).cpu()
         self._prepare(z, used)
+        return self._through(images, z, used, edge_mask, None)
+
+    def _through(
+        self,
+        images: Tensor,
+        z: Tensor,
+        used: Tensor | None,
+        edge_mask: Tensor | None,
+        plans: Mapping[int, CellPlan] | None,
+    ) -> Tensor:
+        """Return the logits of the operations that ``used`` or ``plans`` of the cells name."""
+        draws = z.shape[0]
         x = self._stem(images, draws)
         x = x if self.storage is None else x.to(self.storage)
         history, seen = [x, x], 0
@@ -174,7 +221,11 @@ class FastParent(nn.Module):
                 mask = None
                 if edge_mask is not None:
                     mask = edge_mask[seen, : rows.stop - rows.start].to(x.dtype)
-                x = self._cell(cell, inputs, z[:, rows], used[:, rows], mask)
+                if plans is not None:
+                    flat = z[:, rows].to(self.head.linear.weight.dtype).reshape(-1)
+                    x = self._planned(_fast(cell), inputs, flat, draws, plans[index], mask)
+                elif used is not None:
+                    x = self._cell(cell, inputs, z[:, rows], used[:, rows], mask)
                 seen += 1
             else:
                 wide = x.to(self.head.linear.weight.dtype)
@@ -222,9 +273,7 @@ class FastParent(nn.Module):
         for index, layer in enumerate(self.space.layers):
             own = rows[-1]
             if layer.kind == "cell":
-                cell = self.cells[str(index)]
-                if not isinstance(cell, FastCell):
-                    raise TypeError("cells are FastCells")
+                cell = _fast(self.cells[str(index)])
                 shared = tuple(r == 1 for r in rows[-cell.position.cell.num_inputs :])
                 like = z.detach().to(self.head.linear.weight.dtype)
                 plan, new = self._plan(cell, shared, like, used[:, self.space.rows[layer.cell]])
@@ -258,8 +307,15 @@ class FastParent(nn.Module):
         self, cell: FastCell, inputs: list[Tensor], z: Tensor, used: Tensor, mask: Tensor | None
     ) -> Tensor:
         """Run a cell kernel by kernel; ``z`` is flat."""
-        draws, shared = used.shape[0], tuple(x.shape[0] == 1 for x in inputs)
+        shared = tuple(x.shape[0] == 1 for x in inputs)
         plan, _ = self._plan(cell, shared, z.detach(), used)
+        return self._planned(cell, inputs, z, used.shape[0], plan, mask)
+
+    def _planned(
+        self, cell: FastCell, inputs: list[Tensor], z: Tensor, draws: int, plan: CellPlan,
+        mask: Tensor | None,
+    ) -> Tensor:  # fmt: skip
+        """Run a cell by its plan; ``z`` is flat."""
         run = CellRun(
             cell, self.kernels, plan, draws, self.training, mask, self.recompute,
             torch.is_grad_enabled(),
@@ -325,6 +381,12 @@ class FastParent(nn.Module):
             x = functional.relu(self._norm(self.head.norm[0], x, draws))
         result: Tensor = self.head.linear(x.mean(dim=(2, 3)))
         return result if result.shape[0] == draws else result.expand(draws, -1, -1)
+
+
+def _fast(cell: nn.Module) -> FastCell:
+    if not isinstance(cell, FastCell):
+        raise TypeError("cells are FastCells")
+    return cell
 
 
 def _convolution(conv: nn.Module, x: Tensor) -> Tensor:

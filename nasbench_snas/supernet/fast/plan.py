@@ -14,7 +14,7 @@ from torch import Tensor, device
 
 from nasbench_snas.kernels.operands import Entries, UnitSpec
 from nasbench_snas.kernels.protocol import Kernels
-from nasbench_snas.kernels.sources import CandidatePlan, Offer
+from nasbench_snas.kernels.sources import CandidatePlan, Choice, Offer
 from nasbench_snas.supernet.fast.own import OwnCall, plan_own
 from nasbench_snas.supernet.fast.units import FastCell, Unit
 
@@ -33,6 +33,8 @@ class SourcePlan:
     offers: tuple[Offer, ...]
     rows: int
     targets: int
+    choices: tuple[Choice, ...] = ()
+    operations: int = 0
 
 
 @dataclass(frozen=True)
@@ -242,17 +244,73 @@ def plan_source(
 def offers_of(cell: FastCell, stride: int) -> tuple[Offer, ...]:
     """Return all operations of a cell as a source of this stride has them, but for zero and own."""
     offers = []
-    for operation in cell.operations:
+    for number, operation in enumerate(cell.operations):
         if operation.kind in ("zero", "module"):
             continue
+        if operation.kind == "skip" and stride == 1:
+            offers.append(Offer("identity", "", (), number))
+            continue
+        units = tuple(cell.operation_units(operation.name))
         if operation.kind == "pool":
-            offers.append(Offer("pool", operation.pool, ()))
-        elif operation.kind == "skip" and stride == 1:
-            offers.append(Offer("identity", "", ()))
+            offers.append(Offer("pool", operation.pool, (), number, units))
         else:
-            units = tuple(cell.operation_units(operation.name))
-            offers.append(Offer("conv", "", _specs(units, stride)))
+            rows = cell.skip_rows if operation.kind == "skip" else None
+            offers.append(Offer("conv", "", _specs(units, stride), number, units, rows))
     return tuple(offers)
+
+
+def plan_choices(
+    cell: FastCell, shared: Sequence[bool], draws: int, edges: int, training: bool,
+    kernels: Kernels, like: Tensor,
+) -> CellPlan:  # fmt: skip
+    """Return the plan of a cell whose operations are chosen on the device, one a draw and edge.
+
+    Args:
+        cell: The cell.
+        shared: For each input, whether it is the same for all draws.
+        draws: Number of draws.
+        edges: Edges of the space.
+        training: Whether norms use the statistics of the batch.
+        kernels: The backend.
+        like: A tensor of the network's device and type.
+    """
+    total = len(shared) + cell.position.cell.num_nodes
+    every = (*shared, *[draws == 1] * (total - len(shared)))
+    inputs = plan_cell(cell, shared, [[[]] * len(cell.position.cell.edges)] * draws, training,
+                       kernels, like).inputs  # fmt: skip
+    sources = tuple(
+        _choices_of(cell, source, every[source], draws, edges, kernels, like.device)
+        for source in range(total)
+    )
+    return CellPlan(inputs, sources, ((),) * total)
+
+
+def _choices_of(
+    cell: FastCell, source: int, shared: bool, draws: int, edges: int, kernels: Kernels,
+    where: device,
+) -> SourcePlan | None:  # fmt: skip
+    """Return the plan of one source, or None if no edge leaves it."""
+    position, operations = cell.position, len(cell.operations)
+    pairs, first = position.cell.edges, cell.rows.start
+    choices = tuple(
+        Choice(
+            edge=edge, row=0 if shared else draw,
+            target=(end - position.cell.num_inputs) * draws + draw,
+            place=(draw * len(pairs) + edge) * operations, position=draw * edges + first + edge,
+        )
+        for draw in range(draws)
+        for edge, (start, end) in enumerate(pairs)
+        if start == source
+    )  # fmt: skip
+    stride = position.stride(source)
+    offers = offers_of(cell, stride)
+    if not choices or not offers:
+        return None
+    empty = kernels.indices([], where)
+    entries = Entries(empty.view(-1, 6), (), ())
+    targets = position.cell.num_nodes * draws
+    return SourcePlan((), entries, empty, stride, offers, 1 if shared else draws, targets, choices,
+                      operations)  # fmt: skip
 
 
 def _specs(units: tuple[Unit, ...], stride: int) -> tuple[UnitSpec, ...]:
