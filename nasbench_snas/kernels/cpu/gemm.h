@@ -1,8 +1,7 @@
 // Small matrix products on channel-blocked images.
 //
 // An image of P pixels and C channels is stored as [ceil(C / V)][P][V], padded by zeros. A matrix (C_in, C_out) is packed
-// into panels of two vectors of columns, and a last one of one where their number is odd: [panel][C_in padded][N * V],
-// padded by zeros.
+// into panels of N vectors of columns: [panel][C_in padded][N * V], padded by zeros.
 #pragma once
 #include "simd.h"
 
@@ -13,18 +12,20 @@ struct Gemm {
   static constexpr int V = S::V;
 
   static int64_t blocks(int64_t channels) { return ceil_div(channels, V); }
-  static int64_t packed_size(int64_t rows, int64_t columns) { return blocks(rows) * V * blocks(columns) * V; }
+  // Vectors a panel: two, but one for a single block of columns.
+  static int64_t panel(int64_t columns) { return blocks(columns) > 1 ? 2 : 1; }
+  static int64_t packed_size(int64_t rows, int64_t columns) {
+    return ceil_div(blocks(columns), panel(columns)) * blocks(rows) * V * panel(columns) * V;
+  }
 
   // out = packed w, where w[r * row_step + c * column_step] is row r, column c.
   static void pack(const T* w, int64_t rows, int64_t columns, int64_t row_step, int64_t column_step, T* out) {
-    int64_t padded = blocks(rows) * V, paired = blocks(columns) / 2 * 2 * V;
+    int64_t width = panel(columns) * V, padded = blocks(rows) * V;
     std::memset(out, 0, packed_size(rows, columns) * sizeof(T));
-    for (int64_t from = 0, width; from < columns; from += width, out += padded * width) {
-      width = from < paired ? 2 * V : V;
+    for (int64_t from = 0; from < columns; from += width, out += padded * width)
       for (int64_t r = 0; r < rows; r++)
         for (int64_t c = from; c < columns && c < from + width; c++)
           out[r * width + c - from] = w[r * row_step + c * column_step];
-    }
   }
 
   // Calls put(pixel, first column's block, vectors) with N blocks of columns of M pixels of a (P, C_in) times packed
@@ -51,63 +52,21 @@ struct Gemm {
     for (int m = 0; m < M; m++) put(p + m, j * N, acc[m]);
   }
 
-  // The same for pairs of blocks, each in one register.
-  template <int M, class Put>
-  __attribute__((noinline)) static void pair_tile(const T* a, int64_t p, int64_t pixels, int64_t nblocks, const T* b, int64_t j,
-                                                  Put put) {
-    if constexpr (S::has_pairs) {
-      typename S::pair acc[M] = {};
-      a += p * V;
-      for (int64_t k = 0; k < nblocks; k++, a += pixels * V)
-#pragma GCC unroll 2
-        for (int l = 0; l < V; l++, b += 2 * V) {
-          auto w = S::load_pair(b);
-#pragma GCC unroll 16
-          for (int m = 0; m < M; m++) acc[m] += a[m * V + l] * w;
-        }
-#pragma GCC unroll 16
-      for (int m = 0; m < M; m++) {
-        vec v[2];
-        std::memcpy(v, &acc[m], sizeof(v));
-        put(p + m, j * 2, v);
-      }
-    }
-  }
-
-  // All panels of N vectors for strips of M pixels, as far as they go.
   template <int M, int N, class Put>
   static inline void tiles(const T* a, int64_t& p, int64_t pixels, int64_t nblocks, const T* b, int64_t npanels, Put put) {
     for (; p + M <= pixels; p += M)
-      for (int64_t j = 0; j < npanels; j++) {
-        const T* panel = b + j * nblocks * V * N * V;
-        if constexpr (N == 2 && S::has_pairs) pair_tile<M>(a, p, pixels, nblocks, panel, j, put);
-        else tile<M, N>(a, p, pixels, nblocks, panel, j, put);
-      }
+      for (int64_t j = 0; j < npanels; j++) tile<M, N>(a, p, pixels, nblocks, b + j * nblocks * V * N * V, j, put);
   }
-  template <int N, class Put>
+  template <int M, int N, class Put>
   static void product(const T* a, int64_t pixels, int64_t nblocks, const T* b, int64_t npanels, Put put) {
     int64_t p = 0;
-    tiles<N == 2 && !S::has_pairs ? 6 : 8, N>(a, p, pixels, nblocks, b, npanels, put);
+    tiles<M, N>(a, p, pixels, nblocks, b, npanels, put);
     tiles<4, N>(a, p, pixels, nblocks, b, npanels, put);
     tiles<1, N>(a, p, pixels, nblocks, b, npanels, put);
   }
-  // Calls put(pixel, block of columns, vector) for all of them.
-  template <class Put>
-  static void product(const T* a, int64_t pixels, int64_t c_in, const T* packed, int64_t columns, Put put) {
-    int64_t nb = blocks(c_in), cb = blocks(columns), pairs = cb / 2;
-    auto one = [=](int64_t p, int64_t, const vec (&v)[1]) { put(p, cb - 1, v[0]); };
-    if (pairs > 0)
-      product<2>(a, pixels, nb, packed, pairs, [=](int64_t p, int64_t j, const vec (&v)[2]) {
-        put(p, j, v[0]);
-        put(p, j + 1, v[1]);
-      });
-    const T* last = packed + pairs * nb * V * 2 * V;
-    if (cb % 2 && nb == 1) single(a, pixels, last, one);
-    else if (cb % 2) product<1>(a, pixels, nb, last, 1, one);
-  }
   // The same for one block of channels and one of columns: all weights stay in registers.
   template <class Put>
-  __attribute__((noinline)) static void single(const T* a, int64_t pixels, const T* b, Put put) {
+  __attribute__((noinline)) static void product(const T* a, int64_t pixels, const T* b, Put put) {
     vec w[V];
     for (int l = 0; l < V; l++) w[l] = S::load(b + l * V);
     for (int64_t p = 0; p < pixels; p++) {
@@ -124,29 +83,47 @@ struct Gemm {
 
   // y[pixel * ld + column] = a (pixels, c_in) times packed (c_in, columns).
   static void to_rows(const T* a, int64_t pixels, int64_t c_in, const T* packed, int64_t columns, T* y, int64_t ld) {
-    product(a, pixels, c_in, packed, columns,
-            [=](int64_t p, int64_t block, vec v) { S::store(y + p * ld + block * V, v, columns - block * V); });
+    int64_t nb = blocks(c_in), cb = blocks(columns);
+    if (panel(columns) == 1) {
+      auto put = [=](int64_t p, int64_t j, const vec (&v)[1]) { S::store(y + p * ld + j * V, v[0], columns - j * V); };
+      if (nb == 1) product(a, pixels, packed, put);
+      else product<8, 1>(a, pixels, nb, packed, cb, put);
+      return;
+    }
+    product<6, 2>(a, pixels, nb, packed, ceil_div(cb, 2), [=](int64_t p, int64_t j, const vec (&v)[2]) {
+      T* out = y + p * ld + j * V;
+      S::store(out, v[0], columns - j * V);
+      if (columns > (j + 1) * V) S::store(out + V, v[1], columns - (j + 1) * V);
+    });
   }
 
   // The same into a blocked image of `area` pixels at the places offset[pixel]; stores, or adds.
   template <bool Add>
   static void to_blocks(const T* a, int64_t pixels, int64_t c_in, const T* packed, int64_t columns, T* out,
                         int64_t area, const int32_t* offset) {
-    product(a, pixels, c_in, packed, columns, [=](int64_t p, int64_t block, vec v) {
+    int64_t nb = blocks(c_in), cb = blocks(columns);
+    auto write = [=](int64_t p, int64_t block, vec v) {
       T* o = out + (block * area + offset[p]) * V;
       S::store(o, Add ? S::load(o) + v : v);
+    };
+    if (panel(columns) == 1) {
+      auto put = [=](int64_t p, int64_t j, const vec (&v)[1]) { write(p, j, v[0]); };
+      if (nb == 1) product(a, pixels, packed, put);
+      else product<8, 1>(a, pixels, nb, packed, cb, put);
+      return;
+    }
+    product<6, 2>(a, pixels, nb, packed, ceil_div(cb, 2), [=](int64_t p, int64_t j, const vec (&v)[2]) {
+      write(p, j, v[0]);
+      if (j + 1 < cb) write(p, j + 1, v[1]);
     });
   }
 
   // dw += a^T b of blocked images; dw is (rows, columns) padded to blocks of V: lines of blocks(columns) * V.
   static int64_t gradient_size(int64_t rows, int64_t columns) { return blocks(rows) * V * blocks(columns) * V; }
   static void gradient(const T* a, int64_t rows, const T* b, int64_t columns, int64_t pixels, T* dw) {
-    int64_t nb = blocks(rows), cb = blocks(columns), ld = cb * V, size = pixels * V;
-    for (int64_t i = 0; i < nb; i++) {
-      int64_t j = 0;
-      for (; S::has_pairs && j + 2 <= cb; j += 2) pair_outer(a + i * size, b + j * size, pixels, dw + (i * ld + j) * V, ld);
-      for (; j < cb; j++) outer(a + i * size, b + j * size, pixels, dw + (i * ld + j) * V, ld);
-    }
+    int64_t nb = blocks(rows), cb = blocks(columns), ld = cb * V;
+    for (int64_t i = 0; i < nb; i++)
+      for (int64_t j = 0; j < cb; j++) outer(a + i * pixels * V, b + j * pixels * V, pixels, dw + (i * ld + j) * V, ld);
   }
 
  private:
@@ -161,22 +138,5 @@ struct Gemm {
     }
 #pragma GCC unroll 8
     for (int m = 0; m < V; m++) S::store(dw + m * ld, S::load(dw + m * ld) + acc[m]);
-  }
-
-  // V rows of two blocks of columns.
-  __attribute__((noinline)) static void pair_outer(const T* a, const T* b, int64_t pixels, T* dw, int64_t ld) {
-    if constexpr (S::has_pairs) {
-      typename S::pair acc[V] = {};
-#pragma GCC unroll 1
-      for (int64_t p = 0; p < pixels; p++) {
-        auto y = S::join(S::load(b + p * V), S::load(b + (pixels + p) * V));
-#pragma GCC unroll 8
-        for (int m = 0; m < V; m++) acc[m] += a[p * V + m] * y;
-      }
-      for (int m = 0; m < V; m++) {
-        auto sum = S::load_pair(dw + m * ld) + acc[m];
-        std::memcpy(dw + m * ld, &sum, sizeof(sum));
-      }
-    }
   }
 };

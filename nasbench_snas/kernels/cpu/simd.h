@@ -16,37 +16,17 @@ struct Simd {
   static inline void store(T* p, vec v) { *(loose*)p = v; }
   static inline vec splat(T x) { return x - vec{}; }  // not x + 0, which would be added
 
-  // The first n < V numbers; the other lanes are zero. A half is a move of its own, not a call of memcpy: channels are
-  // often an odd multiple of it (4, 12, 36).
+  // The first n < V numbers; the other lanes are zero.
   static inline vec load(const T* p, int64_t n) {
     if (n >= V) return load(p);
     vec v{};
-    if (n == V / 2) std::memcpy(&v, p, sizeof(vec) / 2);
-    else std::memcpy(&v, p, n * sizeof(T));
+    std::memcpy(&v, p, n * sizeof(T));
     return v;
   }
   static inline void store(T* p, vec v, int64_t n) {
     if (n >= V) store(p, v);
-    else if (n == V / 2) std::memcpy(p, &v, sizeof(vec) / 2);
     else std::memcpy(p, &v, n * sizeof(T));
   }
-
-#if defined(__AVX512F__) && defined(__AVX512VL__) && (defined(__clang__) || __GNUC__ >= 12)  // for the shuffle
-  // Two vectors in one register: for matrix products alone, as images have too few channels.
-  static constexpr bool has_pairs = true;
-  typedef T pair __attribute__((vector_size(64)));
-  typedef T loose_pair __attribute__((vector_size(64), aligned(sizeof(T)), may_alias));
-  static inline pair load_pair(const T* p) { return *(const loose_pair*)p; }
-  static inline pair join(vec a, vec b) {
-    if constexpr (V == 8) return __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    else return __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7);
-  }
-#else
-  static constexpr bool has_pairs = false;
-  struct pair {};
-  static inline pair load_pair(const T*) { return {}; }
-  static inline pair join(vec, vec) { return {}; }
-#endif
 
   // max(x, 0) that returns NaN for NaN: the comparison is false for it.
   static inline vec relu(vec x) { return x < vec{} ? vec{} : x; }
