@@ -1,11 +1,12 @@
 """Estimates of time for runs that have not started, from counted work and finished runs.
 
-A step's work is its images times the multiply-adds of all candidate operations of the parent. The
-seconds of finished runs of the same estimator, level and space on the same device say what a step
-of some work takes. A step costs something that does not grow with the work, and something that
-grows in proportion: between two runs the seconds are interpolated linearly. Near one run they are
-scaled by the square root of the ratio of work, which within a factor of :data:`REACH` = 4 is at
-most two from either extreme. Further away the time is unknown.
+A step's work is its images times the multiply-adds of all candidate operations of the parent, with
+channels rounded up to whole vectors: kernels take as long for 11 channels as for 16. The seconds of
+finished runs of the same estimator, level and space on the same device say what a step of some work
+takes. A step costs something that does not grow with the work, and something that grows in
+proportion: between two runs the seconds are interpolated linearly. Near one run they are scaled by
+the square root of the ratio of work, which within a factor of :data:`REACH` = 4 is at most two from
+either extreme. Further away the time is unknown.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ from nasbench_snas.settings.run import RunConfig
 REACH = 4.0
 """Largest ratio of work at which a finished run says something."""
 
+VECTOR = 8
+"""Channels that kernels work on at once."""
+
 Kind = tuple[str, str, str]
 """What two runs must share for their times to be compared."""
 
@@ -41,7 +45,7 @@ class Measured:
         kind: What it shares with those it is compared with: its space, estimator, and level with
             the policy that trains theta.
         device: Its device.
-        work: Multiply-adds of a step.
+        work: Multiply-adds of a step; see :func:`work_of`.
         seconds: Wall-clock seconds of a step, its share of the validation included.
     """
 
@@ -87,12 +91,18 @@ def steps_of(config: RunConfig) -> int | None:
 
 
 def work_of(registry: Registry, config: RunConfig) -> float | None:
-    """Return the multiply-adds of a step, or None if the settings do not say the images' size."""
+    """Return the multiply-adds of a step, or None if the settings do not say the images' size.
+
+    The channels that the space is built with count up to the next multiple of :data:`VECTOR`.
+    """
     from nasbench_snas.cost.listing import space_summary
 
     if (sizes := config.data.declared_sizes) is None:
         return None
-    family = create(registry.space(config.space.name), config.space.parameters, "space")
+    parameters = dict(config.space.parameters)
+    if isinstance(channels := parameters.get("channels"), int):
+        parameters["channels"] = -(-channels // VECTOR) * VECTOR
+    family = create(registry.space(config.space.name), parameters, "space")
     rows = space_summary(family.build(*sizes))
     one = rows["all operations"]["flops"] + rows["outside"]["flops"]
     return float(one * config.search.batch_size)

@@ -112,3 +112,16 @@ def test_what_is_measured_is_steps_and_validations_with_the_kernels_of_such_a_ru
     steps = steps_of(plan.config)
     assert planned == [7] and steps is not None
     assert told == 7 * (steps * 1.0 + 1.0)  # a second between two looks at the clock
+
+
+def test_channels_count_in_whole_vectors(tmp_path: Path) -> None:
+    """Measured: a step with 11 channels takes as long as one with 16, not half of it."""
+    times = Times(Registry(), tmp_path, "cpu")
+
+    def work(channels: int) -> float | None:
+        own = [t for t in TINY if "channels" not in t] + [f"space.channels={channels}"]
+        return times.work(plan_run(Registry(), "snas", "darts-cnn", assignments=own).config)
+
+    assert work(9) == work(11) == work(16)
+    assert work(1) == work(8)
+    assert work(16) < work(17) == work(24)
