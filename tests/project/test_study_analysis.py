@@ -28,7 +28,7 @@ def study(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
         monkeypatch.setattr(module, "RESAMPLES", 400)
         yield module
     mpl.use(backend)
-    for name in ("analyse", "arms", "explore"):
+    for name in ("analyse", "arms", "explore", "tables"):
         sys.modules.pop(name)
 
 

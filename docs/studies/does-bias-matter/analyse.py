@@ -18,8 +18,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from arms import BUDGET, HERE, arm, late_errors, planned, read_errors, read_runs
-from explore import chosen_rates, constraint_rows, correlations, tuning
+from explore import exploratory
 from scipy import stats
+from tables import estimators_table, markdown, number
 
 from nasbench_snas.stats import holm, median_interval
 from nasbench_snas.stats.reproducible import data_generator
@@ -134,15 +135,6 @@ def answer(row: dict[str, float], adjusted: float, sign: int, no: float) -> str:
     return "no" if -no <= row["low"] and row["high"] <= no else "open"
 
 
-def _number(value: float, digits: int = 2) -> str:
-    return "—" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
-
-
-def _markdown(head: list[str], rows: list[list[str]]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
-
-
 def primary(runs: pd.DataFrame, errors: pd.DataFrame) -> str:
     """Return the table of the six hypotheses; one whose arms are not complete is not tested."""
     unit = pd.concat([arm(runs, "unit-core"), arm(runs, "unit-all")])
@@ -185,10 +177,10 @@ def primary(runs: pd.DataFrame, errors: pd.DataFrame) -> str:
             rows.append([name, "—", "—", "—", "—", "not yet run"])
             continue
         row = done[name]
-        interval = f"[{_number(row['low'])}, {_number(row['high'])}]"
+        interval = f"[{number(row['low'])}, {number(row['high'])}]"
         told = answer(row, float(adjusted), sign, no)
         rows.append(
-            [name, str(row["n"]), f"{_number(row['value'])} {interval}", f"{row['p']:.2g}"]
+            [name, str(row["n"]), f"{number(row['value'])} {interval}", f"{row['p']:.2g}"]
             + [f"{adjusted:.2g}", f"**{told}**"]
         )
     note = (
@@ -197,23 +189,7 @@ def primary(runs: pd.DataFrame, errors: pd.DataFrame) -> str:
     if unknown := [f"`{name}`" for name in late.index[late["mse"].isna()]]:
         note += f"\n\nLeft out of H1 and H2, no interval of the bias: {', '.join(unknown)}."
     head = ["", "n", "value [95 % interval]", "p", "p (Holm, six)", "answer"]
-    return _markdown(head, rows) + note
-
-
-def estimators_table(found: pd.DataFrame, columns: dict[str, tuple[str, int]]) -> str:
-    """Return mean ± standard deviation of some columns, an estimator a row, by the first column."""
-    grouped = found.groupby("estimator")
-    order = grouped[next(iter(columns))].mean().sort_values().index
-    rows = []
-    for name in order:
-        runs = grouped.get_group(name)
-        cells = []
-        for key, (_, digits) in columns.items():
-            values = runs[key].dropna().astype(float)
-            spread = _number(values.std(), digits)
-            cells.append(f"{_number(values.mean(), digits)} ± {spread}" if len(values) else "—")
-        rows.append([f"`{name}`", str(len(runs)), *cells])
-    return _markdown(["estimator", "n", *(head for head, _ in columns.values())], rows)
+    return markdown(head, rows) + note
 
 
 def truth_table(runs: pd.DataFrame) -> str:
@@ -240,11 +216,11 @@ def truth_table(runs: pd.DataFrame) -> str:
             row.append(str(len(found)))
             for key, digits in zip(keys, (1, 2), strict=True):
                 values = found[key].dropna().astype(float)
-                row.append(f"{_number(values.mean(), digits)} ± {_number(values.std(), digits)}")
+                row.append(f"{number(values.mean(), digits)} ± {number(values.std(), digits)}")
             if name == "unit-core":
                 row.append(f"{int(found['known_among_best'].astype(float).sum())} of {len(found)}")
         rows.append(row)
-    return _markdown(head, rows)
+    return markdown(head, rows)
 
 
 def draw(runs: pd.DataFrame, errors: pd.DataFrame, out: Path) -> list[str]:
@@ -312,45 +288,7 @@ def arms_table(runs: pd.DataFrame) -> str:
         rows.append(
             [f"`{path.stem}`", f"{len(found)} of {planned(path.stem)}", str(failed), f"{hours:.2f}"]
         )
-    return _markdown(["arm", "finished", "of them failed", "hours"], rows)
-
-
-def exploratory(runs: pd.DataFrame, errors: pd.DataFrame) -> list[str]:
-    """Return the tables of what was not registered as a hypothesis, as far as there are runs."""
-    parts = []
-    if len(arm(runs, "constraints")):
-        head = [
-            "level",
-            "n",
-            "child (%), inherited",
-            "parameters (thousand)",
-            "multiply-adds (thousand)",
-        ]
-        head += ["child minus none, paired", "multiply-adds minus none"]
-        parts += ["### SNAS with a resource constraint", _markdown(head, constraint_rows(runs))]
-    unit = pd.concat([arm(runs, "unit-core"), arm(runs, "unit-all")])
-    late = errors[errors["point"] == "late"]
-    measures = (
-        late.groupby("estimator")[["bias_any", "variance", "mse_any", "cos_to_ref"]].mean()
-        if len(late)
-        else pd.DataFrame()
-    )
-    if rows := correlations(measures, unit, exposure(unit)):
-        head = ["measure", "estimators", "rho with mean regret", "given exposure"]
-        parts += ["### Further rank correlations (`snas-unit`, exploratory)", _markdown(head, rows)]
-    means = tuning(runs)
-    if len(means):
-        chosen = chosen_rates(means)
-        rows = [
-            [f"`{name}`", *(_number(value, 1) for value in row), chosen[name]]
-            for name, row in means.iterrows()
-        ]
-        head = ["estimator", *(f"rate {rate}" for rate in means), "chosen"]
-        parts += [
-            "### Learning rate of alpha: child (%), inherited, seeds 500–504",
-            _markdown(head, rows),
-        ]
-    return parts
+    return markdown(["arm", "finished", "of them failed", "hours"], rows)
 
 
 def main(out: Path = HERE) -> None:
@@ -389,7 +327,7 @@ def main(out: Path = HERE) -> None:
     darts = pd.concat([arm(runs, "darts-core"), arm(runs, "darts-all")])
     if len(darts):
         parts += ["### `darts-cnn`, digits: Table 1 of our own", estimators_table(darts, gap)]
-    parts += exploratory(runs, errors)
+    parts += exploratory(runs, errors, exposure)
     for name in draw(runs, errors, out):
         parts.append(f"```{{image}} does-bias-matter/{name}.svg\n```")
     (out / "results.inc").write_text("\n\n".join(parts) + "\n")

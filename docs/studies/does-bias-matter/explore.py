@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 from arms import arm, planned
 from scipy import stats
+from tables import estimators_table, markdown, number
 
 from nasbench_snas.stats import median_interval
 
@@ -86,7 +88,7 @@ def correlations(errors: pd.DataFrame, runs: pd.DataFrame, hard: pd.Series) -> l
         x, y = values[both].to_numpy(dtype=float), regret[both].to_numpy(dtype=float)
         given = hard.reindex(both).to_numpy(dtype=float)
         rho = float(stats.spearmanr(x, y).statistic)
-        rows.append([str(name), str(len(both)), f"{rho:.2f}", _number(partial(x, y, given))])
+        rows.append([str(name), str(len(both)), f"{rho:.2f}", number(partial(x, y, given))])
     return rows
 
 
@@ -100,5 +102,68 @@ def partial(x: np.ndarray, y: np.ndarray, given: np.ndarray) -> float:
     return float((r[0, 1] - r[0, 2] * r[1, 2]) / below) if below > 1e-12 else math.nan
 
 
-def _number(value: float) -> str:
-    return f"{value:.2f}" if math.isfinite(value) else "—"
+def exploratory(
+    runs: pd.DataFrame, errors: pd.DataFrame, exposure: Callable[[pd.DataFrame], pd.Series]
+) -> list[str]:
+    """Return the tables of what was not registered as a hypothesis, as far as there are runs."""
+    parts = []
+    if len(arm(runs, "constraints")):
+        head = [
+            "level",
+            "n",
+            "child (%), inherited",
+            "parameters (thousand)",
+            "multiply-adds (thousand)",
+        ]
+        head += ["child minus none, paired", "multiply-adds minus none"]
+        parts += ["### SNAS with a resource constraint", markdown(head, constraint_rows(runs))]
+    unit = pd.concat([arm(runs, "unit-core"), arm(runs, "unit-all")])
+    late = errors[errors["point"] == "late"]
+    measures = (
+        late.groupby("estimator")[["bias_any", "variance", "mse_any", "cos_to_ref"]].mean()
+        if len(late)
+        else pd.DataFrame()
+    )
+    if rows := correlations(measures, unit, exposure(unit)):
+        head = ["measure", "estimators", "rho with mean regret", "given exposure"]
+        parts += ["### Further rank correlations (`snas-unit`, exploratory)", markdown(head, rows)]
+    means = tuning(runs)
+    if len(means):
+        chosen = chosen_rates(means)
+        rows = [
+            [f"`{name}`", *(number(value, 1) for value in row), chosen[name]]
+            for name, row in means.iterrows()
+        ]
+        head = ["estimator", *(f"rate {rate}" for rate in means), "chosen"]
+        parts += [
+            "### Learning rate of alpha: child (%), inherited, seeds 500–504",
+            markdown(head, rows),
+        ]
+    if len(found := arm(runs, "unit-tuned")):
+        columns = {
+            "known_regret": ("regret (points)", 2),
+            "child_valid_acc": ("child (%), inherited", 1),
+        }
+        parts += [
+            "### `snas-unit` at the chosen learning rate",
+            estimators_table(found, columns),
+            sensitivity(runs),
+        ]
+    return parts
+
+
+def sensitivity(runs: pd.DataFrame) -> str:
+    """Return in words how the order of the estimators changes with the learning rate."""
+    means = [
+        arm(runs, name).groupby("estimator")["known_regret"].mean()
+        for name in ("unit-core", "unit-tuned")
+    ]
+    both = means[0].index.intersection(means[1].index)
+    if len(both) < 4:
+        return ""
+    rho = stats.spearmanr(means[0][both], means[1][both]).statistic
+    preset, tuned = (float(found[both].mean()) for found in means)
+    return (
+        f"Spearman's rho of the mean regrets of {len(both)} estimators, preset rate against chosen "
+        f"rate: {rho:.2f}; mean regret {preset:.2f} against {tuned:.2f} points."
+    )
