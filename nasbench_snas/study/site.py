@@ -116,11 +116,20 @@ class Site:
     def reference(self, dist: Distribution) -> Reference:
         """Return the gradient of ``E[L]`` by the distribution's parameters."""
         if self.losses is not None:
-            gradient = distribution_gradient(dist, self.losses)[1].numpy()
-            return Reference.exact(gradient, score_share(dist, self.losses))
+            value, gradient, _ = distribution_gradient(dist, self.losses)
+            return Reference.exact(gradient.numpy(), self._share(dist, self.losses, float(value)))
         generator = stream(self.settings.seed, f"{self.point.name}/reference")
         draws = self.settings.reference_draws
         return sampled_reference(self.loss(False), dist, draws, generator)
+
+    def _share(self, dist: Distribution, losses: Tensor, expected: float) -> float:
+        """Return :func:`score_share`, kept in the file: of a controller it takes half a minute."""
+        key = f"share-{type(dist).__name__}-{expected:.12e}"
+        stored = load_arrays(self.file)
+        if key not in stored:
+            stored[key] = torch.tensor(score_share(dist, losses), dtype=torch.float64)
+            save_arrays(self.file, stored)
+        return float(stored[key])
 
     def theta_reference(self, dist: Distribution) -> Reference:
         """Return the gradient of ``E[L]`` by theta."""

@@ -90,7 +90,7 @@ def test_draws_without_noise_have_intervals_whatever_is_rare():
 
 
 def test_in_the_committed_table_every_interval_that_is_given_holds():
-    """Two thousand studies a row: a cover of 0.95 is measured below 0.93 once in 10,000 cells."""
+    """Of 2,000 studies a row: 0.95 is measured below 0.93 less than once in 10,000 cells."""
     file = Path(__file__).parents[2] / "docs" / "figures" / "gradients" / "coverage.csv"
     with file.open(newline="", encoding="utf-8") as lines:
         rows = [row for row in csv.DictReader(lines) if row["truth"] != "no noise"]
